@@ -1,0 +1,221 @@
+//! What the supervisor asks of aggregator-svc for the HTTP API: services, keys, documents, chains and jobs.
+
+use serde::{Deserialize, Serialize};
+use wavs_types::{ChainConfig, ChainKey, EventId, ServiceDigest, ServiceId, ServiceManager, WorkflowId};
+
+use crate::error::WireError;
+use crate::json::Json;
+
+/// Longest wait of one `injection` call, in milliseconds; a longer one is cut to it.
+pub const MAX_INJECTION_WAIT_MS: u32 = 20_000;
+/// Most rows of one `jobs` answer; a larger `max` is cut to it.
+pub const MAX_JOB_ROWS: u32 = 500;
+
+#[tarpc::service]
+pub trait Registry {
+    /// Resolve, validate, prepare and wire a service. The answer means that its triggers and its signer are live.
+    async fn add_service(request: AddService) -> Result<ServiceSummary, WireError>;
+
+    /// Remove a service. Unknown managers are not an error.
+    async fn remove_service(manager: ServiceManager, purge: bool) -> Result<(), WireError>;
+
+    /// Read the service URI again and update if the document changed.
+    async fn refresh_service(service_id: ServiceId) -> Result<ServiceSummary, WireError>;
+
+    /// Pause or resume a service for this operator alone.
+    async fn pause_service(service_id: ServiceId, paused: bool, reason: String) -> Result<ServiceSummary, WireError>;
+
+    /// All registered services, ascending by id.
+    async fn services() -> Result<Vec<ServiceSummary>, WireError>;
+
+    /// One service with its document.
+    async fn service(service_id: ServiceId) -> Result<ServiceView, WireError>;
+
+    /// The signing key of a registered service: index and address, never the key.
+    async fn signer(service_id: ServiceId) -> Result<Signer, WireError>;
+
+    /// Store a service document without registering it; answers its digest. Bounded, oldest out first.
+    async fn put_document(document: Document) -> Result<ServiceDigest, WireError>;
+
+    /// A stored document in canonical form with unknown members kept.
+    async fn document(digest: ServiceDigest) -> Result<Document, WireError>;
+
+    /// Add a chain that the configuration does not have. Durable.
+    async fn add_chain(chain: ChainKey, config: Json<ChainConfig>) -> Result<(), WireError>;
+
+    /// All chains, from the configuration and from the API.
+    async fn chains() -> Result<Vec<(ChainKey, Json<ChainConfig>)>, WireError>;
+
+    /// The jobs of an injection; waits up to `wait_ms` until all are signed or terminal.
+    async fn injection(id: u128, wait_ms: u32) -> Result<InjectionProgress, WireError>;
+
+    /// Jobs, newest first.
+    async fn jobs(query: JobQuery) -> Result<Vec<JobView>, WireError>;
+}
+
+/// A service to register.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AddService {
+    /// Where the document comes from.
+    pub source: AddSource,
+    /// Pin this derivation index (a move from another node); it must be above 0 and free.
+    pub hd_index: Option<u32>,
+}
+
+/// Where a service document comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AddSource {
+    /// From the URI that the manager names on its chain.
+    Manager(ServiceManager),
+    /// From the stored documents, without reading the chain.
+    Document(ServiceDigest),
+}
+
+/// A service without its document.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceSummary {
+    /// Its id.
+    pub service_id: ServiceId,
+    /// Its name.
+    pub name: String,
+    /// Its manager.
+    pub manager: ServiceManager,
+    /// `pending`, `active`, `paused`, `updating`, `degraded`, `failed` or `deleting`.
+    pub state: String,
+    /// Why it is in that state, where there is something to say.
+    pub reason: Option<String>,
+    /// Whether this operator paused it.
+    pub operator_paused: bool,
+    /// Digest of the document.
+    pub digest: ServiceDigest,
+    /// The URI that the document came from; absent for one registered by digest.
+    pub uri: Option<String>,
+    /// Derivation index of its signing key.
+    pub hd_index: u32,
+    /// Address of its signing key.
+    pub signer: [u8; 20],
+    /// Number of workflows.
+    pub workflows: u32,
+    /// What was accepted with a warning: pointer and text.
+    pub warnings: Vec<(String, String)>,
+    /// Last change, in milliseconds since the Unix epoch.
+    pub updated_at_ms: u64,
+}
+
+/// A service with its document.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceView {
+    /// All but the document.
+    pub summary: ServiceSummary,
+    /// Canonical form with unknown members kept.
+    pub document: Document,
+    /// The bytes as fetched.
+    pub raw: Document,
+}
+
+/// JSON text of a service document.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Document(#[serde(with = "serde_bytes")] pub Vec<u8>);
+
+/// The public side of a service's signing key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Signer {
+    /// `i` of `m/44'/60'/0'/0/i`.
+    pub hd_index: u32,
+    /// The address.
+    pub address: [u8; 20],
+}
+
+/// How far an injection is.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct InjectionProgress {
+    /// Jobs taken over from trigger-svc.
+    pub received: u32,
+    /// Jobs that are signed or terminal.
+    pub done: u32,
+    /// Jobs among them that failed.
+    pub failed: u32,
+    /// Reason of the first failure.
+    pub first_error: Option<String>,
+}
+
+/// Which jobs to list.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct JobQuery {
+    /// Only this job.
+    pub job: Option<u128>,
+    /// Only this service.
+    pub service_id: Option<ServiceId>,
+    /// Only this workflow.
+    pub workflow_id: Option<WorkflowId>,
+    /// Only jobs in this state.
+    pub state: Option<String>,
+    /// Only jobs with this event id.
+    pub event_id: Option<EventId>,
+    /// Only jobs older than this one.
+    pub before: Option<u128>,
+    /// At most so many, up to [`MAX_JOB_ROWS`].
+    pub max: u32,
+}
+
+/// One job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobView {
+    /// ULID of the job.
+    pub job: u128,
+    /// The service.
+    pub service_id: ServiceId,
+    /// The workflow.
+    pub workflow_id: WorkflowId,
+    /// Digest of the document under which it runs.
+    pub service_digest: ServiceDigest,
+    /// Metric label of the trigger kind.
+    pub trigger_kind: String,
+    /// Identity of the occurrence.
+    pub source_key: String,
+    /// Attempts of the operator component so far.
+    pub attempts: u32,
+    /// The least advanced state of its events.
+    pub state: String,
+    /// Why it failed or was skipped.
+    pub error: Option<String>,
+    /// Milliseconds since the Unix epoch.
+    pub created_at_ms: u64,
+    /// Milliseconds since the Unix epoch.
+    pub updated_at_ms: u64,
+    /// What it led to.
+    pub events: Vec<EventView>,
+    /// Each step: name and microseconds since the Unix epoch.
+    pub timeline: Vec<(String, u64)>,
+}
+
+/// One signed response and its way to the chain.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventView {
+    /// The event id.
+    pub event_id: EventId,
+    /// Its state.
+    pub state: String,
+    /// Digest of the envelope.
+    pub digest: [u8; 32],
+    /// Why it ended other than well.
+    pub error: Option<String>,
+    /// One entry per target: chain, handler as text, state, transaction as text.
+    pub targets: Vec<TargetView>,
+}
+
+/// One handler that an event is submitted to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TargetView {
+    /// The chain.
+    pub chain: ChainKey,
+    /// The handler contract.
+    pub handler: String,
+    /// Its state.
+    pub state: String,
+    /// The transaction that landed or is under way.
+    pub tx: Option<String>,
+    /// Why it ended other than well.
+    pub error: Option<String>,
+}
