@@ -119,10 +119,17 @@ impl WireError {
 
     fn new(code: ErrorCode, retry: Retry, mut detail: String) -> Self {
         if detail.len() > MAX_DETAIL {
-            let cut = (0..=MAX_DETAIL).rev().find(|at| detail.is_char_boundary(*at)).unwrap_or(0);
+            let cut = (0..=MAX_DETAIL)
+                .rev()
+                .find(|at| detail.is_char_boundary(*at))
+                .unwrap_or(0);
             detail.truncate(cut);
         }
-        Self { code, retry, detail }
+        Self {
+            code,
+            retry,
+            detail,
+        }
     }
 }
 

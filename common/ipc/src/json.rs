@@ -23,7 +23,10 @@ pub struct Json<T> {
 impl<T> Json<T> {
     /// Takes JSON text as it is, without looking at it.
     pub fn from_text(text: impl Into<Vec<u8>>) -> Self {
-        Self { text: text.into(), _type: PhantomData }
+        Self {
+            text: text.into(),
+            _type: PhantomData,
+        }
     }
 
     /// The JSON text.
@@ -47,7 +50,12 @@ impl<T: Serialize> Json<T> {
     pub fn encode(value: &T) -> Result<Self, WireError> {
         serde_json::to_vec(value)
             .map(Self::from_text)
-            .map_err(|cause| WireError::never(ErrorCode::Internal, format!("cannot write {} as JSON: {cause}", name::<T>())))
+            .map_err(|cause| {
+                WireError::never(
+                    ErrorCode::Internal,
+                    format!("cannot write {} as JSON: {cause}", name::<T>()),
+                )
+            })
     }
 }
 
@@ -57,8 +65,12 @@ impl<T: DeserializeOwned> Json<T> {
     /// # Errors
     /// [`ErrorCode::Invalid`] with the position when the text is not a `T`.
     pub fn decode(&self) -> Result<T, WireError> {
-        serde_json::from_slice(&self.text)
-            .map_err(|cause| WireError::never(ErrorCode::Invalid, format!("cannot read {} from JSON: {cause}", name::<T>())))
+        serde_json::from_slice(&self.text).map_err(|cause| {
+            WireError::never(
+                ErrorCode::Invalid,
+                format!("cannot read {} from JSON: {cause}", name::<T>()),
+            )
+        })
     }
 }
 
@@ -83,7 +95,12 @@ impl<T> Eq for Json<T> {}
 
 impl<T> std::fmt::Debug for Json<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Json<{}>({})", name::<T>(), String::from_utf8_lossy(&self.text))
+        write!(
+            f,
+            "Json<{}>({})",
+            name::<T>(),
+            String::from_utf8_lossy(&self.text)
+        )
     }
 }
 

@@ -17,9 +17,33 @@
 //! timeout); it returns `Result<T, WireError>`; a replay under the same id is harmless; the answer to a write means
 //! that it is on disk. Enums are append-only. Components travel by digest and path, never as bytes of a call.
 
-pub mod contract;
-pub mod error;
-pub mod json;
+//!
+//! Beneath the contracts: [`socket`] binds and connects, [`preamble`] decides whether both sides understand each other,
+//! [`server`] is the accept loop, [`client`] the caller's side, and [`bounds`] names every limit.
 
+pub mod bounds;
+pub mod client;
+mod codec;
+pub mod connect;
+mod connection;
+pub mod contract;
+pub mod contract_table;
+pub mod deadline;
+pub mod error;
+pub mod identity;
+pub mod json;
+pub mod preamble;
+pub mod server;
+pub mod socket;
+pub mod transport;
+
+pub use client::Reconnecting;
+pub use connect::{ConnectError, connect};
+pub use contract_table::Contract;
 pub use error::{ErrorCode, Retry, WireError};
+pub use identity::{BuildId, Identity, Role};
 pub use json::Json;
+pub use preamble::{Refusal, Refused, VersionRange};
+pub use server::{Limits, Router, Stopped};
+pub use tarpc;
+pub use tarpc::context::Context;

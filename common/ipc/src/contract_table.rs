@@ -1,0 +1,112 @@
+//! The table of contracts: the number, name and versions of each tarpc service.
+//!
+//! The client type of a service stands for it: `Reconnecting<EngineClient>`, `Router::add::<EngineClient, _, _>`.
+//! The number selects the service in the preamble, so that one socket can serve several. Raise `max` with every
+//! appended method or variant, raise `min` only when older peers must be refused.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tarpc::RequestName;
+use tarpc::client::Channel;
+
+use crate::contract::{
+    engine::{EngineClient, EngineRequest, EngineResponse},
+    engine_admin::{EngineAdminClient, EngineAdminRequest, EngineAdminResponse},
+    lifecycle::{LifecycleClient, LifecycleRequest, LifecycleResponse},
+    p2p_admin::{P2pAdminClient, P2pAdminRequest, P2pAdminResponse},
+    registry::{RegistryClient, RegistryRequest, RegistryResponse},
+    trigger_admin::{TriggerAdminClient, TriggerAdminRequest, TriggerAdminResponse},
+    trigger_feed::{TriggerFeedClient, TriggerFeedRequest, TriggerFeedResponse},
+};
+use crate::preamble::VersionRange;
+
+/// A tarpc service, named by its generated client type.
+pub trait Contract:
+    Clone + Send + Sync + From<Channel<Self::Request, Self::Response>> + 'static
+{
+    /// Number in the preamble; never given to another service.
+    const ID: u16;
+    /// Name in logs and errors.
+    const NAME: &'static str;
+    /// The versions that this build speaks.
+    const VERSIONS: VersionRange;
+    /// The generated request enum.
+    type Request: RequestName + Serialize + DeserializeOwned + Send + 'static;
+    /// The generated response enum.
+    type Response: Serialize + DeserializeOwned + Send + 'static;
+}
+
+/// Makes a tarpc service a [`Contract`]: `contract!(7, "name", 1..=2, Client, Request, Response)`.
+#[macro_export]
+macro_rules! contract {
+    ($id:literal, $name:literal, $min:literal..=$max:literal, $client:ty, $request:ty, $response:ty) => {
+        impl $crate::Contract for $client {
+            const ID: u16 = $id;
+            const NAME: &'static str = $name;
+            const VERSIONS: $crate::VersionRange = $crate::VersionRange {
+                min: $min,
+                max: $max,
+            };
+            type Request = $request;
+            type Response = $response;
+        }
+    };
+}
+
+contract!(
+    1,
+    "Lifecycle",
+    1..=1,
+    LifecycleClient,
+    LifecycleRequest,
+    LifecycleResponse
+);
+contract!(
+    2,
+    "Registry",
+    1..=1,
+    RegistryClient,
+    RegistryRequest,
+    RegistryResponse
+);
+contract!(
+    3,
+    "TriggerFeed",
+    1..=1,
+    TriggerFeedClient,
+    TriggerFeedRequest,
+    TriggerFeedResponse
+);
+contract!(
+    4,
+    "TriggerAdmin",
+    1..=1,
+    TriggerAdminClient,
+    TriggerAdminRequest,
+    TriggerAdminResponse
+);
+contract!(
+    5,
+    "Engine",
+    1..=1,
+    EngineClient,
+    EngineRequest,
+    EngineResponse
+);
+contract!(
+    6,
+    "EngineAdmin",
+    1..=1,
+    EngineAdminClient,
+    EngineAdminRequest,
+    EngineAdminResponse
+);
+// 7 is kept for the gossip of p2p-svc.
+contract!(
+    8,
+    "P2pAdmin",
+    1..=1,
+    P2pAdminClient,
+    P2pAdminRequest,
+    P2pAdminResponse
+);
