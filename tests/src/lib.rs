@@ -1,1 +1,7 @@
+//! What end-to-end tests, the demo and the benchmarks share: real chains, real nodes, real contracts.
+//!
+//! [`anvil`] runs a chain, [`contracts`] deploys the example contracts, [`node`] runs the five processes on a data
+//! directory of their own, [`service`] writes service documents. Nothing here is a fake.
 
+pub mod anvil;
+pub mod tools;

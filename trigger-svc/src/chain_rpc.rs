@@ -1,0 +1,193 @@
+//! Connections to EVM endpoints, with deadlines and texts that show no keys.
+
+use std::future::Future;
+use std::time::Duration;
+
+use alloy::network::Ethereum;
+use alloy::providers::{Provider, RootProvider};
+use alloy::pubsub::{ConnectionHandle, PubSubConnect};
+use alloy::rpc::client::RpcClient;
+use alloy::transports::{RpcError, TransportErrorKind, TransportResult};
+use alloy::transports::ws::WsConnect;
+use wavs_types::{EvmChainConfig, redacted_url};
+
+/// Notifications that wait for this process; a subscription that falls further behind is treated as a gap and scanned.
+const NOTIFICATION_CAPACITY: usize = 4_096;
+
+/// A failed exchange with an endpoint.
+#[derive(Debug, thiserror::Error)]
+pub enum ChainError {
+    /// No answer in time.
+    #[error("{endpoint}: {what}: no answer within {limit:?}")]
+    TimedOut {
+        /// The endpoint, redacted.
+        endpoint: String,
+        /// The request.
+        what: &'static str,
+        /// The deadline.
+        limit: Duration,
+    },
+    /// The endpoint answered with an error, or the connection failed.
+    #[error("{endpoint}: {what}: {cause}")]
+    Rpc {
+        /// The endpoint, redacted.
+        endpoint: String,
+        /// The request.
+        what: &'static str,
+        /// Why.
+        cause: String,
+        /// True when the endpoint answered, so that another question may succeed.
+        answered: bool,
+    },
+    /// The endpoint serves another chain.
+    #[error("{endpoint}: serves chain id {actual}, but {expected} is configured; correct the endpoint or the chain key")]
+    WrongChain {
+        /// The endpoint, redacted.
+        endpoint: String,
+        /// From the configuration.
+        expected: String,
+        /// From `eth_chainId`.
+        actual: u64,
+    },
+    /// The server ended the connection or the subscription.
+    #[error("{endpoint}: the connection was closed")]
+    Closed {
+        /// The endpoint, redacted.
+        endpoint: String,
+    },
+    /// No block for longer than the configured time although the chain moves on.
+    #[error("{endpoint}: no new head for {silence:?} while the chain moves on")]
+    Stalled {
+        /// The endpoint, redacted.
+        endpoint: String,
+        /// How long.
+        silence: Duration,
+    },
+}
+
+/// An endpoint with its deadline.
+#[derive(Debug, Clone)]
+pub struct ChainRpc {
+    provider: RootProvider<Ethereum>,
+    endpoint: String,
+    limit: Duration,
+}
+
+/// A WebSocket that is never silently replaced: a reconnect would hide the gap that must be scanned.
+#[derive(Debug, Clone)]
+struct OneConnection(WsConnect);
+
+impl PubSubConnect for OneConnection {
+    fn is_local(&self) -> bool {
+        self.0.is_local()
+    }
+
+    async fn connect(&self) -> TransportResult<ConnectionHandle> {
+        self.0.connect().await
+    }
+
+    async fn try_reconnect(&self) -> TransportResult<ConnectionHandle> {
+        Err(TransportErrorKind::backend_gone())
+    }
+}
+
+impl ChainRpc {
+    /// Opens a WebSocket and checks the chain id.
+    ///
+    /// # Errors
+    /// Any [`ChainError`].
+    pub async fn connect_ws(url: &str, config: &EvmChainConfig) -> Result<Self, ChainError> {
+        let endpoint = redacted_url(url);
+        let limit = Duration::from_secs(config.connect_timeout_secs);
+        let connect = OneConnection(WsConnect::new(url).with_keepalive_interval(Duration::from_secs(config.ping_interval_secs.max(1))));
+        let what = "connect";
+        let client = tokio::time::timeout(limit, RpcClient::connect_pubsub(connect))
+            .await
+            .map_err(|_| ChainError::TimedOut { endpoint: endpoint.clone(), what, limit })?
+            .map_err(|cause| rpc_error(&endpoint, what, cause))?;
+        if let Some(frontend) = client.pubsub_frontend() {
+            frontend.set_channel_size(NOTIFICATION_CAPACITY);
+        }
+        Self::checked(RootProvider::new(client), endpoint, config).await
+    }
+
+    /// Uses an HTTP endpoint and checks the chain id.
+    ///
+    /// # Errors
+    /// Any [`ChainError`].
+    pub async fn connect_http(url: &str, config: &EvmChainConfig) -> Result<Self, ChainError> {
+        let endpoint = redacted_url(url);
+        let parsed = url.parse().map_err(|cause| ChainError::Rpc {
+            endpoint: endpoint.clone(),
+            what: "read the endpoint",
+            cause: format!("{cause}"),
+            answered: false,
+        })?;
+        Self::checked(RootProvider::new_http(parsed), endpoint, config).await
+    }
+
+    async fn checked(provider: RootProvider<Ethereum>, endpoint: String, config: &EvmChainConfig) -> Result<Self, ChainError> {
+        let rpc = Self { provider, endpoint, limit: Duration::from_secs(config.request_timeout_secs.max(1)) };
+        let actual = rpc.ask("eth_chainId", rpc.provider.get_chain_id()).await?;
+        // An id that is not a number is an alias of a development chain; there is nothing to compare.
+        if config.chain_id.parse::<u64>().is_ok_and(|expected| expected != actual) {
+            return Err(ChainError::WrongChain { endpoint: rpc.endpoint, expected: config.chain_id.clone(), actual });
+        }
+        Ok(rpc)
+    }
+
+    /// Sends requests of any kind.
+    pub fn provider(&self) -> &RootProvider<Ethereum> {
+        &self.provider
+    }
+
+    /// The endpoint as it may be shown.
+    pub fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
+    /// Waits for an answer up to the chain's request timeout.
+    ///
+    /// # Errors
+    /// [`ChainError::TimedOut`] or [`ChainError::Rpc`].
+    pub async fn ask<T>(&self, what: &'static str, request: impl IntoFuture<Output = TransportResult<T>>) -> Result<T, ChainError> {
+        self.ask_within(self.limit, what, request.into_future()).await
+    }
+
+    /// Waits for an answer up to `limit`.
+    ///
+    /// # Errors
+    /// [`ChainError::TimedOut`] or [`ChainError::Rpc`].
+    pub async fn ask_within<T>(
+        &self,
+        limit: Duration,
+        what: &'static str,
+        request: impl Future<Output = TransportResult<T>>,
+    ) -> Result<T, ChainError> {
+        tokio::time::timeout(limit, request)
+            .await
+            .map_err(|_| ChainError::TimedOut { endpoint: self.endpoint.clone(), what, limit })?
+            .map_err(|cause| rpc_error(&self.endpoint, what, cause))
+    }
+
+    /// The number of the newest block.
+    ///
+    /// # Errors
+    /// Any [`ChainError`] of a request.
+    pub async fn head(&self) -> Result<u64, ChainError> {
+        self.ask("eth_blockNumber", self.provider.get_block_number()).await
+    }
+
+    /// That the server ended the connection.
+    pub fn closed(&self) -> ChainError {
+        ChainError::Closed { endpoint: self.endpoint.clone() }
+    }
+}
+
+fn rpc_error(endpoint: &str, what: &'static str, cause: RpcError<TransportErrorKind>) -> ChainError {
+    let answered = cause.is_error_resp();
+    // Transport errors of HTTP carry the whole URL, which may hold a key.
+    let cause = cause.to_string();
+    let cause = cause.split_once(" for url ").map_or(cause.as_str(), |(head, _)| head).to_owned();
+    ChainError::Rpc { endpoint: endpoint.to_owned(), what, cause, answered }
+}

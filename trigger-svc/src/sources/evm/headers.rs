@@ -1,0 +1,50 @@
+//! Block timestamps, for logs that come without one.
+//!
+//! The timestamp is part of the event id, so all operators must use the same one: the header's. A value that the provider
+//! put into the log is taken as it is, unless it is 0, which some providers send for "unknown".
+
+use std::num::NonZeroUsize;
+
+use alloy::providers::Provider;
+use lru::LruCache;
+use wavs_types::{B256, BlockTimestamp};
+
+use super::occurrence::MinedLog;
+use crate::chain_rpc::{ChainError, ChainRpc};
+
+/// Headers that are remembered; beyond it the least used one is asked for again.
+const CAPACITY: NonZeroUsize = NonZeroUsize::new(256).expect("256 is not zero");
+
+/// Timestamps by block hash.
+#[derive(Debug)]
+pub struct Headers {
+    timestamps: LruCache<B256, u64>,
+    policy: BlockTimestamp,
+}
+
+impl Headers {
+    pub fn new(policy: BlockTimestamp) -> Self {
+        Self { timestamps: LruCache::new(CAPACITY), policy }
+    }
+
+    /// The timestamp that goes into the payload of `log`, in seconds.
+    pub async fn timestamp(&mut self, rpc: &ChainRpc, log: &MinedLog) -> Result<Option<u64>, ChainError> {
+        match self.policy {
+            BlockTimestamp::None => return Ok(None),
+            BlockTimestamp::Provider => return Ok(log.block_timestamp),
+            BlockTimestamp::Header => {}
+        }
+        if let Some(seconds) = log.block_timestamp.filter(|seconds| *seconds != 0) {
+            return Ok(Some(seconds));
+        }
+        if let Some(seconds) = self.timestamps.get(&log.block_hash) {
+            return Ok(Some(*seconds));
+        }
+        let block = rpc.ask("eth_getBlockByHash", rpc.provider().get_block_by_hash(log.block_hash)).await?;
+        let seconds = block.map(|block| block.header.timestamp);
+        if let Some(seconds) = seconds {
+            self.timestamps.put(log.block_hash, seconds);
+        }
+        Ok(seconds)
+    }
+}

@@ -1,0 +1,314 @@
+//! The durable queue between the sources and aggregator-svc.
+//!
+//! What a source saw and the position up to which it has looked are one commit, so a crash neither loses nor skips
+//! anything. Each occurrence is recorded once per route: its source key is remembered until a reorganisation can no
+//! longer bring it back. Entries are served until they are acknowledged, also after a restart.
+//!
+//! The spool is bounded: above its quota [`Spool::record`] waits, the source stops reading, and its cursor stands still;
+//! the chain keeps what comes meanwhile.
+
+mod occurrence;
+mod schema;
+
+use std::sync::Arc;
+
+use tokio::sync::{Notify, watch};
+use wavs_ipc::contract::trigger_admin::Inject;
+use wavs_ipc::contract::trigger_feed::{MAX_PULL_ITEMS, SpoolBatch, SpoolCursor, SpoolItem};
+use wavs_ipc::{ErrorCode, WireError};
+use wavs_store::rusqlite::{self, OptionalExtension, params};
+use wavs_store::{Database, Durability, LogEntry, StoreError};
+use wavs_types::ChainKey;
+
+pub use occurrence::{Entry, Occurrence};
+use schema::{LOG, MIGRATIONS, Stored};
+
+use crate::clock;
+use crate::watch::Watch;
+
+/// Entries that wait for aggregator-svc; above it the sources stop reading.
+const MAX_ENTRIES: u64 = 1_000_000;
+/// Bytes that wait for aggregator-svc; above it the sources stop reading.
+const MAX_BYTES: u64 = 1024 * 1024 * 1024;
+/// Bytes of one batch: below the payload cap of a call.
+const MAX_BATCH_BYTES: usize = 3 * 1024 * 1024;
+
+/// A failure of the spool.
+#[derive(Debug, thiserror::Error)]
+pub enum SpoolError {
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// An entry has no stored form.
+    #[error("cannot write a spool entry: {0}")]
+    Encode(String),
+}
+
+impl From<rusqlite::Error> for SpoolError {
+    fn from(cause: rusqlite::Error) -> Self {
+        Self::Store(cause.into())
+    }
+}
+
+impl From<SpoolError> for WireError {
+    fn from(error: SpoolError) -> Self {
+        Self::internal(error)
+    }
+}
+
+/// The durable queue. Clones share it.
+#[derive(Clone)]
+pub struct Spool {
+    database: Database,
+    id: u128,
+    /// Number of the newest entry: wakes those who wait in [`Spool::pull`].
+    newest: Arc<watch::Sender<u64>>,
+    /// Wakes sources that wait for room.
+    room: Arc<Notify>,
+}
+
+impl Spool {
+    /// Opens or creates the spool.
+    ///
+    /// # Errors
+    /// When the database cannot be opened.
+    pub async fn open(path: impl AsRef<std::path::Path>) -> Result<Self, SpoolError> {
+        let database = Database::open(path, MIGRATIONS)?;
+        database.writer().write(Durability::Power, |tx| LOG.create(tx)).await?;
+        let (id, newest) = database
+            .reader()
+            .read(|connection| Ok::<_, StoreError>((LOG.id(connection)?, LOG.last_sequence(connection)?)))
+            .await?;
+        Ok(Self {
+            database,
+            id: u128::from_be_bytes(id.0),
+            newest: Arc::new(watch::Sender::new(newest)),
+            room: Arc::new(Notify::new()),
+        })
+    }
+
+    /// The last block of a chain that was looked at.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn cursor(&self, chain: &ChainKey) -> Result<Option<u64>, SpoolError> {
+        let chain = chain.to_string();
+        self.database
+            .reader()
+            .read(move |connection| {
+                let mut statement = connection.prepare_cached("SELECT height FROM cursor WHERE chain = ?1")?;
+                Ok(statement.query_row([chain], |row| row.get::<_, i64>(0)).optional()?.map(i64::unsigned_abs))
+            })
+            .await
+    }
+
+    /// Begins a chain at `height` if it has no cursor yet.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn start_at(&self, chain: &ChainKey, height: u64) -> Result<(), SpoolError> {
+        let chain = chain.to_string();
+        self.database
+            .writer()
+            .write(Durability::Process, move |tx| {
+                tx.prepare_cached("INSERT OR IGNORE INTO cursor (chain, height) VALUES (?1, ?2)")?
+                    .execute(params![chain, signed(height)])?;
+                Ok(())
+            })
+            .await
+    }
+
+    /// Records what was seen and how far the chain was looked at, in one commit. Waits while the spool is full.
+    /// Source keys of blocks below `prune_below` are forgotten.
+    ///
+    /// # Errors
+    /// When the database fails; nothing is recorded then.
+    pub async fn record(
+        &self,
+        chain: &ChainKey,
+        occurrences: Vec<Occurrence>,
+        cursor: Option<u64>,
+        prune_below: Option<u64>,
+    ) -> Result<(), SpoolError> {
+        if !occurrences.is_empty() {
+            self.wait_for_room().await?;
+        }
+        let chain = chain.to_string();
+        let seen_at_ns = clock::now_ns();
+        let newest = self
+            .database
+            .writer()
+            .write(Durability::Process, move |tx| {
+                let mut newest = None;
+                for occurrence in &occurrences {
+                    newest = schema::insert(tx, &chain, occurrence, seen_at_ns)?.or(newest);
+                }
+                if let Some(height) = cursor {
+                    tx.prepare_cached(
+                        "INSERT INTO cursor (chain, height) VALUES (?1, ?2)
+                         ON CONFLICT (chain) DO UPDATE SET height = max(height, excluded.height)",
+                    )?
+                    .execute(params![chain, signed(height)])?;
+                }
+                if let Some(height) = prune_below {
+                    tx.prepare_cached("DELETE FROM seen WHERE chain = ?1 AND height < ?2")?
+                        .execute(params![chain, signed(height)])?;
+                }
+                Ok::<_, SpoolError>(newest)
+            })
+            .await?;
+        self.announce(newest);
+        Ok(())
+    }
+
+    /// Appends copies of one trigger. A repeat of the same injection changes nothing.
+    ///
+    /// # Errors
+    /// `Busy` when the spool is full, `Internal` when the database fails.
+    pub async fn inject(&self, request: Inject) -> Result<(), WireError> {
+        if self.is_full().await? {
+            let detail = "the spool is full: aggregator-svc does not keep up; try again later";
+            return Err(WireError::backoff(ErrorCode::Busy, detail));
+        }
+        let entries = Entry::injected(&request)?;
+        let seen_at_ns = clock::now_ns();
+        let newest = self
+            .database
+            .writer()
+            .write(Durability::Process, move |tx| {
+                let id = request.id.to_be_bytes();
+                let fresh = tx.prepare_cached("INSERT OR IGNORE INTO injection (id) VALUES (?1)")?.execute([&id[..]])?;
+                let mut newest = None;
+                if fresh == 1 {
+                    for entry in entries {
+                        newest = Some(LOG.append(tx, &Stored { seen_at_ns, body: entry }.encode()?)?);
+                    }
+                    schema::forget_old_injections(tx)?;
+                }
+                Ok::<_, SpoolError>(newest)
+            })
+            .await?;
+        self.announce(newest);
+        Ok(())
+    }
+
+    /// The entries after `after`, at most `max`; waits up to `wait` for the first one.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn pull(&self, after: SpoolCursor, max: u32, wait: std::time::Duration) -> Result<SpoolBatch, SpoolError> {
+        let after = if after.spool == self.id { after.seq } else { 0 };
+        let max = max.clamp(1, MAX_PULL_ITEMS) as usize;
+        let mut newest = self.newest.subscribe();
+        let deadline = tokio::time::Instant::now() + wait;
+        loop {
+            newest.borrow_and_update();
+            let entries = self
+                .database
+                .reader()
+                .read(move |connection| LOG.read_from(connection, after, max, MAX_BATCH_BYTES))
+                .await?;
+            if !entries.is_empty() {
+                let items = entries.iter().map(item).collect::<Result<_, SpoolError>>()?;
+                return Ok(SpoolBatch { spool: self.id, items });
+            }
+            // The sender lives as long as `self`, so this ends by an entry or by the deadline.
+            if tokio::time::timeout_at(deadline, newest.changed()).await.is_err() {
+                return Ok(SpoolBatch { spool: self.id, items: Vec::new() });
+            }
+        }
+    }
+
+    /// Forgets the entries up to and including `upto`.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn ack(&self, upto: SpoolCursor) -> Result<(), SpoolError> {
+        if upto.spool != self.id {
+            return Ok(());
+        }
+        self.database.writer().write(Durability::Process, move |tx| LOG.trim(tx, upto.seq)).await?;
+        self.room.notify_waiters();
+        Ok(())
+    }
+
+    /// The desired state as stored.
+    ///
+    /// # Errors
+    /// When the database fails or the row does not parse.
+    pub async fn load_watch(&self) -> Result<Watch, SpoolError> {
+        let stored: Option<String> = self
+            .database
+            .reader()
+            .read(|connection| {
+                let mut statement = connection.prepare("SELECT document FROM watch")?;
+                Ok::<_, SpoolError>(statement.query_row([], |row| row.get(0)).optional()?)
+            })
+            .await?;
+        stored.map_or_else(|| Ok(Watch::default()), |text| serde_json::from_str(&text).map_err(|cause| SpoolError::Encode(cause.to_string())))
+    }
+
+    /// Stores the desired state, and begins the chains in `heads` that have no cursor.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn store_watch(&self, watch: &Watch, heads: Vec<(ChainKey, u64)>) -> Result<(), SpoolError> {
+        let document = serde_json::to_string(watch).map_err(|cause| SpoolError::Encode(cause.to_string()))?;
+        self.database
+            .writer()
+            .write(Durability::Process, move |tx| {
+                tx.execute("INSERT OR REPLACE INTO watch (one, document) VALUES (1, ?1)", [document])?;
+                for (chain, height) in heads {
+                    tx.prepare_cached("INSERT OR IGNORE INTO cursor (chain, height) VALUES (?1, ?2)")?
+                        .execute(params![chain.to_string(), signed(height)])?;
+                }
+                Ok(())
+            })
+            .await
+    }
+
+    /// Entries that wait, and the most that may.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn depth(&self) -> Result<(u64, u64), SpoolError> {
+        let size = self.database.reader().read(|connection| LOG.size(connection)).await?;
+        Ok((size.entries, MAX_ENTRIES))
+    }
+
+    fn announce(&self, newest: Option<u64>) {
+        if let Some(newest) = newest {
+            self.newest.send_if_modified(|known| {
+                let grown = newest > *known;
+                *known = newest.max(*known);
+                grown
+            });
+        }
+    }
+
+    async fn is_full(&self) -> Result<bool, SpoolError> {
+        let size = self.database.reader().read(|connection| LOG.size(connection)).await?;
+        Ok(size.entries >= MAX_ENTRIES || size.bytes >= MAX_BYTES)
+    }
+
+    async fn wait_for_room(&self) -> Result<(), SpoolError> {
+        loop {
+            let mut room = std::pin::pin!(self.room.notified());
+            room.as_mut().enable();
+            if !self.is_full().await? {
+                return Ok(());
+            }
+            room.await;
+        }
+    }
+}
+
+fn item(entry: &LogEntry) -> Result<SpoolItem, SpoolError> {
+    let stored = Stored::decode(&entry.payload)?;
+    Ok(SpoolItem { seq: entry.sequence, seen_at_ns: stored.seen_at_ns, body: stored.body })
+}
+
+/// SQLite counts in signed 64 bits; no block height comes near.
+fn signed(height: u64) -> i64 {
+    i64::try_from(height).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,119 @@
+//! What is recorded: occurrences and the entries that they lead to.
+
+use tracing::{info, warn};
+use wavs_ipc::contract::trigger_admin::{Inject, MAX_INJECTED};
+use wavs_ipc::contract::trigger_feed::SpoolBody;
+use wavs_ipc::{ErrorCode, Json, WireError};
+use wavs_types::{ChainKey, EventId, ServiceId, TriggerAction, TriggerConfig, WorkflowId};
+
+use crate::metrics::Metrics;
+use crate::sources::MinedLog;
+use crate::watch::EvmView;
+
+/// Something that happened once.
+#[derive(Debug)]
+pub enum Occurrence {
+    /// It was seen.
+    Seen {
+        /// Its durable identity.
+        source_key: String,
+        /// Its block.
+        height: u64,
+        /// What it leads to, in order.
+        entries: Vec<Entry>,
+    },
+    /// It left the chain.
+    Removed {
+        /// Its durable identity.
+        source_key: String,
+    },
+}
+
+/// One entry of the spool to be.
+#[derive(Debug)]
+pub struct Entry {
+    /// The route that fires; absent for a notice.
+    pub route: Option<(ServiceId, WorkflowId)>,
+    /// The entry.
+    pub body: SpoolBody,
+}
+
+impl Occurrence {
+    /// What a log leads to: a service URI notice first, then one trigger per matching active route. `None` when nothing.
+    pub fn of_log(chain: &ChainKey, log: &MinedLog, view: &EvmView, timestamp: Option<u64>, metrics: &Metrics) -> Option<Self> {
+        let source_key = log.source_key(chain);
+        if log.removed {
+            return Some(Self::Removed { source_key });
+        }
+        let meaning = log.meaning(view);
+        let mut entries = Vec::new();
+        match meaning.service_uri {
+            Some((service_id, Ok(uri))) => {
+                info!(%service_id, uri, height = log.block_number, "the manager announced a service URI");
+                entries.push(Entry { route: None, body: SpoolBody::ServiceUri { service_id, uri, height: log.block_number } });
+            }
+            Some((service_id, Err(cause))) => {
+                warn!(%service_id, cause, "the manager announced a service URI that does not decode; it is ignored");
+                metrics.dropped("bad_service_uri");
+            }
+            None => {}
+        }
+        for route in meaning.routes {
+            if route.since.is_some_and(|since| log.block_number <= since) {
+                continue;
+            }
+            if !route.active {
+                metrics.dropped("paused");
+                continue;
+            }
+            let action = TriggerAction {
+                config: TriggerConfig {
+                    service_id: route.service_id,
+                    workflow_id: route.workflow_id.clone(),
+                    trigger: route.trigger.clone(),
+                },
+                data: log.trigger_data(chain, timestamp),
+            };
+            match trigger(source_key.clone(), &action, None) {
+                Ok(body) => {
+                    metrics.fired(Some(chain), route.trigger.kind());
+                    entries.push(Entry { route: Some((route.service_id, route.workflow_id.clone())), body });
+                }
+                Err(error) => {
+                    warn!(service_id = %route.service_id, %error, "cannot write the trigger");
+                    metrics.dropped("encode");
+                }
+            }
+        }
+        (!entries.is_empty()).then_some(Self::Seen { source_key, height: log.block_number, entries })
+    }
+}
+
+impl Entry {
+    /// The copies of an injection.
+    ///
+    /// # Errors
+    /// `Invalid` when the count is out of range or the action does not parse.
+    pub fn injected(request: &Inject) -> Result<Vec<SpoolBody>, WireError> {
+        if request.count == 0 || request.count > MAX_INJECTED {
+            let detail = format!("count is {}; it must be 1 to {MAX_INJECTED}", request.count);
+            return Err(WireError::never(ErrorCode::Invalid, detail));
+        }
+        let action = request.action.decode()?;
+        let first = trigger(String::new(), &action, Some(request.id))?;
+        Ok((0..request.count)
+            .map(|copy| {
+                let mut body = first.clone();
+                if let SpoolBody::Trigger { source_key, .. } = &mut body {
+                    *source_key = format!("injected/{:032x}/{copy}", request.id);
+                }
+                body
+            })
+            .collect())
+    }
+}
+
+fn trigger(source_key: String, action: &TriggerAction, injection: Option<u128>) -> Result<SpoolBody, WireError> {
+    let event_id = EventId::for_response(&action.config.service_id, &action.config.workflow_id, &action.data, None);
+    Ok(SpoolBody::Trigger { source_key, action: Json::encode(action)?, event_id, injection })
+}

@@ -1,0 +1,80 @@
+//! Tables and stored forms of the spool.
+
+use serde::{Deserialize, Serialize};
+use wavs_ipc::contract::trigger_feed::SpoolBody;
+use wavs_store::rusqlite::params;
+use wavs_store::{Log, Migration, Transaction};
+
+use super::occurrence::{Entry, Occurrence};
+use super::{SpoolError, signed};
+
+/// The queue itself.
+pub const LOG: Log = Log::new("spool");
+
+/// Injections whose ids are remembered, to recognise a repeat; the oldest are forgotten beyond it.
+const REMEMBERED_INJECTIONS: u32 = 1_000;
+
+/// `seen` holds the occurrences that were recorded, per route; an empty service id stands for a notice.
+pub const MIGRATIONS: &[Migration] = &[Migration::new(
+    "cursors, seen occurrences, injections, desired state",
+    "CREATE TABLE cursor (chain TEXT PRIMARY KEY, height INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+     CREATE TABLE seen (
+         source_key TEXT NOT NULL, service_id BLOB NOT NULL, workflow_id TEXT NOT NULL,
+         chain TEXT NOT NULL, height INTEGER NOT NULL,
+         PRIMARY KEY (source_key, service_id, workflow_id)
+     ) STRICT, WITHOUT ROWID;
+     CREATE INDEX seen_by_height ON seen (chain, height);
+     CREATE TABLE injection (position INTEGER PRIMARY KEY AUTOINCREMENT, id BLOB NOT NULL UNIQUE) STRICT;
+     CREATE TABLE watch (one INTEGER PRIMARY KEY CHECK (one = 1), document TEXT NOT NULL) STRICT;",
+)];
+
+/// An entry as stored: postcard of the wire form, whose enums only ever grow.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Stored {
+    pub seen_at_ns: u64,
+    pub body: SpoolBody,
+}
+
+impl Stored {
+    pub fn encode(&self) -> Result<Vec<u8>, SpoolError> {
+        postcard::to_allocvec(self).map_err(|cause| SpoolError::Encode(cause.to_string()))
+    }
+
+    pub fn decode(bytes: &[u8]) -> Result<Self, SpoolError> {
+        postcard::from_bytes(bytes).map_err(|cause| SpoolError::Encode(cause.to_string()))
+    }
+}
+
+/// Records one occurrence unless it is known; answers the number of its last new entry.
+pub fn insert(tx: &Transaction<'_>, chain: &str, occurrence: &Occurrence, seen_at_ns: u64) -> Result<Option<u64>, SpoolError> {
+    let mut newest = None;
+    match occurrence {
+        Occurrence::Seen { source_key, height, entries } => {
+            for Entry { route, body } in entries {
+                let (service_id, workflow_id) =
+                    route.as_ref().map_or((&[][..], ""), |(service_id, workflow_id)| (service_id.as_bytes().as_slice(), workflow_id.as_str()));
+                let fresh = tx
+                    .prepare_cached("INSERT OR IGNORE INTO seen (source_key, service_id, workflow_id, chain, height) VALUES (?1, ?2, ?3, ?4, ?5)")?
+                    .execute(params![source_key, service_id, workflow_id, chain, signed(*height)])?;
+                if fresh == 1 {
+                    newest = Some(LOG.append(tx, &Stored { seen_at_ns, body: body.clone() }.encode()?)?);
+                }
+            }
+        }
+        Occurrence::Removed { source_key } => {
+            // Forgotten, so that the same block may come back.
+            let known = tx.prepare_cached("DELETE FROM seen WHERE source_key = ?1")?.execute([source_key])?;
+            if known > 0 {
+                let body = SpoolBody::Orphaned { source_key: source_key.clone() };
+                newest = Some(LOG.append(tx, &Stored { seen_at_ns, body }.encode()?)?);
+            }
+        }
+    }
+    Ok(newest)
+}
+
+pub fn forget_old_injections(tx: &Transaction<'_>) -> Result<(), SpoolError> {
+    tx.prepare_cached("DELETE FROM injection WHERE position <= (SELECT max(position) FROM injection) - ?1")?
+        .execute([REMEMBERED_INJECTIONS])?;
+    Ok(())
+}
