@@ -85,8 +85,8 @@ impl<C: Contract> Reconnecting<C> {
     ///
     /// # Errors
     /// What the method answers, and: `Transport` with Backoff when nothing was sent, `Transport` or `Deadline` with
-    /// Ambiguous when the request may have been sent, `TooLarge` when the request does not fit, `Denied` when the
-    /// server refuses this build or user.
+    /// Ambiguous when the request may have been sent, `TooLarge` with Never when the request does not fit, `Denied`
+    /// with Backoff when the server refuses this build or user (see [`Self::refused`]).
     pub async fn call<T, F, Fut>(&self, deadline: Duration, call: F) -> Result<T, WireError>
     where
         F: FnOnce(C, Context) -> Fut,

@@ -57,11 +57,11 @@ impl Trace {
 
     fn into_context(self) -> tarpc::trace::Context {
         use tarpc::trace::SamplingDecision::{Sampled, Unsampled};
-        let mut context = tarpc::trace::Context::default();
-        context.trace_id = self.id.into();
-        context.span_id = self.span.into();
-        context.sampling_decision = if self.sampled { Sampled } else { Unsampled };
-        context
+        tarpc::trace::Context {
+            trace_id: self.id.into(),
+            span_id: self.span.into(),
+            sampling_decision: if self.sampled { Sampled } else { Unsampled },
+        }
     }
 }
 

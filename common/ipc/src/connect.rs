@@ -55,7 +55,8 @@ impl From<ConnectError> for WireError {
             ConnectError::Refused(refused) => match refused.refusal {
                 Refusal::TooManyConnections => Self::backoff(ErrorCode::Busy, error.to_string()),
                 Refusal::Draining => Self::backoff(ErrorCode::Draining, error.to_string()),
-                _ => Self::never(ErrorCode::Denied, error.to_string()),
+                // Backoff and not Never: the work itself is sound and must wait for the right build, not be given up.
+                _ => Self::backoff(ErrorCode::Denied, error.to_string()),
             },
             _ => Self::backoff(ErrorCode::Transport, error.to_string()),
         }

@@ -1,6 +1,6 @@
 //! The table of contracts: the number, name and versions of each tarpc service.
 //!
-//! The client type of a service stands for it: `Reconnecting<EngineClient>`, `Router::add::<EngineClient, _, _>`.
+//! The client type of a service stands for it: `Reconnecting<EngineClient>`, `Router::serve::<EngineClient, _, _>`.
 //! The number selects the service in the preamble, so that one socket can serve several. Raise `max` with every
 //! appended method or variant, raise `min` only when older peers must be refused.
 
@@ -110,3 +110,34 @@ contract!(
     P2pAdminRequest,
     P2pAdminResponse
 );
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn numbers_and_names_are_unique_and_versions_start_at_one() {
+        fn row<C: Contract>() -> (u16, &'static str, VersionRange) {
+            (C::ID, C::NAME, C::VERSIONS)
+        }
+        let table = [
+            row::<LifecycleClient>(),
+            row::<RegistryClient>(),
+            row::<TriggerFeedClient>(),
+            row::<TriggerAdminClient>(),
+            row::<EngineClient>(),
+            row::<EngineAdminClient>(),
+            row::<P2pAdminClient>(),
+        ];
+        let ids: BTreeSet<_> = table.iter().map(|(id, ..)| id).collect();
+        let names: BTreeSet<_> = table.iter().map(|(_, name, _)| name).collect();
+        assert_eq!((ids.len(), names.len()), (table.len(), table.len()));
+        assert!(
+            table
+                .iter()
+                .all(|(.., versions)| versions.min >= 1 && versions.min <= versions.max)
+        );
+    }
+}

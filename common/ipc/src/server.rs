@@ -84,8 +84,8 @@ struct Route {
     serve: Serve,
 }
 
-/// A handler for [`Router::add`] from a service trait and a value that implements it:
-/// `router.add::<EngineClient, _, _>(handler!(Engine, server))`. The value is cloned for every request.
+/// A handler for [`Router::serve`] from a service trait and a value that implements it:
+/// `router.serve::<EngineClient, _, _>(handler!(Engine, server))`. The value is cloned for every request.
 #[macro_export]
 macro_rules! handler {
     ($service:path, $server:expr) => {{
@@ -121,7 +121,7 @@ impl Router {
     /// Serves contract `C` with `handler`, which is best made by [`handler!`]. A second handler for the same contract
     /// replaces the first.
     #[must_use]
-    pub fn add<C, F, Fut>(mut self, handler: F) -> Self
+    pub fn serve<C, F, Fut>(mut self, handler: F) -> Self
     where
         C: Contract,
         F: Fn(Context, C::Request) -> Fut + Send + Sync + 'static,
