@@ -2,11 +2,13 @@
 //! Members that are not known are ignored, absent ones take the defaults written here. Endpoints may contain API keys, so
 //! `Debug` masks them; only `Serialize` writes them out.
 
+mod check;
 mod cosmos;
 mod evm;
 
 use serde::{Deserialize, Serialize};
 
+pub use check::ChainConfigError;
 pub use cosmos::CosmosChainConfig;
 pub use evm::EvmChainConfig;
 

@@ -12,6 +12,7 @@ mod digest;
 mod document;
 mod envelope;
 mod event_id;
+mod host_pattern;
 mod json_tree;
 mod redact;
 mod response;
@@ -24,13 +25,14 @@ mod submission;
 mod text;
 mod trigger;
 mod trigger_data;
+mod validate;
 mod workflow_id;
 
 pub use alloy_primitives::{Address as EvmAddress, B256, Bytes, FixedBytes};
 
 pub use chain_config::{
-    BlockTimestamp, ChainConfig, CosmosChainConfig, EvmChainConfig, Finality, FinalizedTag,
-    SubmitConfirmations,
+    BlockTimestamp, ChainConfig, ChainConfigError, CosmosChainConfig, EvmChainConfig, Finality,
+    FinalizedTag, SubmitConfirmations,
 };
 pub use chain_key::{ChainKey, ParseChainKeyError};
 pub use cosmos_address::{CosmosAddress, ParseCosmosAddressError};
@@ -38,6 +40,7 @@ pub use digest::{ComponentDigest, ServiceDigest, ServiceId};
 pub use document::{DocumentError, MAX_DOCUMENT_BYTES, ServiceDocument};
 pub use envelope::{Envelope, EnvelopeOrdering};
 pub use event_id::EventId;
+pub use host_pattern::{HostMatch, HostPattern, ParseHostPatternError};
 pub use redact::redacted_url;
 pub use response::WasmResponse;
 pub use service::{
@@ -53,4 +56,5 @@ pub use trigger::{AtProtoAction, Trigger};
 pub use trigger_data::{
     CosmosAttribute, CosmosEvent, LogData, TriggerAction, TriggerConfig, TriggerData,
 };
+pub use validate::{Finding, Level, MAX_CONFIG_BYTES, MAX_ENV_KEYS, MAX_NAME_BYTES, MAX_WORKFLOWS};
 pub use workflow_id::{ParseWorkflowIdError, WorkflowId};

@@ -2,6 +2,9 @@
 //! event id only if these bytes agree, so the order of variants and fields is spelled out here instead of following from
 //! a derive that an innocent refactoring could change.
 
+#[cfg(test)]
+mod tests;
+
 use serde_json::Value;
 
 use crate::{
