@@ -4,4 +4,6 @@
 //! directory of their own, [`service`] writes service documents. Nothing here is a fake.
 
 pub mod anvil;
+pub mod node;
+pub mod service;
 pub mod tools;
