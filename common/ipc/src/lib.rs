@@ -1,6 +1,6 @@
 //! The contract between the processes of the node.
 //!
-//! Each file of [`contract`] holds one [`tarpc`] service and its wire structs. Calls only ever point from a more
+//! Each file of [`mod@contract`] holds one [`tarpc`] service and its wire structs. Calls only ever point from a more
 //! trusted process to a less trusted one; a process that is called never calls back:
 //!
 //! | server         | contract                                    | caller         | socket                    |
@@ -16,10 +16,41 @@
 //! Rules that hold for every method: it is unary (a stream is a long poll that returns at once with data and empty on
 //! timeout); it returns `Result<T, WireError>`; a replay under the same id is harmless; the answer to a write means
 //! that it is on disk. Enums are append-only. Components travel by digest and path, never as bytes of a call.
-
 //!
 //! Beneath the contracts: [`socket`] binds and connects, [`preamble`] decides whether both sides understand each other,
 //! [`server`] is the accept loop, [`client`] the caller's side, and [`bounds`] names every limit.
+//!
+//! ```no_run
+//! use std::time::Duration;
+//! use wavs_ipc::contract::lifecycle::{Lifecycle, LifecycleClient, ProcessStatus};
+//! use wavs_ipc::{Context, Identity, Reconnecting, Role, Router, WireError, handler, socket};
+//!
+//! #[derive(Clone)]
+//! struct Server;
+//!
+//! impl Lifecycle for Server {
+//!     async fn status(self, _: Context) -> Result<ProcessStatus, WireError> {
+//!         Err(WireError::internal("no status yet"))
+//!     }
+//!     async fn metrics(self, _: Context) -> Result<String, WireError> {
+//!         Ok(String::new())
+//!     }
+//!     async fn drain(self, _: Context) -> Result<(), WireError> {
+//!         Ok(())
+//!     }
+//! }
+//!
+//! # async fn example(path: &std::path::Path, shutdown: tokio::sync::oneshot::Receiver<()>) -> Result<(), Box<dyn std::error::Error>> {
+//! let router = Router::new(Identity::new(Role::Engine)).serve::<LifecycleClient, _, _>(handler!(Lifecycle, Server));
+//! let listener = socket::bind(path)?;
+//! tokio::spawn(router.run(listener, async { drop(shutdown.await) }));
+//!
+//! let engine = Reconnecting::<LifecycleClient>::new(path, Identity::new(Role::Supervisor));
+//! let metrics = engine
+//!     .call(Duration::from_secs(2), async |client, context| client.metrics(context).await)
+//!     .await?;
+//! # Ok(()) }
+//! ```
 
 pub mod bounds;
 pub mod client;

@@ -14,7 +14,7 @@ use wavs_ipc::preamble::{Answer, Hello};
 use wavs_ipc::{Contract, ErrorCode, Limits, Refusal, Retry, VersionRange};
 
 /// So short that a test may wait for it, so long that a busy machine keeps up with a well-behaved client.
-const SHORT: Duration = Duration::from_millis(200);
+const SHORT: Duration = Duration::from_millis(500);
 
 fn impatient() -> Limits {
     Limits {
