@@ -145,6 +145,10 @@ pub enum AllowedHosts {
 /// What happens to the result of a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a service has few workflows, and nearly all of them submit"
+)]
 pub enum Submit {
     /// Nothing; the component works by its side effects.
     None,

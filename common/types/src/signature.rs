@@ -130,7 +130,7 @@ fn y_parity(v: u8) -> Result<bool, SignatureError> {
     match v {
         0 | 27 => Ok(false),
         1 | 28 => Ok(true),
-        35.. => Ok(v % 2 == 0),
+        35.. => Ok(v.is_multiple_of(2)),
         _ => Err(SignatureError::RecoveryId { v }),
     }
 }

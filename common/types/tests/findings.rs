@@ -326,7 +326,7 @@ fn components() {
             document
         };
         let expect_at = |document: &Value, level, code, suffix: &str| {
-            expect(document, level, code, &format!("{at}{suffix}"))
+            expect(document, level, code, &format!("{at}{suffix}"));
         };
         expect_at(
             &with("fuel_limit", json!(0)),

@@ -77,7 +77,7 @@ fn check_hosts(hosts: &AllowedHosts, at: &str, findings: &mut Findings) {
 fn check_source(source: &ComponentSource, at: &str, findings: &mut Findings) {
     match source {
         ComponentSource::Download { uri, .. } => {
-            check_uri(uri, &format!("{at}/download/uri"), findings)
+            check_uri(uri, &format!("{at}/download/uri"), findings);
         }
         ComponentSource::Registry {
             domain,
