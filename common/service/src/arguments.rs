@@ -1,0 +1,48 @@
+//! The command line of the four processes. They are usually started by the supervisor, so it is short.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{Arg, ArgAction, Command};
+
+use crate::config::Flags;
+use crate::process::ProcessName;
+
+/// What `--help` says beneath the options.
+const ABOUT: &str = "This process is one of five; it is usually started by `wavs` or by systemd, which pass its sockets (ctl, rpc) and its \
+configuration by the LISTEN_FDS protocol. Started by hand it loads wavs.toml itself and binds its sockets below the data directory.
+
+Exit codes: 0 stopped as asked, 64 wrong command line, 78 wrong configuration or version, 1 anything else.";
+
+/// What the command line asked for.
+pub(crate) enum Asked {
+    /// Run with these configuration flags.
+    Run(Flags),
+    /// Everything is said; end with this code.
+    Done(ExitCode),
+}
+
+/// Reads the arguments of `name`, the program name first.
+pub(crate) fn parse(name: ProcessName, arguments: impl IntoIterator<Item = OsString>) -> Asked {
+    let command = Command::new(name.binary())
+        .about(name.purpose())
+        .version(env!("CARGO_PKG_VERSION"))
+        .after_help(ABOUT)
+        .disable_version_flag(true)
+        .arg(
+            Arg::new("version")
+                .long("version")
+                .short('V')
+                .action(ArgAction::Version)
+                .help("Print the version"),
+        );
+    let command = Flags::add_to(command);
+    match command.try_get_matches_from(arguments) {
+        Ok(matches) => Asked::Run(Flags::from_matches(&matches)),
+        Err(said) => {
+            // Help and version are "errors" of clap that go to stdout. Nothing can be done if the terminal is gone.
+            let _ = said.print();
+            Asked::Done(ExitCode::from(if said.use_stderr() { 64 } else { 0 }))
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! The way of a process from `main` to its work and out again.
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use wavs_ipc::socket::{self, Listener};
+
+use crate::arguments::{self, Asked};
+use crate::config::{Flags, Loader, ProcessConfig};
+use crate::exit::{self, Fatal};
+use crate::handover::{self, Handover};
+use crate::lifecycle::LifecycleServer;
+use crate::metrics::Metrics;
+use crate::notify::Notifier;
+use crate::process::ProcessName;
+use crate::sandbox::Inherited;
+use crate::status::StatusBoard;
+use crate::telemetry;
+
+/// Everything that a process starts with.
+pub struct Boot<C> {
+    /// Its configuration, with the secrets that it may hold.
+    pub config: C,
+    /// The directory under which all processes keep their state; this one owns [`ProcessName::state_dir`] in it.
+    pub data_dir: PathBuf,
+    /// The socket that the supervisor calls.
+    pub ctl: Listener,
+    /// The socket that aggregator-svc calls; only for processes that have one.
+    pub rpc: Option<Listener>,
+    /// Cancelled by SIGTERM, SIGINT or a drain request: take nothing new, finish what runs, return.
+    pub shutdown: CancellationToken,
+    /// Tells the parent that the process is ready.
+    pub notify: Notifier,
+    /// The `Lifecycle` contract for the ctl socket; holds the status board and the metrics.
+    pub lifecycle: LifecycleServer,
+}
+
+/// Runs the process `name`: the whole `main` of its binary.
+///
+/// `run` gets a [`Boot`] inside the runtime, serves both sockets, calls [`Notifier::ready`], and returns after
+/// `shutdown` was cancelled and its work is finished. An error ends the process with the code of [`exit::code_of`].
+pub fn main<C, Run, Work>(name: ProcessName, run: Run) -> ExitCode
+where
+    C: ProcessConfig,
+    Run: FnOnce(Boot<C>) -> Work,
+    Work: Future<Output = anyhow::Result<()>>,
+{
+    debug_assert_eq!(name, C::PROCESS, "the configuration type belongs to another process");
+    let flags = match arguments::parse(name, std::env::args_os()) {
+        Asked::Run(flags) => flags,
+        Asked::Done(code) => return code,
+    };
+    match start(name, flags, run) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => exit::report(&error),
+    }
+}
+
+fn start<C, Run, Work>(name: ProcessName, flags: Flags, run: Run) -> anyhow::Result<()>
+where
+    C: ProcessConfig,
+    Run: FnOnce(Boot<C>) -> Work,
+    Work: Future<Output = anyhow::Result<()>>,
+{
+    let mut inherited = Inherited::take().context("cannot take the inherited descriptors")?;
+    let Handover {
+        data_dir,
+        config,
+        telemetry,
+    } = configuration::<C>(flags, &mut inherited)?;
+    telemetry::install(&telemetry);
+    let runtime = runtime(name, config.worker_threads())?;
+    let result = runtime.block_on(async {
+        let shutdown = CancellationToken::new();
+        let status = StatusBoard::new(name);
+        let boot = Boot {
+            ctl: listener(&mut inherited, "ctl", name.ctl_socket(&data_dir))?,
+            rpc: name
+                .has_rpc()
+                .then(|| listener(&mut inherited, "rpc", name.rpc_socket(&data_dir)))
+                .transpose()?,
+            config,
+            data_dir,
+            shutdown: shutdown.clone(),
+            notify: Notifier::new(),
+            lifecycle: LifecycleServer::new(status.clone(), Metrics::new(), shutdown.clone()),
+        };
+        tokio::spawn(stop_on_signal(shutdown.clone(), status)?);
+        let watchdog = tokio::spawn(Notifier::new().watchdog(CancellationToken::new()));
+        let result = run(boot).await;
+        watchdog.abort();
+        result
+    });
+    // Work that blocks a thread must not hold up the end; whatever had to be durable was awaited by `run`.
+    runtime.shutdown_background();
+    result
+}
+
+/// The inherited document if there is one, else the configuration file, environment and flags.
+fn configuration<C: ProcessConfig>(flags: Flags, inherited: &mut Inherited) -> anyhow::Result<Handover<C>> {
+    if let Some(descriptor) = inherited.remove(handover::DESCRIPTOR) {
+        return Handover::read(descriptor).map_err(|error| Fatal::config(error.to_string()).into());
+    }
+    let loaded = Loader::from_process(flags).load()?;
+    let handover = Handover::of(&loaded.node);
+    telemetry::install(&handover.telemetry);
+    loaded.log();
+    Ok(handover)
+}
+
+fn listener(inherited: &mut Inherited, name: &str, path: PathBuf) -> anyhow::Result<Listener> {
+    let listener = match inherited.remove(name) {
+        Some(descriptor) => socket::inherit(descriptor),
+        None => socket::bind(&path),
+    };
+    listener.map_err(|error| {
+        let cause = std::error::Error::source(&error)
+            .map(|cause| format!(": {cause}"))
+            .unwrap_or_default();
+        Fatal::config(format!("no {name} socket: {error}{cause}")).into()
+    })
+}
+
+fn runtime(name: ProcessName, threads: usize) -> anyhow::Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads.max(1))
+        .thread_name(name.short())
+        .enable_all()
+        .build()
+        .context("cannot start the threads of the process; check its task limit")
+}
+
+/// Cancels `shutdown` at the first SIGTERM or SIGINT and tells the parent when it is cancelled for any reason.
+fn stop_on_signal(shutdown: CancellationToken, status: StatusBoard) -> anyhow::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate()).context("cannot catch SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot catch SIGINT")?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => tracing::info!("SIGTERM: finishing what runs"),
+            _ = interrupt.recv() => tracing::info!("SIGINT: finishing what runs"),
+            () = shutdown.cancelled() => tracing::info!("asked to stop: finishing what runs"),
+        }
+        status.drain();
+        Notifier::new().stopping();
+        shutdown.cancel();
+    })
+}

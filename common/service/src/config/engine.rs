@@ -1,0 +1,78 @@
+//! The part of engine-svc.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::error::ConfigError;
+use super::fetch::FetchConfig;
+use super::values::Values;
+
+/// What engine-svc is told. It holds no secret; what a running guest may see comes with the run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EngineConfig {
+    /// Threads of the runtime that serves calls; guests run on their own.
+    pub worker_threads: usize,
+    /// Guests that run at once.
+    pub workers: usize,
+    /// Guests of one service that run at once.
+    pub max_parallel_per_service: usize,
+    /// Runs of one service that wait; beyond it the engine answers busy.
+    pub queue_per_service: usize,
+    /// Memory of one guest in bytes.
+    pub guest_memory_bytes: u64,
+    /// Largest sum of the responses of one run in bytes.
+    pub response_max_bytes: u64,
+    /// No run is longer, whatever a component or a grant says.
+    pub hard_timeout: Duration,
+    /// Longest run, and the value for components without a limit of their own.
+    pub max_execution: Duration,
+    /// Most fuel of a run; `None` is no cap, and fuel is then counted only where a component or a grant sets a limit.
+    pub max_fuel: Option<u64>,
+    /// Compiled components kept in memory.
+    pub component_cache: usize,
+    /// Loopback and private targets that guests may reach: `ip-or-cidr[:port]` or names.
+    pub http_allow_private: Vec<String>,
+    /// Where compiled components are kept.
+    pub cache_dir: PathBuf,
+    /// How components are downloaded.
+    pub fetch: FetchConfig,
+    /// Development endpoints are on.
+    pub dev_endpoints: bool,
+}
+
+/// The reference writes "no cap" as the largest number.
+const NO_FUEL_CAP: u64 = u64::MAX;
+
+/// What 0 means for the component cache.
+const DEFAULT_CACHE: usize = 10;
+
+impl EngineConfig {
+    pub(super) fn read(values: &Values<'_>) -> Result<Self, ConfigError> {
+        let hard_timeout = values.seconds("engine.hard_timeout_secs")?;
+        let cache_dir = values.optional_path("engine.cache_dir")?;
+        Ok(Self {
+            worker_threads: values.size("process.engine.worker_threads")?,
+            workers: values.optional_size("engine.workers")?.unwrap_or_else(cores),
+            max_parallel_per_service: values.size("engine.max_parallel_per_service")?,
+            queue_per_service: values.size("engine.queue_per_service")?,
+            guest_memory_bytes: values.mebibytes("engine.guest_memory_mb")?,
+            response_max_bytes: values.mebibytes("engine.response_max_mb")?,
+            hard_timeout,
+            max_execution: values.seconds("max_execution_seconds")?.min(hard_timeout),
+            max_fuel: Some(values.number("max_wasm_fuel")?).filter(|fuel| *fuel != NO_FUEL_CAP),
+            component_cache: Some(values.size("wasm_lru_size")?)
+                .filter(|size| *size > 0)
+                .unwrap_or(DEFAULT_CACHE),
+            http_allow_private: values.list("engine.http_allow_private")?,
+            cache_dir: cache_dir.unwrap_or_else(|| values.data_dir().join("engine").join("aot")),
+            fetch: FetchConfig::read(values)?,
+            dev_endpoints: values.flag("dev_endpoints_enabled")?,
+        })
+    }
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get)
+}

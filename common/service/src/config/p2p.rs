@@ -1,0 +1,128 @@
+//! The part of p2p-svc.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::error::ConfigError;
+use super::values::Values;
+use crate::secret::Secret;
+
+/// What p2p-svc is told.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct P2pConfig {
+    /// Threads of the runtime.
+    pub worker_threads: usize,
+    /// How peers are found, if at all.
+    pub mode: P2pMode,
+    /// The network identity; absent means that one is made and kept in the state directory.
+    #[serde(skip)]
+    pub identity: Option<Secret>,
+}
+
+/// How peers are found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum P2pMode {
+    /// There is no network.
+    Disabled,
+    /// Multicast DNS in the local network.
+    Local(P2pNetwork),
+    /// A distributed table, entered through bootstrap nodes.
+    Remote {
+        /// The network.
+        network: P2pNetwork,
+        /// Where the table is entered; empty means that this node is a bootstrap node.
+        bootstrap_nodes: Vec<String>,
+        /// Time between two searches for peers.
+        discovery_interval: Duration,
+    },
+}
+
+/// A network that this node takes part in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct P2pNetwork {
+    /// TCP and UDP port; 0 is any free one.
+    pub listen_port: u16,
+    /// Address to bind; absent is all.
+    pub listen_address: Option<String>,
+    /// Addresses that peers are told, as multiaddresses.
+    pub external_addresses: Vec<String>,
+    /// Peer ids that may connect; empty is all.
+    pub allow_peers: Vec<String>,
+    /// Life of a record of another operator.
+    pub submission_ttl: Duration,
+    /// Time between two removals of what is expired.
+    pub cleanup_interval: Duration,
+    /// Most publications that wait for peers.
+    pub max_pending_publishes: usize,
+    /// Most records stored for one service.
+    pub max_stored_submissions_per_service: usize,
+    /// Most records in one catch-up answer.
+    pub max_catchup_submissions: usize,
+    /// Time for one catch-up answer.
+    pub catchup_request_timeout: Duration,
+    /// Catch-up requests of one service at once.
+    pub max_concurrent_catchup_requests_per_service: usize,
+    /// How long a publication without peers is tried.
+    pub max_retry_duration: Duration,
+    /// Time between two tries.
+    pub retry_interval: Duration,
+}
+
+impl P2pConfig {
+    pub(super) fn read(values: &Values<'_>) -> Result<Self, ConfigError> {
+        let names = values.names(&["p2p"]);
+        let mode = match names.as_slice() {
+            [] => P2pMode::Disabled,
+            ["local"] => P2pMode::Local(P2pNetwork::read(&values.section(&["p2p", "local"]))?),
+            ["remote"] => {
+                let section = values.section(&["p2p", "remote"]);
+                P2pMode::Remote {
+                    network: P2pNetwork::read(&section)?,
+                    bootstrap_nodes: section.list("bootstrap_nodes")?,
+                    discovery_interval: section.seconds("kademlia_discovery_interval_secs")?,
+                }
+            }
+            _ => {
+                return Err(values.wrong(
+                    &["p2p"],
+                    "expected \"disabled\", { local = { … } } or { remote = { … } }",
+                ));
+            }
+        };
+        let identity = names
+            .first()
+            .map(|name| values.section(&["p2p", name]).secret("identity"))
+            .transpose()?
+            .flatten();
+        Ok(Self {
+            worker_threads: values.size("process.p2p.worker_threads")?,
+            mode,
+            identity,
+        })
+    }
+}
+
+impl P2pNetwork {
+    fn read(values: &Values<'_>) -> Result<Self, ConfigError> {
+        let port = values
+            .optional_number("listen_port")?
+            .and_then(|port| u16::try_from(port).ok());
+        Ok(Self {
+            listen_port: port.ok_or_else(|| values.wrong(&["listen_port"], "a p2p network needs a listen_port"))?,
+            listen_address: values.optional_text("listen_address")?,
+            external_addresses: values.list("external_addresses")?,
+            allow_peers: values.list("allow_peers")?,
+            submission_ttl: values.seconds("submission_ttl_secs")?,
+            cleanup_interval: values.seconds("cleanup_interval_secs")?,
+            max_pending_publishes: values.size("max_pending_publishes")?,
+            max_stored_submissions_per_service: values.size("max_stored_submissions_per_service")?,
+            max_catchup_submissions: values.size("max_catchup_submissions")?,
+            catchup_request_timeout: values.seconds("catchup_request_timeout_secs")?,
+            max_concurrent_catchup_requests_per_service: values.size("max_concurrent_catchup_requests_per_service")?,
+            max_retry_duration: values.seconds("max_retry_duration_secs")?,
+            retry_interval: Duration::from_millis(values.number("retry_interval_ms")?),
+        })
+    }
+}
