@@ -1,1 +1,9 @@
-fn main() {}
+//! The binary of aggregator-svc.
+
+use std::process::ExitCode;
+
+use wavs_service::ProcessName;
+
+fn main() -> ExitCode {
+    wavs_service::main(ProcessName::Aggregator, wavs_aggregator::run)
+}

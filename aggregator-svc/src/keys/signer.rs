@@ -1,0 +1,73 @@
+//! Signing keys of services: derived when a service is loaded, wiped when it goes.
+
+use alloy::signers::SignerSync as _;
+use alloy::signers::local::PrivateKeySigner;
+use wavs_types::{CanonicalSignature, Envelope, EvmAddress, SignatureKind};
+
+use super::credential::{Credential, CredentialError};
+
+/// Derives the keys of services from the signing credential.
+pub struct Keyring {
+    credential: Credential,
+}
+
+impl Keyring {
+    /// Takes the signing credential.
+    ///
+    /// # Errors
+    /// [`CredentialError::RawSigning`] for a raw key, because services start at index 1.
+    pub fn new(credential: Credential) -> Result<Self, CredentialError> {
+        if credential.is_raw() {
+            return Err(CredentialError::RawSigning);
+        }
+        Ok(Self { credential })
+    }
+
+    /// The key at `hd_index`.
+    ///
+    /// # Errors
+    /// When there is no key at that index.
+    pub fn signer(&self, hd_index: u32) -> Result<ServiceSigner, CredentialError> {
+        if hd_index == 0 {
+            return Err(CredentialError::Derive(0));
+        }
+        Ok(ServiceSigner {
+            hd_index,
+            key: self.credential.derive(hd_index)?,
+        })
+    }
+}
+
+/// The signing key of one service. Its signatures leave this crate only through [`super::sign_once`].
+pub struct ServiceSigner {
+    hd_index: u32,
+    key: PrivateKeySigner,
+}
+
+impl ServiceSigner {
+    /// `i` of `m/44'/60'/0'/0/i`.
+    #[must_use]
+    pub fn hd_index(&self) -> u32 {
+        self.hd_index
+    }
+
+    /// The address of the key.
+    #[must_use]
+    pub fn address(&self) -> EvmAddress {
+        self.key.address()
+    }
+
+    /// Signs an envelope: RFC 6979 nonce, low `s`, `v` 27 or 28, so that signing again gives the same bytes.
+    pub(super) fn sign(&self, envelope: &Envelope, kind: SignatureKind) -> Result<CanonicalSignature, SignFailed> {
+        let signature = self
+            .key
+            .sign_hash_sync(&envelope.signing_hash(kind))
+            .map_err(|_| SignFailed)?;
+        CanonicalSignature::canonicalise(&signature.as_bytes()).map_err(|_| SignFailed)
+    }
+}
+
+/// The key refused to sign, which only a hash of zero can cause.
+#[derive(Debug, thiserror::Error)]
+#[error("the signing key could not sign the envelope; this is a bug, keep the data directory and report it")]
+pub struct SignFailed;

@@ -1,0 +1,98 @@
+//! The ledger: everything that aggregator-svc must not forget, in one SQLite file with one writer.
+//!
+//! Each file holds the typed operations of one group of tables, as functions over a connection; a stage of the pipeline
+//! composes them in one transaction. Intake and bookkeeping commit with [`Durability::Process`]; signatures, pins and
+//! transactions with [`Durability::Power`]. The ledger decides nothing: what a state means is the stages' business.
+
+use std::path::Path;
+
+use rusqlite::{Connection, Transaction};
+use wavs_store::{Database, Durability, Migration, StoreError};
+
+pub mod buckets;
+pub mod chains;
+pub(crate) mod columns;
+pub mod documents;
+pub mod events;
+pub mod jobs;
+pub mod meta;
+pub mod pins;
+pub mod retention;
+mod schema;
+pub mod services;
+pub mod signed;
+pub mod state;
+pub mod targets;
+pub mod timers;
+pub mod views;
+
+pub use state::{Ending, State};
+
+/// The steps of the schema; only ever appended to.
+const MIGRATIONS: &[Migration] = &[
+    Migration::new("services, jobs, events and signatures", schema::SCHEMA_1),
+    Migration::new("transactions", crate::chain::TX_SCHEMA),
+];
+
+/// The open ledger. Clones share it.
+#[derive(Clone)]
+pub struct Ledger {
+    database: Database,
+}
+
+impl Ledger {
+    /// Opens or creates the ledger at `path`. Blocks while the schema is brought up to date.
+    ///
+    /// # Errors
+    /// When the file cannot be opened or was written by a newer version.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        Ok(Self {
+            database: Database::open(path, MIGRATIONS)?,
+        })
+    }
+
+    /// The database beneath, for the transaction manager.
+    #[must_use]
+    pub fn database(&self) -> &Database {
+        &self.database
+    }
+
+    /// Runs `change` in a transaction and answers when it is committed as durably as asked for.
+    ///
+    /// # Errors
+    /// When a statement or the commit fails; then nothing was changed.
+    pub async fn write<T, F>(&self, durability: Durability, change: F) -> Result<T, StoreError>
+    where
+        F: FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
+        T: Send + 'static,
+    {
+        self.database
+            .writer()
+            .write(durability, move |tx| change(tx).map_err(StoreError::from))
+            .await
+    }
+
+    /// Runs a query. It sees every write that was answered before.
+    ///
+    /// # Errors
+    /// When a statement fails.
+    pub async fn read<T, F>(&self, query: F) -> Result<T, StoreError>
+    where
+        F: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+        T: Send + 'static,
+    {
+        self.database
+            .reader()
+            .read(move |conn| query(conn).map_err(StoreError::from))
+            .await
+    }
+}
+
+/// Whether `path` holds a ledger already. A fresh one with known keys may mean lost history.
+#[must_use]
+pub fn exists(path: &Path) -> bool {
+    path.exists()
+}
+
+#[cfg(test)]
+mod tests;

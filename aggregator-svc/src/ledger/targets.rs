@@ -1,0 +1,285 @@
+//! Targets: one handler contract that an event is submitted to, its transaction, and the callback that its outcome is due.
+
+use rusqlite::{Connection, OptionalExtension, Result, Row, params};
+use wavs_types::{B256, ChainKey, EventId, ServiceId};
+
+use super::columns::{blob, parsed};
+use super::events;
+use super::state::{Ending, State};
+
+/// Handlers that one event may be submitted to; more in one list of actions are a fault of the component.
+pub const MAX_TARGETS: usize = 32;
+
+/// A target to store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewTarget {
+    /// The event.
+    pub event_id: EventId,
+    /// Digest of the envelope to submit.
+    pub digest: B256,
+    /// The chain.
+    pub chain: ChainKey,
+    /// The handler as text.
+    pub handler: String,
+    /// The component's fee hint in wei per gas.
+    pub gas_hint: Option<u128>,
+    /// Until when it may take to land.
+    pub deadline_ms: u64,
+}
+
+/// A target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TargetRow {
+    /// Its row id, which also names its transaction.
+    pub id: i64,
+    /// The service.
+    pub service_id: ServiceId,
+    /// The event.
+    pub event_id: EventId,
+    /// Digest of the envelope to submit.
+    pub digest: B256,
+    /// The chain.
+    pub chain: ChainKey,
+    /// The handler as text.
+    pub handler: String,
+    /// The component's fee hint in wei per gas.
+    pub gas_hint: Option<u128>,
+    /// Where it is.
+    pub state: State,
+    /// Why it waits, or why it ended other than well.
+    pub error: Option<String>,
+    /// The block of the first assessment, from which a landing is looked for.
+    pub since_block: Option<u64>,
+    /// Until when it may take to land.
+    pub deadline_ms: u64,
+    /// Attempts so far.
+    pub attempt: u32,
+    /// Attempts that reverted in the handler.
+    pub reverts: u32,
+    /// The transaction that landed or is under way.
+    pub tx: Option<String>,
+    /// Whether a callback is due.
+    pub callback_due: bool,
+    /// Callbacks that failed so far.
+    pub callback_attempt: u32,
+}
+
+/// A target with something to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DueTarget {
+    /// Its row id.
+    pub id: i64,
+    /// The service.
+    pub service_id: ServiceId,
+    /// Not before this time.
+    pub next_ms: u64,
+}
+
+/// Stores a target in `collecting`, or raises the fee hint of a known one. Answers its row id; nothing if it is known.
+pub fn insert(tx: &Connection, target: &NewTarget) -> Result<Option<i64>> {
+    let hint = target.gas_hint.map(|hint| hint.to_string());
+    let known: Option<(i64, Option<String>)> = tx
+        .prepare_cached("SELECT id, gas_hint FROM targets WHERE event_id = ?1 AND chain = ?2 AND handler = ?3")?
+        .query_row(
+            params![blob(target.event_id.as_bytes()), target.chain.as_str(), target.handler],
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )
+        .optional()?;
+    if let Some((id, old)) = known {
+        let old: Option<u128> = old.and_then(|text| text.parse().ok());
+        if target.gas_hint > old {
+            tx.execute("UPDATE targets SET gas_hint = ?2 WHERE id = ?1", params![id, hint])?;
+        }
+        return Ok(None);
+    }
+    tx.prepare_cached(
+        "INSERT INTO targets (event_id, digest, chain, handler, gas_hint, state, rank, deadline_ms)
+         VALUES (?1, ?2, ?3, ?4, ?5, 'collecting', ?6, ?7)",
+    )?
+    .execute(params![
+        blob(target.event_id.as_bytes()),
+        target.digest.as_slice(),
+        target.chain.as_str(),
+        target.handler,
+        hint,
+        State::Collecting.rank(),
+        target.deadline_ms
+    ])?;
+    Ok(Some(tx.last_insert_rowid()))
+}
+
+const COLUMNS: &str =
+    "id, service_id, event_id, digest, chain, handler, gas_hint, targets.state, targets.error, since_block,
+    targets.deadline_ms, attempt, reverts, tx, callback = 'due', callback_attempt";
+
+fn row(row: &Row<'_>) -> Result<TargetRow> {
+    let hint: Option<String> = row.get(6)?;
+    Ok(TargetRow {
+        id: row.get(0)?,
+        service_id: ServiceId::new(row.get(1)?),
+        event_id: EventId::new(row.get(2)?),
+        digest: B256::from(row.get::<_, [u8; 32]>(3)?),
+        chain: parsed(row, 4)?,
+        handler: row.get(5)?,
+        gas_hint: hint.and_then(|text| text.parse().ok()),
+        state: row.get(7)?,
+        error: row.get(8)?,
+        since_block: row.get(9)?,
+        deadline_ms: row.get(10)?,
+        attempt: row.get(11)?,
+        reverts: row.get(12)?,
+        tx: row.get(13)?,
+        callback_due: row.get(14)?,
+        callback_attempt: row.get(15)?,
+    })
+}
+
+/// Reads a target.
+pub fn load(conn: &Connection, id: i64) -> Result<Option<TargetRow>> {
+    conn.prepare_cached(&format!(
+        "SELECT {COLUMNS} FROM targets JOIN events USING (event_id) WHERE id = ?1"
+    ))?
+    .query_row([id], row)
+    .optional()
+}
+
+/// The targets of an event, oldest first.
+pub fn of_event(conn: &Connection, event_id: &EventId) -> Result<Vec<TargetRow>> {
+    conn.prepare_cached(&format!(
+        "SELECT {COLUMNS} FROM targets JOIN events USING (event_id) WHERE event_id = ?1 ORDER BY id"
+    ))?
+    .query_map([blob(event_id.as_bytes())], row)?
+    .collect()
+}
+
+fn due(conn: &Connection, sql: &str, max: usize) -> Result<Vec<DueTarget>> {
+    conn.prepare_cached(sql)?
+        .query_map([max], |row| {
+            Ok(DueTarget {
+                id: row.get(0)?,
+                service_id: ServiceId::new(row.get(1)?),
+                next_ms: row.get(2)?,
+            })
+        })?
+        .collect()
+}
+
+/// Mined targets that are not final, oldest first.
+pub fn mined_ones(conn: &Connection, max: usize) -> Result<Vec<DueTarget>> {
+    due(
+        conn,
+        "SELECT id, service_id, next_ms FROM targets JOIN events USING (event_id) WHERE targets.rank = 8 ORDER BY id LIMIT ?1",
+        max,
+    )
+}
+
+/// Targets that are not mined yet, the most urgent first.
+pub fn open(conn: &Connection, max: usize) -> Result<Vec<DueTarget>> {
+    due(
+        conn,
+        "SELECT id, service_id, next_ms FROM targets JOIN events USING (event_id) WHERE targets.rank < 8
+         ORDER BY next_ms LIMIT ?1",
+        max,
+    )
+}
+
+/// Targets whose callback is due, the most urgent first.
+pub fn due_callbacks(conn: &Connection, max: usize) -> Result<Vec<DueTarget>> {
+    due(
+        conn,
+        "SELECT id, service_id, callback_ms FROM targets JOIN events USING (event_id) WHERE callback = 'due'
+         ORDER BY callback_ms LIMIT ?1",
+        max,
+    )
+}
+
+/// A step of a target that has not ended, with its event.
+pub fn advance(
+    tx: &Connection,
+    id: i64,
+    event_id: &EventId,
+    state: State,
+    error: Option<&str>,
+    now_us: u64,
+) -> Result<bool> {
+    let rows = tx
+        .prepare_cached("UPDATE targets SET state = ?2, rank = ?3, error = ?4 WHERE id = ?1 AND rank < 10")?
+        .execute(params![id, state, state.rank(), error])?;
+    events::follow_targets(tx, event_id, now_us)?;
+    Ok(rows == 1)
+}
+
+/// An attempt came to nothing: in `state` for now, again not before `next_ms`.
+pub fn hold(
+    tx: &Connection,
+    target: &TargetRow,
+    state: State,
+    error: &str,
+    reverted: bool,
+    next_ms: u64,
+    now_us: u64,
+) -> Result<()> {
+    tx.prepare_cached("UPDATE targets SET attempt = attempt + 1, reverts = reverts + ?2, next_ms = ?3 WHERE id = ?1")?
+        .execute(params![target.id, reverted, next_ms])?;
+    advance(tx, target.id, &target.event_id, state, Some(error), now_us)?;
+    Ok(())
+}
+
+/// Quorum was found for the first time: from `block` on a landing is looked for, and the time to land counts from now.
+pub fn reached_quorum(tx: &Connection, target: &TargetRow, block: u64, deadline_ms: u64, now_us: u64) -> Result<()> {
+    tx.prepare_cached("UPDATE targets SET since_block = coalesce(since_block, ?2), deadline_ms = ?3 WHERE id = ?1")?
+        .execute(params![target.id, block, deadline_ms])?;
+    advance(tx, target.id, &target.event_id, State::Quorum, None, now_us)?;
+    Ok(())
+}
+
+/// The transaction was mined: the outcome is known, so the callback is due.
+pub fn mined(tx: &Connection, target: &TargetRow, hash: &str, state: State, now_us: u64) -> Result<()> {
+    tx.prepare_cached(
+        "UPDATE targets SET tx = ?2, callback = CASE callback WHEN 'none' THEN 'due' ELSE callback END WHERE id = ?1",
+    )?
+    .execute(params![target.id, hash])?;
+    advance(tx, target.id, &target.event_id, state, None, now_us)?;
+    Ok(())
+}
+
+/// A reorganisation took the transaction back: it has to land anew, and the new hash is told again.
+pub fn unmined(tx: &Connection, target: &TargetRow, error: &str, now_us: u64) -> Result<()> {
+    tx.execute(
+        "UPDATE targets SET tx = NULL, callback = 'none' WHERE id = ?1",
+        [target.id],
+    )?;
+    advance(tx, target.id, &target.event_id, State::Waiting, Some(error), now_us)?;
+    Ok(())
+}
+
+/// A target ended other than well: the callback with the reason is due.
+pub fn end(tx: &Connection, target: &TargetRow, ending: &Ending, now_us: u64) -> Result<()> {
+    tx.prepare_cached(
+        "UPDATE targets SET callback = CASE callback WHEN 'none' THEN 'due' ELSE callback END WHERE id = ?1",
+    )?
+    .execute([target.id])?;
+    advance(
+        tx,
+        target.id,
+        &target.event_id,
+        ending.state,
+        Some(&ending.text()),
+        now_us,
+    )?;
+    Ok(())
+}
+
+/// The callback was delivered, or given up.
+pub fn callback_done(tx: &Connection, id: i64) -> Result<()> {
+    tx.prepare_cached("UPDATE targets SET callback = 'done' WHERE id = ?1")?
+        .execute([id])?;
+    Ok(())
+}
+
+/// The callback is to be delivered again, not before `next_ms`; `counted` if the guest was at fault.
+pub fn callback_again(tx: &Connection, id: i64, counted: bool, next_ms: u64) -> Result<()> {
+    tx.prepare_cached("UPDATE targets SET callback_attempt = callback_attempt + ?2, callback_ms = ?3 WHERE id = ?1")?
+        .execute(params![id, counted, next_ms])?;
+    Ok(())
+}

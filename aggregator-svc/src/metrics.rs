@@ -1,0 +1,129 @@
+//! What aggregator-svc counts. Names and labels of the first group are those that existing dashboards know.
+
+use wavs_service::Metrics;
+use wavs_service::metrics::{Counter, Family, Gauge, Histogram};
+use wavs_types::{ServiceId, WorkflowId};
+
+/// Longest service name in a label, in bytes.
+const MAX_NAME: usize = 64;
+
+const SERVICE: &[&str] = &["service_name", "service_id", "workflow_id"];
+
+/// Which workflow something is counted for.
+#[derive(Debug, Clone, Copy)]
+pub struct Of<'a> {
+    /// Name in the document.
+    pub name: &'a str,
+    /// The service.
+    pub service: &'a ServiceId,
+    /// The workflow.
+    pub workflow: &'a WorkflowId,
+}
+
+/// The counters of the process.
+pub struct PipelineMetrics {
+    /// Responses that came to be signed.
+    pub requests: Family<Counter>,
+    /// Envelopes signed.
+    pub signed: Family<Counter>,
+    /// Envelopes that were not signed.
+    pub sign_errors: Family<Counter>,
+    /// Signatures taken into a bucket.
+    pub received: Family<Counter>,
+    /// Actions of aggregator components.
+    pub actions: Family<Counter>,
+    /// Transactions handed to the transaction manager.
+    pub submits: Family<Counter>,
+    /// Registered services.
+    pub services: Gauge,
+    /// Refused second digests.
+    pub equivocation: Family<Counter>,
+    /// Jobs that ended in a dead letter, by reason.
+    pub dead_letters: Family<Counter>,
+    /// Triggers that became no job, by reason.
+    pub dropped: Family<Counter>,
+    /// Runs by kind and outcome.
+    pub execution_seconds: Family<Histogram>,
+    /// From the trigger seen to the transaction mined.
+    pub end_to_end_seconds: Histogram,
+    /// From the first signature to quorum.
+    pub quorum_wait_seconds: Histogram,
+    /// Links to other processes that failed during a call.
+    pub link_errors: Family<Counter>,
+    /// Failed updates of services.
+    pub update_failures: Counter,
+}
+
+impl PipelineMetrics {
+    /// Registers everything.
+    #[must_use]
+    pub fn new(metrics: &Metrics) -> Self {
+        Self {
+            requests: metrics.counter("submission.request_count", "Responses that came to be signed.", SERVICE),
+            signed: metrics.counter("submission.sign_count", "Envelopes signed.", SERVICE),
+            sign_errors: metrics.counter(
+                "submission.sign_error_count",
+                "Envelopes that were not signed.",
+                SERVICE,
+            ),
+            received: metrics.counter("aggregator.receive_count", "Signatures taken into a bucket.", SERVICE),
+            actions: metrics.counter("aggregator.action_count", "Actions of aggregator components.", SERVICE),
+            submits: metrics.counter(
+                "aggregator.submit_count",
+                "Transactions handed over for submission.",
+                SERVICE,
+            ),
+            services: metrics
+                .gauge("http.registered_services", "Registered services.", &[])
+                .with(&[]),
+            equivocation: metrics.counter(
+                "wavs.equivocation_refused",
+                "Second digests that were not signed.",
+                &["service_id"],
+            ),
+            dead_letters: metrics.counter("wavs.job.dead_letters", "Jobs that failed.", &["reason"]),
+            dropped: metrics.counter("wavs.job.dropped", "Triggers that became no job.", &["reason"]),
+            execution_seconds: metrics.histogram(
+                "wavs.execution_seconds",
+                "Time of guest runs as this process sees it.",
+                &["kind", "outcome"],
+                &[0.001, 0.01, 0.1, 0.5, 1.0, 5.0, 10.0],
+            ),
+            end_to_end_seconds: metrics
+                .histogram(
+                    "wavs.job.end_to_end_seconds",
+                    "From the trigger seen to the transaction mined.",
+                    &[],
+                    &[0.01, 0.03, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0],
+                )
+                .with(&[]),
+            quorum_wait_seconds: metrics
+                .histogram(
+                    "wavs.quorum.wait_seconds",
+                    "From the first signature to quorum.",
+                    &[],
+                    &[0.01, 0.1, 1.0, 10.0, 60.0, 600.0],
+                )
+                .with(&[]),
+            link_errors: metrics.counter(
+                "dispatcher.channel_closed_errors",
+                "Links to other processes that failed.",
+                &["channel"],
+            ),
+            update_failures: metrics
+                .counter("wavs.service.update_failures", "Updates of services that failed.", &[])
+                .with(&[]),
+        }
+    }
+
+    /// Counts one for a workflow.
+    pub fn count(&self, family: &Family<Counter>, of: Of<'_>) {
+        let cut = (0..=MAX_NAME.min(of.name.len()))
+            .rev()
+            .find(|at| of.name.is_char_boundary(*at))
+            .unwrap_or(0);
+        family
+            .with(&[&of.name[..cut], &of.service.to_string(), of.workflow.as_str()])
+            .inc();
+    }
+}

@@ -1,0 +1,96 @@
+//! Telling the aggregator component how a target ended: `handle-submit-callback`, at least once, after the outcome is
+//! durable. A callback that keeps failing is given up with a log line; it changes nothing on chain.
+
+use wavs_ipc::contract::engine::{AggregatorCall, TxHash};
+use wavs_ipc::contract::job::GuestErrorClass;
+use wavs_store::{Durability, StoreError};
+
+use super::aggregate::{self, CallId, Called, MAX_GUEST_FAULTS};
+use super::core::Core;
+use super::run::RunFault;
+use super::schedule::Next;
+use crate::clock;
+use crate::ledger::targets::{self, TargetRow};
+use crate::ledger::{State, buckets};
+
+/// Delivers the callback of a target if it is due.
+///
+/// # Errors
+/// When the ledger cannot be read or written.
+pub(super) async fn deliver(core: &Core, id: i64) -> Result<Next, StoreError> {
+    let Some(target) = core
+        .ledger
+        .read(move |conn| targets::load(conn, id))
+        .await?
+        .filter(|target| target.callback_due)
+    else {
+        return Ok(Next::Done);
+    };
+    let (event_id, digest) = (target.event_id, target.digest);
+    let Some(bucket) = core
+        .ledger
+        .read(move |conn| buckets::load(conn, &event_id, &digest))
+        .await?
+    else {
+        return Ok(Next::Done);
+    };
+    let run = CallId {
+        event_id,
+        digest,
+        tag: b"callback",
+        row: id,
+        attempt: target.callback_attempt,
+    };
+    let result = match aggregate::call(core, &bucket, run, AggregatorCall::Submitted(outcome(&target))).await {
+        Called::Result(result) => result,
+        Called::Paused => return Ok(Next::Done),
+        Called::Removed(_) => return done(core, id).await,
+    };
+    match result {
+        Ok(_) => done(core, id).await,
+        Err(RunFault::Guest(error))
+            if error.class == GuestErrorClass::Limit || target.callback_attempt >= MAX_GUEST_FAULTS =>
+        {
+            tracing::warn!(service_id = %bucket.service_id, %event_id, detail = error.detail, "a submit callback failed for good");
+            done(core, id).await
+        }
+        Err(RunFault::Death(detail)) if target.callback_attempt >= MAX_GUEST_FAULTS => {
+            tracing::error!(service_id = %bucket.service_id, %event_id, detail, "a submit callback is given up because engine-svc dies of it");
+            done(core, id).await
+        }
+        Err(fault) => {
+            let (counted, delay) = aggregate::rest(&fault, target.callback_attempt);
+            if counted {
+                let next_ms = clock::ms_after(delay);
+                core.ledger
+                    .write(Durability::Process, move |tx| {
+                        targets::callback_again(tx, id, counted, next_ms)
+                    })
+                    .await?;
+            }
+            Ok(Next::After(delay))
+        }
+    }
+}
+
+/// The outcome as the guest sees it.
+fn outcome(target: &TargetRow) -> Result<TxHash, String> {
+    let landed = matches!(target.state, State::Mined | State::Final | State::Landed);
+    match target.tx.as_deref().filter(|_| landed) {
+        Some(tx) => {
+            let mut hash = [0_u8; 32];
+            match hex::decode_to_slice(tx.trim_start_matches("0x"), &mut hash) {
+                Ok(()) => Ok(TxHash::Evm(hash)),
+                Err(_) => Ok(TxHash::Cosmos(tx.to_owned())),
+            }
+        }
+        None => Err(target.error.clone().unwrap_or_else(|| target.state.to_string())),
+    }
+}
+
+async fn done(core: &Core, id: i64) -> Result<Next, StoreError> {
+    core.ledger
+        .write(Durability::Process, move |tx| targets::callback_done(tx, id))
+        .await?;
+    Ok(Next::Done)
+}

@@ -1,0 +1,219 @@
+//! Running the operator component of a job, at least once, until it gives a result or fails for good.
+//!
+//! The attempt number is in the ledger before engine-svc is called: the first rides in the intake commit, each further one
+//! is committed with the reason for the repeat. After [`MAX_DEATHS`] deaths of engine-svc the job is quarantined, so that
+//! a bad component cannot crash it for ever.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use wavs_ipc::Json;
+use wavs_ipc::contract::job::{Response, RunId};
+use wavs_store::{Durability, StoreError};
+use wavs_types::{ServiceId, TriggerAction, Workflow};
+
+use super::backoff::{Backoff, by_age};
+use super::core::{AggregatorWork, Core};
+use super::lane::{Due, Handler};
+use super::run::{self, Run, RunFault};
+use super::schedule::Next;
+use super::sign::{self, Signing};
+use crate::clock;
+use crate::ledger::jobs::{self, JobRow, Repeat};
+use crate::ledger::{Ending, State};
+use crate::registry::directory::Entry;
+
+/// Deaths of engine-svc during runs of one job, after which the job is quarantined.
+const MAX_DEATHS: u32 = 3;
+/// Longest wait for engine-svc to have room, or to be there at all.
+const BUSY_CAP: Duration = Duration::from_secs(1);
+/// Longest wait for a component to be repaired.
+const COMPONENT_CAP: Duration = Duration::from_secs(60);
+/// Wait when the ledger cannot be read or written (a full disk).
+pub(super) const LEDGER_REST: Duration = Duration::from_secs(1);
+
+/// The handler of the execute lane.
+pub struct Execute(pub Arc<Core>);
+
+impl Handler<u128> for Execute {
+    fn run(&self, _: ServiceId, job: u128) -> BoxFuture<'static, Next> {
+        let core = Arc::clone(&self.0);
+        Box::pin(async move {
+            match execute(&core, job).await {
+                Ok(next) => next,
+                Err(cause) => {
+                    tracing::error!(%cause, "a job could not be processed because of the ledger; it is tried again");
+                    Next::After(LEDGER_REST)
+                }
+            }
+        })
+    }
+
+    fn refill(&self, max: usize) -> BoxFuture<'static, Option<Vec<Due<u128>>>> {
+        let core = Arc::clone(&self.0);
+        Box::pin(async move {
+            let rows = core.ledger.read(move |conn| jobs::executable(conn, max)).await.ok()?;
+            let due = |row: jobs::Executable| Due {
+                service: row.service_id,
+                work: row.job,
+                at: clock::instant_of(row.next_ms),
+            };
+            Some(rows.into_iter().map(due).collect())
+        })
+    }
+}
+
+async fn execute(core: &Core, job: u128) -> Result<Next, StoreError> {
+    let Some(row) = core.ledger.read(move |conn| jobs::load(conn, job)).await? else {
+        return Ok(Next::Done);
+    };
+    if row.state != State::Received {
+        return Ok(Next::Done);
+    }
+    let Some(entry) = core.directory.get(&row.service_id) else {
+        return end(
+            core,
+            &row,
+            Ending::skipped("removed", "the service was removed before the job ran"),
+        )
+        .await;
+    };
+    let Some(workflow) = entry.service().workflows.get(&row.workflow_id) else {
+        return end(
+            core,
+            &row,
+            Ending::skipped("removed", "the workflow was removed before the job ran"),
+        )
+        .await;
+    };
+    if !entry.is_running() {
+        // The lanes are read again when it is resumed, or when it is no longer pending.
+        return Ok(Next::Done);
+    }
+    let run = Run {
+        entry: &entry,
+        workflow_id: &row.workflow_id,
+        component: &workflow.component,
+        id: RunId {
+            job: row.job,
+            attempt: row.attempt,
+        },
+    };
+    match run::operator(core, run, Json::from_text(row.action.clone())).await {
+        Ok(responses) => conclude(core, &row, &entry, workflow, responses).await,
+        Err(fault) => repeat_or_end(core, &row, fault).await,
+    }
+}
+
+async fn conclude(
+    core: &Core,
+    row: &JobRow,
+    entry: &Entry,
+    workflow: &Workflow,
+    responses: Vec<Response>,
+) -> Result<Next, StoreError> {
+    if responses.is_empty() {
+        return leave(core, row, entry, State::NoOutput).await;
+    }
+    let Some(submit) = workflow.aggregator() else {
+        return leave(core, row, entry, State::Executed).await;
+    };
+    let action: TriggerAction = match serde_json::from_slice(&row.action) {
+        Ok(action) => action,
+        Err(cause) => {
+            return end(
+                core,
+                row,
+                Ending::failed("host_fault", format!("the stored trigger cannot be read: {cause}")),
+            )
+            .await;
+        }
+    };
+    match sign::sign(core, row, entry, submit, &action, responses).await? {
+        Signing::Collecting(events) => {
+            for (event_id, digest) in events {
+                core.aggregate
+                    .push(row.service_id, AggregatorWork::Input(event_id, digest), None);
+            }
+        }
+        Signing::Refused(ending) => dead_letter(core, row, &ending),
+        Signing::Gone => {}
+    }
+    core.progressed();
+    Ok(Next::Done)
+}
+
+async fn repeat_or_end(core: &Core, row: &JobRow, fault: RunFault) -> Result<Next, StoreError> {
+    let age = Duration::from_micros(clock::now_us().saturating_sub(row.created_us));
+    match fault {
+        RunFault::Guest(error) => end(core, row, Ending::failed(error.class.as_str(), error.detail)).await,
+        RunFault::NotStarted(_) => Ok(Next::After(by_age(age, BUSY_CAP))),
+        RunFault::Component(detail) if age > core.settings.collect_ttl(&row.service_id) => {
+            end(core, row, Ending::failed("component_fault", detail)).await
+        }
+        RunFault::Component(detail) => again(core, row, Repeat::NotStarted, detail, by_age(age, COMPONENT_CAP)).await,
+        RunFault::Host(detail) if row.faults >= core.settings.retry_max => {
+            end(core, row, Ending::failed("host_fault", detail)).await
+        }
+        RunFault::Host(detail) => {
+            again(
+                core,
+                row,
+                Repeat::HostFault,
+                detail,
+                Backoff::HOST.after(row.faults + 1),
+            )
+            .await
+        }
+        RunFault::Death(detail) if row.deaths + 1 >= MAX_DEATHS => {
+            let text = format!(
+                "engine-svc died or stopped answering {MAX_DEATHS} times while it ran this job, the last time: {detail}"
+            );
+            end(core, row, Ending::failed("quarantined", text)).await
+        }
+        RunFault::Death(detail) => again(core, row, Repeat::Death, detail, Backoff::DEATH.after(row.deaths + 1)).await,
+        RunFault::Refused(detail) => end(core, row, Ending::failed("host_fault", detail)).await,
+    }
+}
+
+async fn again(core: &Core, row: &JobRow, why: Repeat, detail: String, delay: Duration) -> Result<Next, StoreError> {
+    tracing::warn!(service_id = %row.service_id, workflow_id = %row.workflow_id, job_id = %ulid::Ulid(row.job), attempt = row.attempt, cause = detail, "a run has to be repeated");
+    let (job, next_ms) = (row.job, clock::ms_after(delay));
+    core.ledger
+        .write(Durability::Process, move |tx| {
+            jobs::repeat(tx, job, why, &detail, next_ms, clock::now_us())
+        })
+        .await?;
+    Ok(Next::After(delay))
+}
+
+async fn leave(core: &Core, row: &JobRow, entry: &Entry, state: State) -> Result<Next, StoreError> {
+    let (job, digest) = (row.job, entry.digest());
+    core.ledger
+        .write(Durability::Process, move |tx| {
+            jobs::leave_received(tx, job, state, &digest, None, clock::now_us())
+        })
+        .await?;
+    core.progressed();
+    Ok(Next::Done)
+}
+
+async fn end(core: &Core, row: &JobRow, ending: Ending) -> Result<Next, StoreError> {
+    dead_letter(core, row, &ending);
+    let job = row.job;
+    core.ledger
+        .write(Durability::Process, move |tx| {
+            jobs::end(tx, job, &ending, clock::now_us())
+        })
+        .await?;
+    core.progressed();
+    Ok(Next::Done)
+}
+
+fn dead_letter(core: &Core, row: &JobRow, ending: &Ending) {
+    if ending.state == State::Failed {
+        core.metrics.dead_letters.with(&[ending.reason]).inc();
+        tracing::warn!(service_id = %row.service_id, workflow_id = %row.workflow_id, job_id = %ulid::Ulid(row.job), reason = ending.reason, detail = ending.detail, "a job failed");
+    }
+}

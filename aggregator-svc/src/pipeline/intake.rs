@@ -1,0 +1,243 @@
+//! Taking triggers and notices over from trigger-svc: pull, commit, acknowledge.
+//!
+//! A batch and the position behind it are one commit, so that nothing is taken twice and nothing acknowledged is lost.
+//! Intake stops while the executable backlog is at `jobs.max_queue`; what comes then waits on trigger-svc's disk.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rusqlite::Connection;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use ulid::Generator;
+use wavs_ipc::contract::trigger_feed::{
+    MAX_PULL_ITEMS, MAX_PULL_WAIT_MS, SpoolBatch, SpoolBody, SpoolCursor, SpoolItem, TriggerFeedClient,
+};
+use wavs_ipc::{Reconnecting, WireError};
+use wavs_store::Durability;
+use wavs_types::{ServiceId, TriggerAction};
+
+use super::core::Core;
+use super::execute::LEDGER_REST;
+use crate::clock;
+use crate::ledger::jobs::{self, NewJob};
+use crate::ledger::{Ending, meta, signed};
+use crate::registry::directory::Entry;
+
+/// Deadline of a pull: its wait, and time for the answer.
+const PULL_DEADLINE: Duration = Duration::from_secs(30);
+/// Rest after a failed pull; the connection has a back-off of its own.
+const PULL_REST: Duration = Duration::from_millis(100);
+/// Deadline of an acknowledgement. A lost one is made up for by the next.
+const ACK_DEADLINE: Duration = Duration::from_secs(5);
+
+/// A notice about a service that the registry has to look at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UriNotice {
+    /// The service.
+    pub service_id: ServiceId,
+    /// The URI as announced.
+    pub uri: String,
+}
+
+/// Takes triggers over until `stop`.
+pub async fn run(
+    core: Arc<Core>,
+    feed: Reconnecting<TriggerFeedClient>,
+    notices: mpsc::Sender<UriNotice>,
+    stop: CancellationToken,
+) {
+    let mut intake = Intake {
+        core,
+        feed,
+        notices,
+        ulids: Generator::new(),
+    };
+    // A pull or a commit may be dropped at any moment: what was not committed is pulled again.
+    let _ = stop.run_until_cancelled(intake.run()).await;
+}
+
+struct Intake {
+    core: Arc<Core>,
+    feed: Reconnecting<TriggerFeedClient>,
+    notices: mpsc::Sender<UriNotice>,
+    ulids: Generator,
+}
+
+impl Intake {
+    async fn run(&mut self) {
+        let mut cursor = loop {
+            match self.core.ledger.read(meta::spool_cursor).await {
+                Ok(cursor) => break cursor,
+                Err(cause) => self.ledger_failed(&cause).await,
+            }
+        };
+        loop {
+            self.core.execute.room(self.core.settings.max_queue).await;
+            match self.pull(cursor).await {
+                Ok(batch) if batch.items.is_empty() => {}
+                Ok(batch) => cursor = self.take(batch).await,
+                Err(error) => {
+                    tracing::debug!(%error, "triggers could not be pulled; trying again");
+                    self.core.metrics.link_errors.with(&["trigger"]).inc();
+                    tokio::time::sleep(PULL_REST).await;
+                }
+            }
+        }
+    }
+
+    async fn pull(&self, after: SpoolCursor) -> Result<SpoolBatch, WireError> {
+        let room = self.core.settings.max_queue.saturating_sub(self.core.execute.depth());
+        let max = u32::try_from(room).unwrap_or(u32::MAX).clamp(1, MAX_PULL_ITEMS);
+        self.feed
+            .call(PULL_DEADLINE, |client, cx| async move {
+                client.pull(cx, after, max, MAX_PULL_WAIT_MS).await
+            })
+            .await
+    }
+
+    /// Commits a batch, wakes what it concerns, and acknowledges it.
+    async fn take(&mut self, batch: SpoolBatch) -> SpoolCursor {
+        let cursor = SpoolCursor {
+            spool: batch.spool,
+            seq: batch.items.last().map_or(0, |item| item.seq),
+        };
+        let items: Vec<Arrival> = batch.items.into_iter().map(|item| self.look_at(item)).collect();
+        let items = Arc::new(items);
+        let stored = loop {
+            let items = Arc::clone(&items);
+            match self
+                .core
+                .ledger
+                .write(Durability::Process, move |tx| store(tx, &items, cursor))
+                .await
+            {
+                Ok(stored) => break stored,
+                Err(cause) => self.ledger_failed(&cause).await,
+            }
+        };
+        for (job, service_id) in stored {
+            self.core.execute.push(service_id, job, None);
+        }
+        self.core.progressed();
+        for item in items.iter() {
+            if let Arrival::Notice(notice) = item {
+                // The registry also reads every URI again from time to time, so a full queue only delays the update.
+                if self.notices.try_send(notice.clone()).is_err() {
+                    tracing::warn!(service_id = %notice.service_id, "too many service updates wait; this one is picked up by the periodic check");
+                }
+            }
+        }
+        let feed = self.feed.clone();
+        tokio::spawn(async move {
+            let acked = feed
+                .call(ACK_DEADLINE, |client, cx| async move { client.ack(cx, cursor).await })
+                .await;
+            if let Err(error) = acked {
+                tracing::debug!(%error, "an acknowledgement was lost; the next one covers it");
+            }
+        });
+        cursor
+    }
+
+    /// Turns an item into what is to be stored for it.
+    fn look_at(&mut self, item: SpoolItem) -> Arrival {
+        let seen_us = item.seen_at_ns / 1_000;
+        match item.body {
+            SpoolBody::Orphaned { source_key } => Arrival::Orphaned(source_key),
+            SpoolBody::ServiceUri { service_id, uri, .. } => Arrival::Notice(UriNotice { service_id, uri }),
+            SpoolBody::Trigger {
+                source_key,
+                action,
+                event_id,
+                injection,
+            } => {
+                let parsed: TriggerAction = match action.decode() {
+                    Ok(parsed) => parsed,
+                    Err(error) => {
+                        tracing::error!(%error, source_key, "trigger-svc delivered a trigger that cannot be read; dropped");
+                        self.core.metrics.dropped.with(&["unreadable"]).inc();
+                        return Arrival::Nothing;
+                    }
+                };
+                let service_id = parsed.config.service_id;
+                let Some(entry) = self.core.directory.get(&service_id) else {
+                    self.core.metrics.dropped.with(&["removed"]).inc();
+                    return Arrival::Nothing;
+                };
+                // Within one millisecond the generator counts up; if it overflows, a fresh id is still unique.
+                let job = self.ulids.generate().unwrap_or_else(|_| ulid::Ulid::generate()).0;
+                Arrival::Job {
+                    skip: skip(&entry, &parsed),
+                    job: Box::new(NewJob {
+                        job,
+                        service_id,
+                        workflow_id: parsed.config.workflow_id,
+                        service_digest: entry.digest(),
+                        trigger_kind: parsed.config.trigger.kind().to_owned(),
+                        source_key,
+                        injection,
+                        action: action.into_text(),
+                        event_id,
+                        seen_us,
+                    }),
+                }
+            }
+        }
+    }
+
+    async fn ledger_failed(&self, cause: &wavs_store::StoreError) {
+        tracing::error!(%cause, "intake is stopped by the ledger; triggers wait in trigger-svc");
+        tokio::time::sleep(LEDGER_REST).await;
+    }
+}
+
+/// What an item of the spool comes to.
+enum Arrival {
+    Job { job: Box<NewJob>, skip: Option<Ending> },
+    Orphaned(String),
+    Notice(UriNotice),
+    Nothing,
+}
+
+/// Why a trigger is stored but not run.
+fn skip(entry: &Entry, action: &TriggerAction) -> Option<Ending> {
+    if entry.is_paused() {
+        return Some(Ending::skipped(
+            "paused",
+            "the service was paused when the trigger came",
+        ));
+    }
+    (!entry.service().workflows.contains_key(&action.config.workflow_id))
+        .then(|| Ending::skipped("removed", "the service has no such workflow any more"))
+}
+
+/// Stores a batch and the position behind it; answers the jobs that are to be run.
+fn store(tx: &Connection, items: &[Arrival], cursor: SpoolCursor) -> rusqlite::Result<Vec<(u128, ServiceId)>> {
+    let now_us = clock::now_us();
+    let mut executable = Vec::new();
+    for item in items {
+        match item {
+            Arrival::Orphaned(source_key) => {
+                jobs::orphan(tx, source_key, now_us)?;
+            }
+            Arrival::Job { job, skip } => {
+                if !jobs::insert(tx, job, now_us)? {
+                    continue;
+                }
+                if let Some(ending) = skip {
+                    jobs::end(tx, job.job, ending, now_us)?;
+                } else if job.injection.is_none() && signed::any(tx, &job.event_id)? {
+                    // The job was forgotten after its retention, the signature never is.
+                    let detail = format!("event {} was signed before", job.event_id);
+                    jobs::end(tx, job.job, &Ending::skipped("duplicate", detail), now_us)?;
+                } else {
+                    executable.push((job.job, job.service_id));
+                }
+            }
+            Arrival::Notice(_) | Arrival::Nothing => {}
+        }
+    }
+    meta::set_spool_cursor(tx, cursor)?;
+    Ok(executable)
+}

@@ -1,0 +1,25 @@
+//! The way of a trigger to its transaction, one file per stage.
+//!
+//! [`intake`] takes triggers over from trigger-svc; [`execute`] runs the operator component; [`sign`] signs its responses
+//! once; [`collect`] gathers signatures; [`aggregate`] runs the aggregator component for its actions and timers;
+//! [`submit`] brings a target to a chain, and [`settle`] follows it to its depth; [`callback`] tells the component the outcome. Every stage claims a row, acts and
+//! commits, and then wakes the lane of the next stage. The [`lane`]s are fair, bounded views of rows that are due: what
+//! they forget, or what a crash interrupts, they read from the ledger again.
+
+pub mod aggregate;
+pub mod backoff;
+pub mod callback;
+pub mod collect;
+pub mod core;
+pub mod execute;
+pub mod intake;
+pub mod lane;
+pub mod run;
+pub mod schedule;
+pub mod settle;
+pub mod sign;
+pub mod submit;
+pub mod sweep;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,188 @@
+//! Signing the responses of a run, at most one digest per event.
+//!
+//! One transaction, durable against loss of power, moves the job to `signed`, stores the sign-once rows, the events, and
+//! our signatures in their buckets. Only then anything leaves the process.
+
+use wavs_ipc::contract::job::Response;
+use wavs_store::{Durability, StoreError};
+use wavs_types::{AggregatorSubmit, B256, EventId, TriggerAction, WasmResponse};
+
+use super::collect;
+use super::core::Core;
+use crate::clock;
+use crate::keys::sign_once::{EquivocationRefused, Prepared};
+use crate::ledger::buckets::{NewBucket, SignatureRow};
+use crate::ledger::events::{self, NewEvent};
+use crate::ledger::jobs::{self, JobRow};
+use crate::ledger::{Ending, State};
+use crate::metrics::Of;
+use crate::registry::directory::Entry;
+
+/// Largest payload that is signed, in bytes: with the trigger it has to fit a call to engine-svc, and its envelope a
+/// transaction. A larger one fails its job.
+pub const MAX_PAYLOAD: usize = 2 * 1024 * 1024;
+
+/// How signing ended.
+pub enum Signing {
+    /// These events now collect signatures.
+    Collecting(Vec<(EventId, B256)>),
+    /// Nothing was signed, for this reason; the job is to end so.
+    Refused(Ending),
+    /// The job is not waiting any more: its service was removed meanwhile.
+    Gone,
+}
+
+/// Signs the responses of `job`.
+///
+/// # Errors
+/// When the ledger cannot be written; nothing was signed then as far as anybody can see.
+pub async fn sign(
+    core: &Core,
+    job: &JobRow,
+    entry: &Entry,
+    submit: &AggregatorSubmit,
+    action: &TriggerAction,
+    responses: Vec<Response>,
+) -> Result<Signing, StoreError> {
+    let of = Of {
+        name: &entry.service().name,
+        service: &job.service_id,
+        workflow: &job.workflow_id,
+    };
+    let signer = match &entry.signer {
+        Ok(signer) => signer,
+        Err(reason) => return Ok(Signing::Refused(Ending::failed("signer_missing", reason.clone()))),
+    };
+    let kind = submit.signature_kind;
+    let mut refused: Vec<Ending> = Vec::new();
+    let mut signing: Vec<(Prepared, NewBucket)> = Vec::new();
+    for response in responses.into_iter().map(WasmResponse::from) {
+        core.metrics.count(&core.metrics.requests, of);
+        let event_id = response.event_id(&action.config, &action.data);
+        if signing.iter().any(|(_, bucket)| bucket.event_id == event_id) {
+            let component = entry
+                .service()
+                .workflows
+                .get(&job.workflow_id)
+                .map(|workflow| workflow.component.source.digest());
+            refused.push(Ending::failed(
+                "duplicate_event_id",
+                format!(
+                    "component {} gave two responses with event id {event_id}; the first is signed: give each an event-id-salt of its own",
+                    component.map(|digest| digest.to_string()).unwrap_or_default()
+                ),
+            ));
+            continue;
+        }
+        if response.payload.len() > MAX_PAYLOAD {
+            let detail = format!(
+                "the payload of event {event_id} has {} bytes, at most {MAX_PAYLOAD} are signed",
+                response.payload.len()
+            );
+            refused.push(Ending::failed("too_large", detail));
+            continue;
+        }
+        let envelope = response.envelope(event_id);
+        match Prepared::new(signer, envelope, kind) {
+            Ok(prepared) => {
+                let digest = prepared.digest();
+                signing.push((
+                    prepared,
+                    NewBucket {
+                        event_id,
+                        digest,
+                        response,
+                        action: job.action.clone(),
+                        kind,
+                    },
+                ));
+            }
+            Err(cause) => refused.push(Ending::failed("sign_failed", cause.to_string())),
+        }
+    }
+    let outcome = commit(core, job, entry, signing, refused).await?;
+    report(core, of, &outcome.0, outcome.1);
+    Ok(outcome.0)
+}
+
+/// Commits what was prepared. The number counts refused second digests.
+async fn commit(
+    core: &Core,
+    job: &JobRow,
+    entry: &Entry,
+    signing: Vec<(Prepared, NewBucket)>,
+    mut refused: Vec<Ending>,
+) -> Result<(Signing, u64), StoreError> {
+    let (job, service_id, workflow_id) = (job.job, job.service_id, job.workflow_id.clone());
+    let (digest, ttl) = (entry.digest(), core.settings.collect_ttl(&service_id));
+    core.ledger
+        .write(Durability::Power, move |tx| {
+            let now_us = clock::now_us();
+            if jobs::load(tx, job)?.is_none_or(|job| job.state != State::Received) {
+                return Ok((Signing::Gone, 0));
+            }
+            let mut collecting = Vec::new();
+            let mut equivocations = 0;
+            for (prepared, bucket) in signing {
+                let signed = match prepared.commit(tx, now_us)? {
+                    Ok(signed) => signed,
+                    Err(refusal) => {
+                        equivocations += 1;
+                        refused.push(equivocation(&refusal));
+                        continue;
+                    }
+                };
+                let event = NewEvent {
+                    event_id: bucket.event_id,
+                    service_id,
+                    workflow_id: workflow_id.clone(),
+                    own_digest: bucket.digest,
+                    deadline_ms: clock::ms_after(ttl),
+                };
+                events::insert(tx, &event, now_us)?;
+                events::link(tx, job, &bucket.event_id)?;
+                let signature = SignatureRow {
+                    signer: signed.signer,
+                    signature: signed.signature,
+                };
+                collect::accept(tx, &bucket, &signature, now_us)?;
+                collecting.push((bucket.event_id, bucket.digest));
+            }
+            if collecting.is_empty() {
+                let ending = refused
+                    .into_iter()
+                    .next()
+                    .unwrap_or_else(|| Ending::failed("sign_failed", "there was nothing to sign"));
+                jobs::leave_received(tx, job, ending.state, &digest, Some(&ending.text()), now_us)?;
+                return Ok((Signing::Refused(ending), equivocations));
+            }
+            let error = refused.first().map(Ending::text);
+            jobs::leave_received(tx, job, State::Signed, &digest, error.as_deref(), now_us)?;
+            Ok((Signing::Collecting(collecting), equivocations))
+        })
+        .await
+}
+
+fn equivocation(refusal: &EquivocationRefused) -> Ending {
+    Ending::failed("equivocation_refused", refusal.to_string())
+}
+
+fn report(core: &Core, of: Of<'_>, outcome: &Signing, equivocations: u64) {
+    if equivocations > 0 {
+        core.metrics
+            .equivocation
+            .with(&[&of.service.to_string()])
+            .add(equivocations);
+        tracing::error!(service_id = %of.service, workflow_id = %of.workflow, "a second digest for a signed event was refused; see the job's error");
+    }
+    match outcome {
+        Signing::Collecting(events) => {
+            for _ in events {
+                core.metrics.count(&core.metrics.signed, of);
+                core.metrics.count(&core.metrics.received, of);
+            }
+        }
+        Signing::Refused(_) => core.metrics.count(&core.metrics.sign_errors, of),
+        Signing::Gone => {}
+    }
+}

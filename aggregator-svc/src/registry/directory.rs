@@ -1,0 +1,134 @@
+//! The registered services as the pipeline sees them: an immutable snapshot in memory, replaced with every change.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use tokio::sync::Semaphore;
+use wavs_ipc::{Json, WireError};
+use wavs_types::{
+    ChainConfig, ChainKey, EvmAddress, Service, ServiceDigest, ServiceDocument, ServiceId, ServiceStatus,
+};
+
+use crate::keys::ServiceSigner;
+use crate::ledger::services::{Phase, ServiceRow};
+
+/// A service with everything that a run needs, parsed and encoded once.
+pub struct Entry {
+    /// The row.
+    pub row: ServiceRow,
+    /// The document in force.
+    pub document: ServiceDocument,
+    /// The document as runs carry it.
+    pub encoded: Json<Service>,
+    /// Its key; the reason when there is none.
+    pub signer: Result<Arc<ServiceSigner>, String>,
+    /// Its pin: index and address.
+    pub pin: (u32, EvmAddress),
+    /// Runs that may be under way; kept over updates.
+    pub runs: Arc<Semaphore>,
+}
+
+impl Entry {
+    /// The service.
+    #[must_use]
+    pub fn service(&self) -> &Service {
+        self.document.service()
+    }
+
+    /// Its id.
+    #[must_use]
+    pub fn id(&self) -> ServiceId {
+        self.row.service_id
+    }
+
+    /// Digest of the document in force.
+    #[must_use]
+    pub fn digest(&self) -> ServiceDigest {
+        self.row.digest
+    }
+
+    /// Whether it runs: registered, and paused neither by its document nor by this operator.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.row.phase == Phase::Active && !self.is_paused()
+    }
+
+    /// Whether its document or this operator paused it.
+    #[must_use]
+    pub fn is_paused(&self) -> bool {
+        self.row.operator_paused || self.service().status == ServiceStatus::Paused
+    }
+}
+
+/// All services and chains.
+#[derive(Default)]
+pub struct Directory {
+    services: RwLock<Arc<BTreeMap<ServiceId, Arc<Entry>>>>,
+    chains: RwLock<Arc<BTreeMap<ChainKey, Chain>>>,
+}
+
+/// A chain, with its encoded form.
+#[derive(Clone)]
+pub struct Chain {
+    /// Its configuration.
+    pub config: ChainConfig,
+    /// As runs and the watch set carry it.
+    pub encoded: Json<ChainConfig>,
+}
+
+impl Directory {
+    /// A service, whatever its phase.
+    #[must_use]
+    pub fn get(&self, id: &ServiceId) -> Option<Arc<Entry>> {
+        self.services().get(id).cloned()
+    }
+
+    /// All services as of now.
+    #[must_use]
+    pub fn services(&self) -> Arc<BTreeMap<ServiceId, Arc<Entry>>> {
+        Arc::clone(&self.services.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Adds or replaces a service.
+    pub fn put(&self, entry: Entry) {
+        let mut services = self.services.write().unwrap_or_else(PoisonError::into_inner);
+        let mut next = BTreeMap::clone(&services);
+        next.insert(entry.id(), Arc::new(entry));
+        *services = Arc::new(next);
+    }
+
+    /// Takes a service out.
+    pub fn remove(&self, id: &ServiceId) {
+        let mut services = self.services.write().unwrap_or_else(PoisonError::into_inner);
+        let mut next = BTreeMap::clone(&services);
+        next.remove(id);
+        *services = Arc::new(next);
+    }
+
+    /// All chains as of now.
+    #[must_use]
+    pub fn chains(&self) -> Arc<BTreeMap<ChainKey, Chain>> {
+        Arc::clone(&self.chains.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Replaces the chains.
+    ///
+    /// # Errors
+    /// When a configuration has no JSON form.
+    pub fn set_chains(&self, chains: BTreeMap<ChainKey, ChainConfig>) -> Result<(), WireError> {
+        let encoded = chains
+            .into_iter()
+            .map(|(key, config)| {
+                Ok((
+                    key,
+                    Chain {
+                        encoded: Json::encode(&config)?,
+                        config,
+                    },
+                ))
+            })
+            .collect::<Result<_, WireError>>()?;
+        *self.chains.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(encoded);
+        Ok(())
+    }
+}

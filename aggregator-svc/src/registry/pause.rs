@@ -1,0 +1,49 @@
+//! Pausing a service for this operator alone, whatever its document says.
+
+use wavs_ipc::WireError;
+use wavs_ipc::contract::registry::ServiceSummary;
+use wavs_store::Durability;
+use wavs_types::ServiceId;
+
+use super::{Registry, ledger_failed, view};
+use crate::clock;
+use crate::ledger::{meta, services};
+
+impl Registry {
+    /// Pauses or resumes a service. Signatures and open events are kept while it is paused.
+    ///
+    /// # Errors
+    /// When the service is not registered, another step runs, or the ledger cannot be written.
+    pub async fn pause(
+        &self,
+        service_id: ServiceId,
+        paused: bool,
+        reason: String,
+    ) -> Result<ServiceSummary, WireError> {
+        let _step = self.begin(service_id)?;
+        let entry = self.registered(&service_id)?;
+        let mut row = self.row(service_id).await?;
+        (row.operator_paused, row.updated_ms) = (paused, clock::now_ms());
+        let stored = row.clone();
+        let generation = self
+            .core()
+            .ledger
+            .write(Durability::Process, move |tx| {
+                services::put(tx, &stored)?;
+                services::audit(
+                    tx,
+                    &stored.service_id,
+                    if paused { "paused" } else { "resumed" },
+                    &reason,
+                    stored.updated_ms,
+                )?;
+                meta::next_generation(tx)
+            })
+            .await
+            .map_err(ledger_failed)?;
+        self.directory().put(self.changed(&entry, row, entry.document.clone())?);
+        self.inner.watch.announce(generation);
+        self.core().reload();
+        Ok(view::summary(&*self.registered(&service_id)?))
+    }
+}

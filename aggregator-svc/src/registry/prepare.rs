@@ -1,0 +1,76 @@
+//! Having all components of a service ready in engine-svc, in the right worlds.
+
+use std::time::Duration;
+
+use futures::FutureExt as _;
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
+use wavs_ipc::contract::engine::{Prefetch, World};
+use wavs_ipc::{Json, Retry, WireError};
+use wavs_types::{Component, Service};
+
+use super::Registry;
+
+/// Download and compilation of one component; a slower one fails the step.
+const PREFETCH_DEADLINE: Duration = Duration::from_secs(300);
+/// Components of one service that are fetched at once.
+const PARALLEL: usize = 4;
+/// Attempts when engine-svc dies or is busy meanwhile; fetching twice is harmless.
+const ATTEMPTS: u32 = 4;
+/// Rest before the next attempt.
+const REST: Duration = Duration::from_millis(300);
+
+impl Registry {
+    /// Prepares every operator and aggregator component of `service`.
+    ///
+    /// # Errors
+    /// The first failure, with the place of the component in front.
+    pub(super) async fn prepare(&self, service: &Service) -> Result<(), WireError> {
+        let mut fetches = Vec::new();
+        for (id, workflow) in &service.workflows {
+            let place = format!("/workflows/{id}/component");
+            fetches.push(self.prefetch(place, &workflow.component, World::Operator).boxed());
+            if let Some(submit) = workflow.aggregator() {
+                let place = format!("/workflows/{id}/submit/aggregator/component");
+                fetches.push(self.prefetch(place, &submit.component, World::Aggregator).boxed());
+            }
+        }
+        stream::iter(fetches).buffer_unordered(PARALLEL).try_collect().await
+    }
+
+    async fn prefetch(&self, place: String, component: &Component, world: World) -> Result<(), WireError> {
+        let metered = component.fuel_limit.is_some() || self.core().settings.fuel_capped;
+        let request = Prefetch {
+            source: Json::encode(&component.source)?,
+            world,
+            metered,
+        };
+        let mut attempt = 1;
+        loop {
+            let request = request.clone();
+            let result = self
+                .core()
+                .engine
+                .call(PREFETCH_DEADLINE, |client, cx| async move {
+                    client.prefetch(cx, request).await
+                })
+                .await;
+            match result {
+                Ok(()) => return Ok(()),
+                Err(error) if attempt < ATTEMPTS && is_transient(&error) => {
+                    attempt += 1;
+                    tokio::time::sleep(REST * attempt).await;
+                }
+                Err(error) => {
+                    let detail = format!("{place} ({}): {}", component.source.digest(), error.detail);
+                    return Err(WireError { detail, ..error });
+                }
+            }
+        }
+    }
+}
+
+fn is_transient(error: &WireError) -> bool {
+    use wavs_ipc::ErrorCode as E;
+    error.retry == Retry::Ambiguous && error.code == E::Transport
+        || error.retry == Retry::Backoff && matches!(error.code, E::Busy | E::Transport | E::Draining | E::Unavailable)
+}

@@ -1,0 +1,155 @@
+//! The values by which the pipeline works, validated from the configuration.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use wavs_service::config::{self, AggregatorConfig, EnvDefault, ServicePolicy};
+use wavs_types::{ChainConfig, ChainKey, ServiceId};
+
+/// Settings of the whole process.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// How long an event collects signatures.
+    pub collect_ttl: Duration,
+    /// How long a target may take to land once it has quorum.
+    pub submit_ttl: Duration,
+    /// Overrides of the two for one service.
+    pub overrides: BTreeMap<ServiceId, Override>,
+    /// Executable backlog at which intake stops.
+    pub max_queue: usize,
+    /// Host faults after which a job fails.
+    pub retry_max: u32,
+    /// How long jobs that are over are kept.
+    pub job_retention: Duration,
+    /// How many jobs are kept.
+    pub max_stored: u64,
+    /// Runs of one service that are asked of engine-svc at once.
+    pub max_parallel_per_service: usize,
+    /// Limit of a run without limit of its own, and the cap of those with one.
+    pub max_execution: Duration,
+    /// Whether a node cap meters every run, so that components are prepared for metering.
+    pub fuel_capped: bool,
+    /// How often service URIs are read again.
+    pub recheck: Duration,
+    /// Whether a workflow may name a trigger chain that is not configured yet.
+    pub allow_pending_chains: bool,
+    /// The chains of the configuration.
+    pub chains: BTreeMap<ChainKey, ChainConfig>,
+    /// Grants by service; what is not listed follows [`Self::env_needs_grant`].
+    pub grants: BTreeMap<ServiceId, Grant>,
+    /// Whether a variable needs a grant (`grants.env_default = "granted"`) or the declaration is enough.
+    pub env_needs_grant: bool,
+}
+
+/// Overrides for one service.
+#[derive(Debug, Clone, Default)]
+pub struct Override {
+    /// Replaces [`Settings::collect_ttl`].
+    pub collect_ttl: Option<Duration>,
+    /// Replaces [`Settings::submit_ttl`].
+    pub submit_ttl: Option<Duration>,
+}
+
+/// What the operator grants to one service.
+#[derive(Debug, Clone, Default)]
+pub struct Grant {
+    /// Variables that it may read.
+    pub env: BTreeSet<String>,
+    /// Chains that it may see; none: all.
+    pub chains: Option<BTreeSet<ChainKey>>,
+    /// Replaces [`Settings::max_execution`].
+    pub max_execution: Option<Duration>,
+}
+
+impl Settings {
+    /// How long events of a service collect.
+    #[must_use]
+    pub fn collect_ttl(&self, service: &ServiceId) -> Duration {
+        self.overrides
+            .get(service)
+            .and_then(|own| own.collect_ttl)
+            .unwrap_or(self.collect_ttl)
+    }
+
+    /// How long targets of a service may take to land.
+    #[must_use]
+    pub fn submit_ttl(&self, service: &ServiceId) -> Duration {
+        self.overrides
+            .get(service)
+            .and_then(|own| own.submit_ttl)
+            .unwrap_or(self.submit_ttl)
+    }
+
+    /// The limit of a run whose component asks for `own`.
+    #[must_use]
+    pub fn execution_limit(&self, service: &ServiceId, own: Option<u64>) -> Duration {
+        let cap = self
+            .grants
+            .get(service)
+            .and_then(|grant| grant.max_execution)
+            .unwrap_or(self.max_execution);
+        own.map_or(cap, |seconds| Duration::from_secs(seconds).min(cap))
+    }
+}
+
+impl From<&AggregatorConfig> for Settings {
+    fn from(config: &AggregatorConfig) -> Self {
+        let policy = |policy: &ServicePolicy| Override {
+            collect_ttl: Some(policy.collect_ttl),
+            submit_ttl: Some(policy.submit_ttl),
+        };
+        let grant = |grant: &config::Grant| Grant {
+            env: grant.env.clone(),
+            // A name that is no chain key matches no chain.
+            chains: grant
+                .chains
+                .as_ref()
+                .map(|names| names.iter().filter_map(|name| name.parse().ok()).collect()),
+            max_execution: grant.max_seconds.map(Duration::from_secs),
+        };
+        Self {
+            collect_ttl: config.service_defaults.collect_ttl,
+            submit_ttl: config.service_defaults.submit_ttl,
+            overrides: config.services.iter().map(|(id, own)| (*id, policy(own))).collect(),
+            max_queue: config.jobs.max_queue,
+            retry_max: config.jobs.retry_max,
+            job_retention: config.jobs.retention,
+            max_stored: config.jobs.max_stored,
+            max_execution: config.max_execution,
+            fuel_capped: config.max_fuel.is_some(),
+            recheck: config.recheck,
+            allow_pending_chains: config.allow_pending_chains,
+            chains: config.chains.clone(),
+            grants: config
+                .grants
+                .services
+                .iter()
+                .map(|(id, own)| (*id, grant(own)))
+                .collect(),
+            env_needs_grant: config.grants.env_default == EnvDefault::Granted,
+            ..Self::default()
+        }
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            collect_ttl: Duration::from_secs(86_400),
+            submit_ttl: Duration::from_secs(86_400),
+            overrides: BTreeMap::new(),
+            max_queue: 4_096,
+            retry_max: 5,
+            job_retention: Duration::from_secs(7 * 86_400),
+            max_stored: 1_000_000,
+            max_parallel_per_service: 8,
+            max_execution: Duration::from_secs(300),
+            fuel_capped: false,
+            recheck: Duration::from_secs(600),
+            allow_pending_chains: false,
+            chains: BTreeMap::new(),
+            grants: BTreeMap::new(),
+            env_needs_grant: false,
+        }
+    }
+}
