@@ -88,14 +88,8 @@ pub(crate) fn open_read_only(path: &Path) -> Result<Connection, StoreError> {
 
 /// Makes the directory and the file with tight modes; SQLite gives its side files the mode of the main file.
 fn prepare(path: &Path) -> io::Result<()> {
-    if let Some(directory) = path
-        .parent()
-        .filter(|directory| !directory.as_os_str().is_empty())
-    {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(directory)?;
+    if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
+        DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
     }
     let file = OpenOptions::new()
         .read(true)
@@ -109,8 +103,7 @@ fn prepare(path: &Path) -> io::Result<()> {
 
 fn configure(connection: &Connection) -> rusqlite::Result<()> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
-    let mode: String =
-        connection.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0))?;
+    let mode: String = connection.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0))?;
     if mode != "wal" {
         tracing::warn!(
             mode,
@@ -118,8 +111,7 @@ fn configure(connection: &Connection) -> rusqlite::Result<()> {
         );
     }
     connection.pragma_update(None, "foreign_keys", true)?;
-    connection
-        .pragma_update_and_check(None, "journal_size_limit", JOURNAL_SIZE_LIMIT, |_| Ok(()))?;
+    connection.pragma_update_and_check(None, "journal_size_limit", JOURNAL_SIZE_LIMIT, |_| Ok(()))?;
     connection.set_prepared_statement_cache_capacity(128);
     Ok(())
 }

@@ -50,9 +50,7 @@ pub enum StoreError {
         source: rusqlite::Error,
     },
     /// The disk or the quota of the file system is used up.
-    #[error(
-        "the disk that holds the database is full: free some space, the process goes on by itself"
-    )]
+    #[error("the disk that holds the database is full: free some space, the process goes on by itself")]
     Full,
     /// A statement failed.
     #[error("a database statement failed: {0}")]
@@ -61,9 +59,7 @@ pub enum StoreError {
     #[error("the database could not commit: {0}")]
     Commit(Arc<rusqlite::Error>),
     /// Another closure of the same commit made SQLite undo the whole transaction.
-    #[error(
-        "the write was undone together with the transaction that it shared; it can be repeated"
-    )]
+    #[error("the write was undone together with the transaction that it shared; it can be repeated")]
     RolledBack,
     /// The closure panicked; its changes are undone.
     #[error("the database closure panicked; this is a bug, its changes are undone")]

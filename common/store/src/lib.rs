@@ -23,3 +23,6 @@ pub use reader::Reader;
 pub use rusqlite;
 pub use rusqlite::{Connection, Transaction};
 pub use writer::{Durability, Writer};
+
+#[cfg(test)]
+mod tests;

@@ -81,11 +81,7 @@ impl Log {
     /// When a statement fails, for example because the log was never made.
     pub fn id(&self, connection: &Connection) -> Result<LogId, StoreError> {
         let sql = format!("SELECT id FROM {}_meta", self.name);
-        Ok(LogId(
-            connection
-                .prepare_cached(&sql)?
-                .query_row([], |row| row.get(0))?,
-        ))
+        Ok(LogId(connection.prepare_cached(&sql)?.query_row([], |row| row.get(0))?))
     }
 
     /// Adds an entry and gives its number.
@@ -148,7 +144,9 @@ impl Log {
     pub fn trim(&self, transaction: &Transaction<'_>, upto: u64) -> Result<u64, StoreError> {
         let name = self.name;
         let (entries, bytes): (i64, i64) = transaction
-            .prepare_cached(&format!("SELECT count(*), coalesce(sum(length(payload)), 0) FROM {name} WHERE sequence <= ?1"))?
+            .prepare_cached(&format!(
+                "SELECT count(*), coalesce(sum(length(payload)), 0) FROM {name} WHERE sequence <= ?1"
+            ))?
             .query_row([number(upto)], |row| Ok((row.get(0)?, row.get(1)?)))?;
         if entries == 0 {
             return Ok(0);

@@ -22,11 +22,7 @@ impl Migration {
 }
 
 /// Brings the schema to the last of `migrations`.
-pub(crate) fn migrate(
-    connection: &mut Connection,
-    path: &Path,
-    migrations: &[Migration],
-) -> Result<(), StoreError> {
+pub(crate) fn migrate(connection: &mut Connection, path: &Path, migrations: &[Migration]) -> Result<(), StoreError> {
     let open = |source| StoreError::Open {
         path: path.to_owned(),
         source,
@@ -42,10 +38,7 @@ pub(crate) fn migrate(
             known,
         });
     }
-    for (version, migration) in (1..)
-        .zip(migrations)
-        .filter(|(version, _)| *version > found)
-    {
+    for (version, migration) in (1..).zip(migrations).filter(|(version, _)| *version > found) {
         apply(connection, version, migration).map_err(|source| StoreError::Migrate {
             path: path.to_owned(),
             version,

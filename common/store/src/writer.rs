@@ -113,26 +113,21 @@ impl Writer {
             work: Box::new(move |transaction| run(transaction, change, sender)),
         };
         self.jobs.send(job).await.map_err(|_| StoreError::Closed)?;
-        receiver
-            .await
-            .unwrap_or_else(|_| Err(StoreError::Closed.into()))
+        receiver.await.unwrap_or_else(|_| Err(StoreError::Closed.into()))
     }
 }
 
 /// Runs one closure and keeps its result back until the commit.
-fn run<T, E, F>(
-    transaction: Result<&Transaction<'_>, Undone>,
-    change: F,
-    caller: oneshot::Sender<Result<T, E>>,
-) -> Ran
+fn run<T, E, F>(transaction: Result<&Transaction<'_>, Undone>, change: F, caller: oneshot::Sender<Result<T, E>>) -> Ran
 where
     F: FnOnce(&Transaction<'_>) -> Result<T, E>,
     T: Send + 'static,
     E: From<StoreError> + Send + 'static,
 {
     let result = match transaction {
-        Ok(transaction) => catch_unwind(AssertUnwindSafe(|| change(transaction)))
-            .unwrap_or_else(|_| Err(StoreError::Panicked.into())),
+        Ok(transaction) => {
+            catch_unwind(AssertUnwindSafe(|| change(transaction))).unwrap_or_else(|_| Err(StoreError::Panicked.into()))
+        }
         Err(undone) => Err(StoreError::from(undone).into()),
     };
     Ran {
@@ -181,11 +176,7 @@ impl Thread {
         fault::point("writer.committed");
         if let Err(undone) = &committed {
             tracing::error!(writes = answers.len() + batch.len(), error = %StoreError::from(undone.clone()), "database commit failed");
-            answers.extend(
-                batch
-                    .drain(..)
-                    .map(|job| (job.work)(Err(undone.clone())).answer),
-            );
+            answers.extend(batch.drain(..).map(|job| (job.work)(Err(undone.clone())).answer));
         }
         for answer in answers {
             answer(committed.clone());
@@ -221,9 +212,7 @@ impl Thread {
                 (true, true) => {}
                 (true, false) => return transaction.rollback().map_err(Undone::from),
                 (false, true) => transaction.execute_batch("RELEASE change")?,
-                (false, false) => {
-                    transaction.execute_batch("ROLLBACK TO change; RELEASE change")?
-                }
+                (false, false) => transaction.execute_batch("ROLLBACK TO change; RELEASE change")?,
             }
         }
         fault::point("writer.before_commit");
