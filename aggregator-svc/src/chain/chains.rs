@@ -32,7 +32,12 @@ enum Entry {
 impl Chains {
     /// An empty table.
     pub fn new(metrics: Arc<ChainMetrics>) -> Self {
-        Self { inner: Arc::new(Inner { table: RwLock::default(), metrics }) }
+        Self {
+            inner: Arc::new(Inner {
+                table: RwLock::default(),
+                metrics,
+            }),
+        }
     }
 
     /// Replaces the table. Chains whose configuration did not change keep their connections and caches. Does no I/O.
@@ -42,7 +47,9 @@ impl Chains {
         for (key, config) in configs {
             let entry = match (config, old.get(key)) {
                 (ChainConfig::Cosmos(_), _) => Entry::Cosmos,
-                (ChainConfig::Evm(config), Some(Entry::Evm(chain))) if chain.config == *config => Entry::Evm(Arc::clone(chain)),
+                (ChainConfig::Evm(config), Some(Entry::Evm(chain))) if chain.config == *config => {
+                    Entry::Evm(Arc::clone(chain))
+                }
                 (ChainConfig::Evm(config), _) => {
                     let metrics = Arc::clone(&self.inner.metrics);
                     Entry::Evm(Arc::new(EvmChain::new(key.clone(), config.clone(), metrics)))

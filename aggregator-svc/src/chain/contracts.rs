@@ -95,38 +95,134 @@ mod tests {
     fn selectors_are_those_of_deployed_contracts() {
         let calls: [(&str, [u8; 4], u32); 13] = [
             ("validate", IWavsServiceManager::validateCall::SELECTOR, 0xcd71_589e),
-            ("getOperatorWeight", IWavsServiceManager::getOperatorWeightCall::SELECTOR, 0x98ec_1ac9),
-            ("latestOperator", IWavsServiceManager::getLatestOperatorForSigningKeyCall::SELECTOR, 0xac7c_bfd9),
-            ("getServiceURI", IWavsServiceManager::getServiceURICall::SELECTOR, 0xcc92_2c6a),
-            ("getStakeRegistry", IWavsServiceManager::getStakeRegistryCall::SELECTOR, 0xbef4_c839),
-            ("quorumNumerator", IWavsServiceManager::quorumNumeratorCall::SELECTOR, 0xa771_3a70),
-            ("quorumDenominator", IWavsServiceManager::quorumDenominatorCall::SELECTOR, 0x97c3_d334),
-            ("quorumAtBlock", IWavsServiceManager::getLastCheckpointQuorumAtBlockCall::SELECTOR, 0xb00c_04e1),
-            ("keyAtBlock", IStakeRegistry::getOperatorForSigningKeyAtBlockCall::SELECTOR, 0x9750_a5b9),
-            ("weightAtBlock", IStakeRegistry::getOperatorWeightAtBlockCall::SELECTOR, 0x955f_2d90),
-            ("totalAtBlock", IStakeRegistry::getLastCheckpointTotalWeightAtBlockCall::SELECTOR, 0x0dba_3394),
-            ("handle", IWavsServiceHandler::handleSignedEnvelopeCall::SELECTOR, 0xf969_ff33),
-            ("getServiceManager", IWavsServiceHandler::getServiceManagerCall::SELECTOR, 0x4dda_0b43),
+            (
+                "getOperatorWeight",
+                IWavsServiceManager::getOperatorWeightCall::SELECTOR,
+                0x98ec_1ac9,
+            ),
+            (
+                "latestOperator",
+                IWavsServiceManager::getLatestOperatorForSigningKeyCall::SELECTOR,
+                0xac7c_bfd9,
+            ),
+            (
+                "getServiceURI",
+                IWavsServiceManager::getServiceURICall::SELECTOR,
+                0xcc92_2c6a,
+            ),
+            (
+                "getStakeRegistry",
+                IWavsServiceManager::getStakeRegistryCall::SELECTOR,
+                0xbef4_c839,
+            ),
+            (
+                "quorumNumerator",
+                IWavsServiceManager::quorumNumeratorCall::SELECTOR,
+                0xa771_3a70,
+            ),
+            (
+                "quorumDenominator",
+                IWavsServiceManager::quorumDenominatorCall::SELECTOR,
+                0x97c3_d334,
+            ),
+            (
+                "quorumAtBlock",
+                IWavsServiceManager::getLastCheckpointQuorumAtBlockCall::SELECTOR,
+                0xb00c_04e1,
+            ),
+            (
+                "keyAtBlock",
+                IStakeRegistry::getOperatorForSigningKeyAtBlockCall::SELECTOR,
+                0x9750_a5b9,
+            ),
+            (
+                "weightAtBlock",
+                IStakeRegistry::getOperatorWeightAtBlockCall::SELECTOR,
+                0x955f_2d90,
+            ),
+            (
+                "totalAtBlock",
+                IStakeRegistry::getLastCheckpointTotalWeightAtBlockCall::SELECTOR,
+                0x0dba_3394,
+            ),
+            (
+                "handle",
+                IWavsServiceHandler::handleSignedEnvelopeCall::SELECTOR,
+                0xf969_ff33,
+            ),
+            (
+                "getServiceManager",
+                IWavsServiceHandler::getServiceManagerCall::SELECTOR,
+                0x4dda_0b43,
+            ),
         ];
         for (name, selector, expect) in calls {
             assert_eq!(u32::from_be_bytes(selector), expect, "{name}");
         }
         let errors: [(&str, [u8; 4], u32); 15] = [
-            ("InsufficientQuorum", ManagerErrors::InsufficientQuorum::SELECTOR, 0x86b1_6091),
-            ("InsufficientSignedStake", ManagerErrors::InsufficientSignedStake::SELECTOR, 0xe121_632f),
-            ("InsufficientQuorumZero", ManagerErrors::InsufficientQuorumZero::SELECTOR, 0x2f41_f79b),
-            ("SignerNotRegistered", ManagerErrors::SignerNotRegistered::SELECTOR, 0x3dda_1739),
-            ("InvalidSignature", ManagerErrors::InvalidSignature::SELECTOR, 0x8baa_579f),
+            (
+                "InsufficientQuorum",
+                ManagerErrors::InsufficientQuorum::SELECTOR,
+                0x86b1_6091,
+            ),
+            (
+                "InsufficientSignedStake",
+                ManagerErrors::InsufficientSignedStake::SELECTOR,
+                0xe121_632f,
+            ),
+            (
+                "InsufficientQuorumZero",
+                ManagerErrors::InsufficientQuorumZero::SELECTOR,
+                0x2f41_f79b,
+            ),
+            (
+                "SignerNotRegistered",
+                ManagerErrors::SignerNotRegistered::SELECTOR,
+                0x3dda_1739,
+            ),
+            (
+                "InvalidSignature",
+                ManagerErrors::InvalidSignature::SELECTOR,
+                0x8baa_579f,
+            ),
             ("NotSorted", ManagerErrors::NotSorted::SELECTOR, 0xba50_f911),
-            ("InvalidSignatureOrder", ManagerErrors::InvalidSignatureOrder::SELECTOR, 0x139f_3c92),
-            ("InvalidSignatureLength", ManagerErrors::InvalidSignatureLength::SELECTOR, 0x4be6_321b),
+            (
+                "InvalidSignatureOrder",
+                ManagerErrors::InvalidSignatureOrder::SELECTOR,
+                0x139f_3c92,
+            ),
+            (
+                "InvalidSignatureLength",
+                ManagerErrors::InvalidSignatureLength::SELECTOR,
+                0x4be6_321b,
+            ),
             ("LengthMismatch", ManagerErrors::LengthMismatch::SELECTOR, 0xff63_3a38),
             ("InvalidLength", ManagerErrors::InvalidLength::SELECTOR, 0x947d_5a84),
-            ("InvalidSignatureBlock", ManagerErrors::InvalidSignatureBlock::SELECTOR, 0x898d_eb1d),
-            ("InvalidReferenceBlock", ManagerErrors::InvalidReferenceBlock::SELECTOR, 0xe64f_180f),
-            ("InvalidSignedWeight", ManagerErrors::InvalidSignedWeight::SELECTOR, 0x960b_41ee),
-            ("InvalidQuorumParameters", ManagerErrors::InvalidQuorumParameters::SELECTOR, 0xcc0d_6871),
-            ("InvalidTriggerId", ManagerErrors::InvalidTriggerId::SELECTOR, 0x5dfb_0494),
+            (
+                "InvalidSignatureBlock",
+                ManagerErrors::InvalidSignatureBlock::SELECTOR,
+                0x898d_eb1d,
+            ),
+            (
+                "InvalidReferenceBlock",
+                ManagerErrors::InvalidReferenceBlock::SELECTOR,
+                0xe64f_180f,
+            ),
+            (
+                "InvalidSignedWeight",
+                ManagerErrors::InvalidSignedWeight::SELECTOR,
+                0x960b_41ee,
+            ),
+            (
+                "InvalidQuorumParameters",
+                ManagerErrors::InvalidQuorumParameters::SELECTOR,
+                0xcc0d_6871,
+            ),
+            (
+                "InvalidTriggerId",
+                ManagerErrors::InvalidTriggerId::SELECTOR,
+                0x5dfb_0494,
+            ),
         ];
         for (name, selector, expect) in errors {
             assert_eq!(u32::from_be_bytes(selector), expect, "{name}");

@@ -128,9 +128,13 @@ impl Endpoint {
     /// One request. The deadline covers connecting as well.
     pub(super) async fn request<R: DeserializeOwned>(&self, method: &'static str, params: Value) -> Result<R, Fault> {
         let started = Instant::now();
-        let raw = match tokio::time::timeout(self.timeout, self.send(method, params)).await {
+        // The state of a request is large and attempts hold dozens of them at once, so it lives on the heap.
+        let raw = match tokio::time::timeout(self.timeout, Box::pin(self.send(method, params))).await {
             Ok(raw) => raw,
-            Err(_) => Err(Fault::Transport(format!("no answer within {} s", self.timeout.as_secs()))),
+            Err(_) => Err(Fault::Transport(format!(
+                "no answer within {} s",
+                self.timeout.as_secs()
+            ))),
         };
         let result = raw.and_then(|raw| {
             serde_json::from_str(raw.get()).map_err(|e| Fault::Shape(self.redactor.clean(&format!("{method}: {e}"))))
@@ -155,7 +159,10 @@ impl Endpoint {
 
     async fn send(&self, method: &'static str, params: Value) -> Result<Box<RawValue>, Fault> {
         let client = self.client().await?;
-        client.request::<Value, Box<RawValue>>(method, params).await.map_err(|error| self.fault(error))
+        client
+            .request::<Value, Box<RawValue>>(method, params)
+            .await
+            .map_err(|error| self.fault(error))
     }
 
     async fn client(&self) -> Result<RpcClient, Fault> {
@@ -167,7 +174,10 @@ impl Endpoint {
             let connect = WsConnect::new(self.url.as_str())
                 .with_max_retries(WS_RECONNECTS)
                 .with_retry_interval(WS_RECONNECT_PAUSE);
-            ClientBuilder::default().ws(connect).await.map_err(|error| self.fault(error))?
+            ClientBuilder::default()
+                .ws(connect)
+                .await
+                .map_err(|error| self.fault(error))?
         } else {
             let http = reqwest::Client::builder()
                 .connect_timeout(self.connect_timeout)
@@ -197,7 +207,11 @@ impl Endpoint {
         health.faults = health.faults.saturating_add(1);
         health.rests_until = Some(Instant::now() + rest);
         if health.last_fault.as_deref() != Some(text) {
-            tracing::warn!(endpoint = self.redactor.endpoint(), fault = text, "chain endpoint does not answer");
+            tracing::warn!(
+                endpoint = self.redactor.endpoint(),
+                fault = text,
+                "chain endpoint does not answer"
+            );
         }
         health.last_fault = Some(text.to_owned());
     }
@@ -206,7 +220,9 @@ impl Endpoint {
         match error {
             RpcError::ErrorResp(payload) => self.answer_fault(&payload),
             RpcError::NullResp => Fault::Shape("null where a result was expected".to_owned()),
-            RpcError::DeserError { err, .. } | RpcError::SerError(err) => Fault::Shape(self.redactor.clean(&err.to_string())),
+            RpcError::DeserError { err, .. } | RpcError::SerError(err) => {
+                Fault::Shape(self.redactor.clean(&err.to_string()))
+            }
             RpcError::Transport(
                 TransportErrorKind::HttpError(error) | TransportErrorKind::HttpErrorWithRetryAfter { error, .. },
             ) => self.http_fault(error.status, &error.body),
@@ -233,14 +249,20 @@ impl Endpoint {
         if CODES_BUSY.contains(&payload.code) {
             return Fault::Transport(format!("endpoint is at its limit: {message}"));
         }
-        let data = payload.data.as_ref().and_then(|raw| serde_json::from_str::<Value>(raw.get()).ok());
+        let data = payload
+            .data
+            .as_ref()
+            .and_then(|raw| serde_json::from_str::<Value>(raw.get()).ok());
         let bytes = data.as_ref().and_then(|value| revert_bytes(value, REVERT_NESTING));
         if payload.code == CODE_REVERT || is_revert_text(&message) {
             let data = bytes.unwrap_or_default();
             let message = data.is_empty().then_some(message);
             return Fault::Revert(Revert { data, message });
         }
-        Fault::Rpc { code: payload.code, message }
+        Fault::Rpc {
+            code: payload.code,
+            message,
+        }
     }
 }
 
@@ -265,9 +287,9 @@ fn is_revert_text(message: &str) -> bool {
 fn revert_bytes(value: &Value, nesting: u8) -> Option<Bytes> {
     match value {
         Value::String(text) => text.strip_prefix("Reverted ").unwrap_or(text).parse().ok(),
-        Value::Object(map) if nesting > 0 => {
-            ["data", "output", "result"].iter().find_map(|key| revert_bytes(map.get(*key)?, nesting - 1))
-        }
+        Value::Object(map) if nesting > 0 => ["data", "output", "result"]
+            .iter()
+            .find_map(|key| revert_bytes(map.get(*key)?, nesting - 1)),
         _ => None,
     }
 }
@@ -303,11 +325,19 @@ mod tests {
             (3, "execution reverted", json!("0x3dda1739")),
             (-32000, "execution reverted", json!("0x3dda1739")),
             (-32015, "VM execution error.", json!("Reverted 0x3dda1739")),
-            (-32603, "VM Exception while processing transaction", json!({"data": {"data": "0x3dda1739"}})),
+            (
+                -32603,
+                "VM Exception while processing transaction",
+                json!({"data": {"data": "0x3dda1739"}}),
+            ),
         ];
         for (code, message, data) in table {
             let fault = endpoint().answer_fault(&payload(code, message, data));
-            assert_eq!(fault, Fault::Revert(Revert::new(vec![0x3d, 0xda, 0x17, 0x39])), "{message}");
+            assert_eq!(
+                fault,
+                Fault::Revert(Revert::new(vec![0x3d, 0xda, 0x17, 0x39])),
+                "{message}"
+            );
         }
     }
 
@@ -319,14 +349,19 @@ mod tests {
         assert!(busy.is_transport());
         assert!(endpoint().http_fault(503, "busy").is_transport());
         let body = r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32601,"message":"no such method"}}"#;
-        assert!(matches!(endpoint().http_fault(403, body), Fault::Rpc { code: -32601, .. }));
+        assert!(matches!(
+            endpoint().http_fault(403, body),
+            Fault::Rpc { code: -32601, .. }
+        ));
     }
 
     #[tokio::test]
     async fn a_dead_endpoint_names_its_host_and_keeps_its_key() {
         let endpoint = endpoint();
         let fault = endpoint.request::<Value>("eth_chainId", json!([])).await.unwrap_err();
-        let Fault::Transport(text) = fault else { panic!("{fault:?}") };
+        let Fault::Transport(text) = fault else {
+            panic!("{fault:?}")
+        };
         assert!(!text.contains("0123456789abcdef"), "{text}");
         assert_eq!(endpoint.health().faults, 1);
         assert!(endpoint.health().rests_until.is_some());

@@ -30,7 +30,9 @@ pub enum ChainError {
     #[error("chain {0} has no endpoint; set http_endpoint or ws_endpoints")]
     NoEndpoint(ChainKey),
     /// The endpoint serves another chain.
-    #[error("chain {chain}: endpoint {endpoint} reports chain id {found}, expected {expected}; correct the endpoint or the key")]
+    #[error(
+        "chain {chain}: endpoint {endpoint} reports chain id {found}, expected {expected}; correct the endpoint or the key"
+    )]
     WrongChainId {
         /// The chain as configured.
         chain: ChainKey,
@@ -74,7 +76,9 @@ pub enum ChainError {
         revert: Revert,
     },
     /// An answer that does not have the promised shape.
-    #[error("chain {chain}: {what} could not be understood: {detail}; check that the address is the right contract and the endpoint is sound")]
+    #[error(
+        "chain {chain}: {what} could not be understood: {detail}; check that the address is the right contract and the endpoint is sound"
+    )]
     Malformed {
         /// The chain.
         chain: ChainKey,

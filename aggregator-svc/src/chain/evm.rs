@@ -82,12 +82,20 @@ impl EvmChain {
 
     /// All usable endpoints, best first.
     pub(super) async fn all(&self) -> Result<Vec<Rpc>, ChainError> {
-        Ok(self.pool.usable().await?.into_iter().map(|endpoint| Rpc { endpoint }).collect())
+        Ok(self
+            .pool
+            .usable()
+            .await?
+            .into_iter()
+            .map(|endpoint| Rpc { endpoint })
+            .collect())
     }
 
     /// The newest block.
     pub(super) async fn head(&self) -> Result<Head, ChainError> {
-        let head = self.on_one("eth_getBlockByNumber", |rpc| async move { rpc.head().await }).await?;
+        let head = self
+            .on_one("eth_getBlockByNumber", |rpc| async move { rpc.head().await })
+            .await?;
         self.saw(&head);
         Ok(head)
     }
@@ -101,16 +109,29 @@ impl EvmChain {
             Some(old) if number > old.number => {
                 let blocks = u32::try_from(number - old.number).unwrap_or(u32::MAX);
                 let pace = now.duration_since(old.at) / blocks;
-                *seen = Some(Seen { number, at: now, block_time: (old.block_time * 3 + pace) / 4 });
+                *seen = Some(Seen {
+                    number,
+                    at: now,
+                    block_time: (old.block_time * 3 + pace) / 4,
+                });
             }
             Some(old) if number == old.number => {}
-            _ => *seen = Some(Seen { number, at: now, block_time: BLOCK_TIME_UNKNOWN }),
+            _ => {
+                *seen = Some(Seen {
+                    number,
+                    at: now,
+                    block_time: BLOCK_TIME_UNKNOWN,
+                })
+            }
         }
     }
 
     /// Time between two blocks as seen lately.
     pub(super) fn block_time(&self) -> Duration {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).map_or(BLOCK_TIME_UNKNOWN, |seen| seen.block_time)
+        self.seen
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .map_or(BLOCK_TIME_UNKNOWN, |seen| seen.block_time)
     }
 
     /// How long transactions lately took from being sent to being mined.
@@ -132,7 +153,10 @@ impl EvmChain {
 
 impl Rpc {
     pub(super) async fn head(&self) -> Result<Head, Fault> {
-        let head: Head = self.endpoint.request("eth_getBlockByNumber", json!(["latest", false])).await?;
+        let head: Head = self
+            .endpoint
+            .request("eth_getBlockByNumber", json!(["latest", false]))
+            .await?;
         let mut health = self.endpoint.health();
         health.head = health.head.max(Some(head.number.to()));
         drop(health);
@@ -141,13 +165,20 @@ impl Rpc {
 
     /// The finalized block's number; absent where the chain has no such tag yet.
     pub(super) async fn finalized(&self) -> Result<Option<u64>, Fault> {
-        let head: Option<Head> = self.endpoint.request("eth_getBlockByNumber", json!(["finalized", false])).await?;
+        let head: Option<Head> = self
+            .endpoint
+            .request("eth_getBlockByNumber", json!(["finalized", false]))
+            .await?;
         Ok(head.map(|head| head.number.to()))
     }
 
     /// The block parameter that pins reads to `head` on this endpoint.
     pub(super) fn pin(&self, head: &Head) -> At {
-        if self.endpoint.health().by_hash { At::Hash(head.hash) } else { At::Number(head.number.to()) }
+        if self.endpoint.health().by_hash {
+            At::Hash(head.hash)
+        } else {
+            At::Number(head.number.to())
+        }
     }
 
     /// `eth_call`. Falls back to the number for endpoints that do not know block hashes as parameters.
@@ -157,7 +188,11 @@ impl Rpc {
 
     /// Calls a contract function and decodes its result.
     pub(super) async fn read<C: SolCall>(&self, to: Address, call: &C, at: At) -> Result<C::Return, Fault> {
-        let request = CallRequest { from: None, to: Some(to), data: call.abi_encode().into() };
+        let request = CallRequest {
+            from: None,
+            to: Some(to),
+            data: call.abi_encode().into(),
+        };
         let bytes = self.call(&request, at).await?;
         if bytes.is_empty() {
             return Err(Fault::Revert(super::revert::Revert::new(Bytes::new())));
@@ -168,7 +203,11 @@ impl Rpc {
 
     /// As [`Rpc::read`] for a function that the contract may not have: a revert or a result of another shape is `None`.
     pub(super) async fn probe<C: SolCall>(&self, to: Address, call: &C, at: At) -> Result<Option<C::Return>, Fault> {
-        let request = CallRequest { from: None, to: Some(to), data: call.abi_encode().into() };
+        let request = CallRequest {
+            from: None,
+            to: Some(to),
+            data: call.abi_encode().into(),
+        };
         match self.call(&request, at).await {
             Ok(bytes) => Ok(C::abi_decode_returns(&bytes).ok()),
             Err(Fault::Revert(_)) => Ok(None),
@@ -189,12 +228,17 @@ impl Rpc {
 
     /// Transactions of `account` that are in blocks.
     pub(super) async fn count(&self, account: Address, tag: &'static str) -> Result<u64, Fault> {
-        let count: U64 = self.endpoint.request("eth_getTransactionCount", json!([account, tag])).await?;
+        let count: U64 = self
+            .endpoint
+            .request("eth_getTransactionCount", json!([account, tag]))
+            .await?;
         Ok(count.to())
     }
 
     pub(super) async fn balance(&self, account: Address) -> Result<U256, Fault> {
-        self.endpoint.request("eth_getBalance", json!([account, "latest"])).await
+        self.endpoint
+            .request("eth_getBalance", json!([account, "latest"]))
+            .await
     }
 
     pub(super) async fn fee_history(&self, blocks: u64, percentile: f64) -> Result<FeeHistory, Fault> {
@@ -220,7 +264,9 @@ impl Rpc {
     }
 
     pub(super) async fn block_with_transactions(&self, number: u64) -> Result<Option<FullBlock>, Fault> {
-        self.endpoint.request("eth_getBlockByNumber", json!([U64::from(number), true])).await
+        self.endpoint
+            .request("eth_getBlockByNumber", json!([U64::from(number), true]))
+            .await
     }
 
     pub(super) async fn logs(&self, address: Address, from: u64, to: u64) -> Result<Vec<LogPlace>, Fault> {

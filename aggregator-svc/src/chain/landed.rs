@@ -55,14 +55,18 @@ pub(super) async fn find(chain: &EvmChain, query: &LandedQuery) -> Result<Option
     if head <= query.since_block {
         return Ok(None);
     }
-    chain.on_one("eth_getLogs", |rpc| async move { scan(chain, &rpc, query, head).await }).await
+    chain
+        .on_one("eth_getLogs", |rpc| async move { scan(chain, &rpc, query, head).await })
+        .await
 }
 
 async fn scan(chain: &EvmChain, rpc: &Rpc, query: &LandedQuery, head: u64) -> Result<Option<LandedTx>, Fault> {
     let mut seen = BTreeSet::new();
     let first = query.since_block + 1;
     for number in (first.max(head.saturating_sub(BLOCKS_READ - 1))..=head).rev() {
-        let Some(block) = rpc.block_with_transactions(number).await? else { continue };
+        let Some(block) = rpc.block_with_transactions(number).await? else {
+            continue;
+        };
         for tx in block.transactions.iter().filter(|tx| tx.to == Some(query.handler)) {
             seen.insert(tx.hash);
             if let Some(digest) = delivered(tx, query) {
@@ -87,7 +91,9 @@ async fn scan(chain: &EvmChain, rpc: &Rpc, query: &LandedQuery, head: u64) -> Re
                 }
             } else if seen.insert(hash) && looked_at < CANDIDATES {
                 looked_at += 1;
-                let Some(digest) = rpc.transaction(hash).await?.and_then(|tx| delivered(&tx, query)) else { continue };
+                let Some(digest) = rpc.transaction(hash).await?.and_then(|tx| delivered(&tx, query)) else {
+                    continue;
+                };
                 if let Some(landed) = succeeded(rpc, hash, Some(digest)).await? {
                     return Ok(Some(landed));
                 }
@@ -106,7 +112,9 @@ fn delivered(tx: &TxInfo, query: &LandedQuery) -> Option<B256> {
     if tx.to != Some(query.handler) {
         return None;
     }
-    envelope_of(&tx.input).filter(|(event, _)| event == query.event_id.as_bytes()).map(|(_, digest)| digest)
+    envelope_of(&tx.input)
+        .filter(|(event, _)| event == query.event_id.as_bytes())
+        .map(|(_, digest)| digest)
 }
 
 /// Event id and digest of the envelope in handler call data.

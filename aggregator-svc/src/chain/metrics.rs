@@ -25,16 +25,45 @@ impl ChainMetrics {
     /// Registers all families. Call once per registry.
     pub fn new(metrics: &Metrics) -> Self {
         Self {
-            rpc_seconds: metrics.histogram("wavs.chain.rpc_seconds", "Time of chain RPC requests.", &["method"], RPC_SECONDS),
-            rpc_errors: metrics.counter("wavs.chain.rpc_errors", "Chain RPC requests without a usable answer.", &["class"]),
-            submitted: metrics.counter("wavs.tx.submitted", "Transactions stored and handed to the chain.", &["chain"]),
+            rpc_seconds: metrics.histogram(
+                "wavs.chain.rpc_seconds",
+                "Time of chain RPC requests.",
+                &["method"],
+                RPC_SECONDS,
+            ),
+            rpc_errors: metrics.counter(
+                "wavs.chain.rpc_errors",
+                "Chain RPC requests without a usable answer.",
+                &["class"],
+            ),
+            submitted: metrics.counter(
+                "wavs.tx.submitted",
+                "Transactions stored and handed to the chain.",
+                &["chain"],
+            ),
             confirmed: metrics.counter("wavs.tx.confirmed", "Transactions mined with success.", &["chain"]),
-            reverted: metrics.counter("wavs.tx.reverted", "Transactions mined without effect.", &["chain", "reason"]),
-            replaced: metrics.counter("wavs.tx.replaced", "Transactions replaced with a higher fee.", &["chain"]),
+            reverted: metrics.counter(
+                "wavs.tx.reverted",
+                "Transactions mined without effect.",
+                &["chain", "reason"],
+            ),
+            replaced: metrics.counter(
+                "wavs.tx.replaced",
+                "Transactions replaced with a higher fee.",
+                &["chain"],
+            ),
             cost: metrics.counter("wavs.tx.cost", "Fees paid, in gwei.", &["chain"]),
             pending: metrics.gauge("wavs.tx.pending", "Transactions that are in no block yet.", &["chain"]),
-            balance: metrics.gauge("wavs.wallet.balance", "Balance of the posting account, in gwei.", &["chain"]),
-            nonce_gap: metrics.gauge("wavs.wallet.nonce_gap", "Missing nonces below own pending transactions.", &["chain"]),
+            balance: metrics.gauge(
+                "wavs.wallet.balance",
+                "Balance of the posting account, in gwei.",
+                &["chain"],
+            ),
+            nonce_gap: metrics.gauge(
+                "wavs.wallet.nonce_gap",
+                "Missing nonces below own pending transactions.",
+                &["chain"],
+            ),
         }
     }
 
@@ -73,7 +102,9 @@ impl ChainMetrics {
     }
 
     pub(super) fn nonce_gap(&self, chain: &str, missing: usize) {
-        self.nonce_gap.with(&[chain]).set(i64::try_from(missing).unwrap_or(i64::MAX));
+        self.nonce_gap
+            .with(&[chain])
+            .set(i64::try_from(missing).unwrap_or(i64::MAX));
     }
 }
 

@@ -25,14 +25,14 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
-
 pub use chains::Chains;
 pub use error::{BACKOFF_MAX, BACKOFF_MIN, ChainError, Retry};
 pub use landed::{LandedQuery, LandedTx};
 pub use metrics::ChainMetrics;
 pub use pool::EndpointHealth;
 pub use quorum::{
-    Assessment, AssessRequest, CollectedSignature, MAX_SIGNATURES, OperatorView, Quorum, QuorumRule, ReadyCall, Simulation, Snapshot, Verdict,
+    AssessRequest, Assessment, CollectedSignature, MAX_SIGNATURES, OperatorView, Quorum, QuorumRule, ReadyCall,
+    Simulation, Snapshot, Verdict,
 };
 pub use revert::{Revert, RevertClass};
 pub use transactions::{

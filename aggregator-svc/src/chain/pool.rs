@@ -63,7 +63,12 @@ impl Pool {
             })
             .collect();
         let expected = config.chain_id.parse().ok();
-        Self { chain, expected, endpoints, warned: AtomicBool::new(false) }
+        Self {
+            chain,
+            expected,
+            endpoints,
+            warned: AtomicBool::new(false),
+        }
     }
 
     /// The usable endpoints, best first; verified to serve the right chain.
@@ -79,7 +84,9 @@ impl Pool {
         let best_head = ranked.iter().filter_map(|e| e.health().head).max().unwrap_or(0);
         ranked.sort_by_key(|endpoint| {
             let health = endpoint.health();
-            let rest = health.rests_until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now));
+            let rest = health
+                .rests_until
+                .map_or(Duration::ZERO, |until| until.saturating_duration_since(now));
             let stale = health.head.is_some_and(|head| head + STALE_BLOCKS < best_head);
             (rest, stale)
         });
@@ -138,7 +145,10 @@ impl Pool {
         if matches!(endpoint.health().identity, Identity::Verified(_)) {
             return Ok(());
         }
-        let id: U64 = endpoint.request("eth_chainId", json!([])).await.map_err(|fault| self.error("eth_chainId", fault))?;
+        let id: U64 = endpoint
+            .request("eth_chainId", json!([]))
+            .await
+            .map_err(|fault| self.error("eth_chainId", fault))?;
         let found = id.to::<u64>();
         match self.expected {
             Some(expected) if expected != found => {
@@ -170,8 +180,17 @@ impl Pool {
     pub(super) fn error(&self, method: &'static str, fault: Fault) -> ChainError {
         let chain = self.chain.clone();
         match fault {
-            Fault::Revert(revert) => ChainError::Reverted { chain, call: method.to_owned(), revert },
-            Fault::Rpc { code, message } => ChainError::Refused { chain, method, code, message },
+            Fault::Revert(revert) => ChainError::Reverted {
+                chain,
+                call: method.to_owned(),
+                revert,
+            },
+            Fault::Rpc { code, message } => ChainError::Refused {
+                chain,
+                method,
+                code,
+                message,
+            },
             Fault::Transport(fault) | Fault::Shape(fault) => ChainError::Unreachable { chain, method, fault },
         }
     }
@@ -181,14 +200,20 @@ impl Pool {
     }
 
     fn none_left(&self) -> ChainError {
-        let wrong = self.endpoints.iter().find_map(|endpoint| match endpoint.health().identity {
-            Identity::Wrong(found) => Some((endpoint.redactor.endpoint().to_owned(), found)),
-            _ => None,
-        });
+        let wrong = self
+            .endpoints
+            .iter()
+            .find_map(|endpoint| match endpoint.health().identity {
+                Identity::Wrong(found) => Some((endpoint.redactor.endpoint().to_owned(), found)),
+                _ => None,
+            });
         match (wrong, self.expected) {
-            (Some((endpoint, found)), Some(expected)) => {
-                ChainError::WrongChainId { chain: self.chain.clone(), endpoint, expected, found }
-            }
+            (Some((endpoint, found)), Some(expected)) => ChainError::WrongChainId {
+                chain: self.chain.clone(),
+                endpoint,
+                expected,
+                found,
+            },
             _ => ChainError::NoEndpoint(self.chain.clone()),
         }
     }

@@ -23,7 +23,9 @@ impl Redactor {
         let mut secrets = vec![url.as_str().to_owned(), url.as_str().trim_end_matches('/').to_owned()];
         let parts = url.path_segments().into_iter().flatten().map(str::to_owned);
         let query = url.query_pairs().map(|(_, value)| value.into_owned());
-        let user = [Some(url.username().to_owned()), url.password().map(str::to_owned)].into_iter().flatten();
+        let user = [Some(url.username().to_owned()), url.password().map(str::to_owned)]
+            .into_iter()
+            .flatten();
         secrets.extend(parts.chain(query).chain(user).filter(|part| part.len() >= SECRET_MIN));
         // Long secrets first: a part of a longer one must not break it up.
         secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
@@ -45,7 +47,11 @@ impl Redactor {
                 clean = clean.replace(secret.as_str(), "<redacted>");
             }
         }
-        clean.chars().take(TEXT_MAX).map(|c| if c.is_control() { ' ' } else { c }).collect()
+        clean
+            .chars()
+            .take(TEXT_MAX)
+            .map(|c| if c.is_control() { ' ' } else { c })
+            .collect()
     }
 }
 
@@ -55,10 +61,14 @@ mod tests {
 
     #[test]
     fn no_part_of_a_key_survives() {
-        let url: Url = "https://alice:pa55word99@rpc.example.org:8443/v2/0123456789abcdef?apikey=zyxwvutsrq".parse().unwrap();
+        let url: Url = "https://alice:pa55word99@rpc.example.org:8443/v2/0123456789abcdef?apikey=zyxwvutsrq"
+            .parse()
+            .unwrap();
         let redactor = Redactor::new(&url);
         assert_eq!(redactor.endpoint(), "https://rpc.example.org:8443");
-        let text = redactor.clean(&format!("GET {url} failed; key 0123456789abcdef, zyxwvutsrq, pa55word99\n"));
+        let text = redactor.clean(&format!(
+            "GET {url} failed; key 0123456789abcdef, zyxwvutsrq, pa55word99\n"
+        ));
         for secret in ["0123456789abcdef", "zyxwvutsrq", "pa55word99"] {
             assert!(!text.contains(secret), "{text}");
         }

@@ -45,7 +45,10 @@ pub enum RevertClass {
 impl Revert {
     /// A revert with data.
     pub fn new(data: impl Into<Bytes>) -> Self {
-        Self { data: data.into(), message: None }
+        Self {
+            data: data.into(),
+            message: None,
+        }
     }
 
     /// The first four bytes, where there are four.
@@ -166,7 +169,10 @@ fn panic_text(code: U256) -> &'static str {
 
 /// A contract's own text may hold anything; control characters would disturb logs and terminals.
 fn printable(text: &str) -> String {
-    text.chars().take(TEXT_MAX).map(|c| if c.is_control() { ' ' } else { c }).collect()
+    text.chars()
+        .take(TEXT_MAX)
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect()
 }
 
 fn hex_cut(data: &[u8]) -> String {
@@ -205,7 +211,11 @@ mod tests {
             (0x1234_5678, C::Other),
         ];
         for (selector, class) in table {
-            assert_eq!(Revert::new(selector.to_be_bytes().to_vec()).class(), class, "{selector:08x}");
+            assert_eq!(
+                Revert::new(selector.to_be_bytes().to_vec()).class(),
+                class,
+                "{selector:08x}"
+            );
         }
         let below = ManagerErrors::InsufficientQuorum {
             signerWeight: U256::from(1),
@@ -214,7 +224,10 @@ mod tests {
         };
         let revert = Revert::new(below.abi_encode());
         assert_eq!(revert.class(), C::BelowQuorum);
-        assert_eq!(revert.to_string(), "InsufficientQuorum: weight 1 < threshold 2 (total weight: 3)");
+        assert_eq!(
+            revert.to_string(),
+            "InsufficientQuorum: weight 1 < threshold 2 (total weight: 3)"
+        );
     }
 
     #[test]
@@ -225,7 +238,10 @@ mod tests {
         let mut data = PANIC.to_vec();
         data.extend(U256::from(0x11).abi_encode());
         assert_eq!(Revert::new(data).to_string(), "Panic(0x11): arithmetic overflow");
-        assert_eq!(Revert::new(vec![0xde, 0xad, 0xbe, 0xef]).to_string(), "custom error 0xdeadbeef");
+        assert_eq!(
+            Revert::new(vec![0xde, 0xad, 0xbe, 0xef]).to_string(),
+            "custom error 0xdeadbeef"
+        );
         assert_eq!(Revert::new(Vec::new()).to_string(), "no revert data");
     }
 

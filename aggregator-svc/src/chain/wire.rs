@@ -107,7 +107,11 @@ impl Serialize for At {
             require_canonical: bool,
         }
         match self {
-            Self::Hash(block_hash) => ByHash { block_hash: *block_hash, require_canonical: true }.serialize(serializer),
+            Self::Hash(block_hash) => ByHash {
+                block_hash: *block_hash,
+                require_canonical: true,
+            }
+            .serialize(serializer),
             Self::Number(number) => U64::from(*number).serialize(serializer),
         }
     }

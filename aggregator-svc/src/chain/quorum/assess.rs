@@ -11,7 +11,8 @@ use super::gate::{OperatorView, distinct, signed_weight, smallest_subset};
 use super::manager::{Facts, find_registry, read_facts};
 use super::reference::{FALLBACKS, older, reference_block};
 use super::{
-    AssessRequest, Assessment, CollectedSignature, MAX_SIGNATURES, Quorum, QuorumRule, ReadyCall, Simulation, Snapshot, Verdict,
+    AssessRequest, Assessment, CollectedSignature, MAX_SIGNATURES, Quorum, QuorumRule, ReadyCall, Simulation, Snapshot,
+    Verdict,
 };
 use crate::chain::contracts::{
     IWavsServiceHandler, IWavsServiceManager, NUMBER_INIT_CODE, SolEnvelope, SolSignatureData,
@@ -48,7 +49,10 @@ pub(in crate::chain) async fn assess(chain: &EvmChain, request: &AssessRequest<'
     for rpc in chain.all().await? {
         let attempt = Attempt::new(chain, &rpc, request);
         let mut result = attempt.run().await;
-        if let Err(Stop::Fault(Fault::Rpc { code: INVALID_PARAMS, .. })) = &result {
+        if let Err(Stop::Fault(Fault::Rpc {
+            code: INVALID_PARAMS, ..
+        })) = &result
+        {
             // Endpoints without EIP-1898 refuse block hashes; numbers pin as well, only not across a reorg.
             rpc.forget_hashes();
             result = attempt.run().await;
@@ -79,14 +83,28 @@ struct Judged {
 
 impl<'a> Attempt<'a> {
     fn new(chain: &'a EvmChain, rpc: &'a Rpc, request: &'a AssessRequest<'a>) -> Self {
-        let mut signatures: Vec<_> =
-            request.signatures.iter().copied().filter(|s| !request.quarantined.contains(&s.signer)).collect();
+        let mut signatures: Vec<_> = request
+            .signatures
+            .iter()
+            .copied()
+            .filter(|s| !request.quarantined.contains(&s.signer))
+            .collect();
         signatures.sort_by_key(|signature| signature.signer);
         signatures.dedup_by_key(|signature| signature.signer);
         signatures.truncate(MAX_SIGNATURES);
         let abi = request.envelope.to_abi();
-        let envelope = SolEnvelope { eventId: abi.eventId, ordering: abi.ordering, payload: abi.payload };
-        Self { chain, rpc, request, signatures, envelope }
+        let envelope = SolEnvelope {
+            eventId: abi.eventId,
+            ordering: abi.ordering,
+            payload: abi.payload,
+        };
+        Self {
+            chain,
+            rpc,
+            request,
+            signatures,
+            envelope,
+        }
     }
 
     async fn run(&self) -> Result<Assessment, Stop> {
@@ -101,10 +119,16 @@ impl<'a> Attempt<'a> {
 
     /// Assumes that manager, weights and numbering are as a moment ago and checks that in the same round of requests.
     async fn guess(&self, head: &Head, at: At) -> Result<Option<Assessment>, Stop> {
-        let Some((manager, facts)) = self.chain.managers.guess(self.request.handler) else { return Ok(None) };
-        let Some(views) = facts.views(self.signatures.iter().map(|s| s.signer)) else { return Ok(None) };
+        let Some((manager, facts)) = self.chain.managers.guess(self.request.handler) else {
+            return Ok(None);
+        };
+        let Some(views) = facts.views(self.signatures.iter().map(|s| s.signer)) else {
+            return Ok(None);
+        };
         let number = head.number.to::<u64>();
-        let Some(block) = reference_block(number, self.chain.config.reference_block_lag) else { return Ok(None) };
+        let Some(block) = reference_block(number, self.chain.config.reference_block_lag) else {
+            return Ok(None);
+        };
         let quorum = facts.quorum(signed_weight(&views));
         if !quorum.passes() {
             return Ok(None);
@@ -120,7 +144,11 @@ impl<'a> Attempt<'a> {
             self.chain.managers.forget(self.request.handler);
             return Ok(None);
         }
-        let snapshot = Snapshot { number, hash: head.hash, contract_number };
+        let snapshot = Snapshot {
+            number,
+            hash: head.hash,
+            contract_number,
+        };
         Ok(Some(Assessment {
             verdict: Verdict::Sufficient,
             snapshot,
@@ -137,18 +165,32 @@ impl<'a> Attempt<'a> {
         let number = head.number.to::<u64>();
         let (contract_number, manager) = futures::join!(self.contract_number(at), self.manager(at));
         let (contract_number, manager) = (contract_number?, manager?);
-        let snapshot = Snapshot { number, hash: head.hash, contract_number };
+        let snapshot = Snapshot {
+            number,
+            hash: head.hash,
+            contract_number,
+        };
         let Some(block) = reference_block(contract_number, self.chain.config.reference_block_lag) else {
-            let quorum = Quorum { signed: U256::ZERO, total: None, share: None, absolute: None, rule: QuorumRule::Floor };
+            let quorum = Quorum {
+                signed: U256::ZERO,
+                total: None,
+                share: None,
+                absolute: None,
+                rule: QuorumRule::Floor,
+            };
             return Ok(self.verdict(Verdict::WaitForBlock, snapshot, manager, quorum, Vec::new()));
         };
         let registry = match self.chain.managers.registry(manager) {
             Some(registry) => registry,
-            None => find_registry(self.rpc, manager, at).await?.ok_or_else(|| self.no_code(manager))?,
+            None => find_registry(self.rpc, manager, at)
+                .await?
+                .ok_or_else(|| self.no_code(manager))?,
         };
         let signers: Vec<_> = self.signatures.iter().map(|s| s.signer).collect();
         let facts = read_facts(self.rpc, manager, registry, block, &signers, at).await?;
-        self.chain.managers.keep(self.request.handler, manager, facts.clone(), contract_number == number);
+        self.chain
+            .managers
+            .keep(self.request.handler, manager, facts.clone(), contract_number == number);
         let views = facts.views(signers.into_iter()).unwrap_or_default();
         self.decide(snapshot, manager, &facts, views, block, head, at).await
     }
@@ -177,7 +219,11 @@ impl<'a> Attempt<'a> {
             if !quorum.passes() {
                 return Ok(self.verdict(Verdict::BelowQuorum, snapshot, manager, quorum, evicted));
             }
-            let subset = if all { all_weighted(&views) } else { smallest_subset(&views, &quorum) };
+            let subset = if all {
+                all_weighted(&views)
+            } else {
+                smallest_subset(&views, &quorum)
+            };
             let judged = self.judge(manager, &subset, block, head, at).await?;
             let Some(revert) = judged.refused else {
                 let mut assessment = self.verdict(Verdict::Sufficient, snapshot, manager, quorum, evicted);
@@ -253,8 +299,15 @@ impl<'a> Attempt<'a> {
 
     /// `validate`: `None` when the manager accepts.
     async fn validate(&self, manager: Address, data: SolSignatureData, at: At) -> Result<Option<Revert>, Fault> {
-        let call = IWavsServiceManager::validateCall { envelope: self.envelope.clone(), signatureData: data };
-        let request = CallRequest { from: None, to: Some(manager), data: call.abi_encode().into() };
+        let call = IWavsServiceManager::validateCall {
+            envelope: self.envelope.clone(),
+            signatureData: data,
+        };
+        let request = CallRequest {
+            from: None,
+            to: Some(manager),
+            data: call.abi_encode().into(),
+        };
         match self.rpc.call(&request, at).await {
             Ok(_) => Ok(None),
             Err(Fault::Revert(revert)) => Ok(Some(revert)),
@@ -263,8 +316,14 @@ impl<'a> Attempt<'a> {
     }
 
     async fn simulate(&self, input: Bytes, at: At) -> Result<Simulation, Fault> {
-        let Some(poster) = self.request.poster else { return Ok(Simulation::NotRun) };
-        let request = CallRequest { from: Some(poster), to: Some(self.request.handler), data: input };
+        let Some(poster) = self.request.poster else {
+            return Ok(Simulation::NotRun);
+        };
+        let request = CallRequest {
+            from: Some(poster),
+            to: Some(self.request.handler),
+            data: input,
+        };
         match self.rpc.estimate(&request, at).await {
             Ok(gas) => Ok(Simulation::Passed { gas }),
             Err(Fault::Revert(revert)) => Ok(Simulation::Reverted(revert)),
@@ -273,7 +332,13 @@ impl<'a> Attempt<'a> {
     }
 
     /// Those signers of a refused set that are refused alone as well.
-    async fn culprits(&self, manager: Address, subset: &[OperatorView], block: u32, at: At) -> Result<Vec<Address>, Fault> {
+    async fn culprits(
+        &self,
+        manager: Address,
+        subset: &[OperatorView],
+        block: u32,
+        at: At,
+    ) -> Result<Vec<Address>, Fault> {
         stream::iter(subset.iter().copied())
             .map(|view| async move {
                 let refused = self.validate(manager, self.signature_data(&[view], block), at).await?;
@@ -288,7 +353,11 @@ impl<'a> Attempt<'a> {
 
     /// The block number as contracts see it.
     async fn contract_number(&self, at: At) -> Result<u64, Stop> {
-        let request = CallRequest { from: None, to: None, data: Bytes::from_static(&NUMBER_INIT_CODE) };
+        let request = CallRequest {
+            from: None,
+            to: None,
+            data: Bytes::from_static(&NUMBER_INIT_CODE),
+        };
         let bytes = self.rpc.call(&request, at).await?;
         let number = U256::try_from_be_slice(&bytes).and_then(|number| u64::try_from(number).ok());
         Ok(number.ok_or_else(|| Fault::Shape(format!("block number of {} bytes", bytes.len())))?)
@@ -297,10 +366,15 @@ impl<'a> Attempt<'a> {
     /// The manager that the handler names.
     async fn manager(&self, at: At) -> Result<Address, Stop> {
         let handler = self.request.handler;
-        match self.rpc.read(handler, &IWavsServiceHandler::getServiceManagerCall {}, at).await {
-            Ok(manager) if manager.is_zero() => {
-                Err(Stop::Chain(ChainError::NoManager { chain: self.chain.key.clone(), handler }))
-            }
+        match self
+            .rpc
+            .read(handler, &IWavsServiceHandler::getServiceManagerCall {}, at)
+            .await
+        {
+            Ok(manager) if manager.is_zero() => Err(Stop::Chain(ChainError::NoManager {
+                chain: self.chain.key.clone(),
+                handler,
+            })),
             Ok(manager) => Ok(manager),
             Err(Fault::Revert(revert)) if self.rpc.code_is_empty(handler, at).await? => {
                 tracing::debug!(%handler, %revert, "no code at the handler");
@@ -321,7 +395,10 @@ impl<'a> Attempt<'a> {
     }
 
     fn no_code(&self, address: EvmAddress) -> Stop {
-        Stop::Chain(ChainError::NoCode { chain: self.chain.key.clone(), address })
+        Stop::Chain(ChainError::NoCode {
+            chain: self.chain.key.clone(),
+            address,
+        })
     }
 
     fn signature_data(&self, subset: &[OperatorView], block: u32) -> SolSignatureData {
@@ -331,7 +408,11 @@ impl<'a> Attempt<'a> {
             .filter_map(of)
             .map(|s| (s.signer, Bytes::copy_from_slice(&s.signature)))
             .unzip();
-        SolSignatureData { signers, signatures, referenceBlock: block }
+        SolSignatureData {
+            signers,
+            signatures,
+            referenceBlock: block,
+        }
     }
 
     fn verdict(
@@ -347,7 +428,15 @@ impl<'a> Attempt<'a> {
             Verdict::Sufficient | Verdict::ManagerFault(_) => BACKOFF_MIN,
             _ => BACKOFF_MAX,
         };
-        Assessment { verdict, snapshot, manager, quorum, evicted, ready: None, retry_after }
+        Assessment {
+            verdict,
+            snapshot,
+            manager,
+            quorum,
+            evicted,
+            ready: None,
+            retry_after,
+        }
     }
 }
 

@@ -63,7 +63,11 @@ impl Quorum {
             QuorumRule::Cross => product.div_ceil(U512::from(denominator)),
         };
         // A share above 1 of a huge total may not fit; such a quorum is out of reach either way.
-        let share = if share > U512::from(U256::MAX) { U256::MAX } else { U256::from(share) };
+        let share = if share > U512::from(U256::MAX) {
+            U256::MAX
+        } else {
+            U256::from(share)
+        };
         Some(share.max(self.absolute.unwrap_or_default()))
     }
 
@@ -117,7 +121,9 @@ pub(super) fn distinct(signers: &[OperatorView]) -> Vec<OperatorView> {
 
 /// The weight of distinct operators among `signers`.
 pub(super) fn signed_weight(signers: &[OperatorView]) -> U256 {
-    distinct(signers).iter().fold(U256::ZERO, |sum, view| sum.saturating_add(view.weight))
+    distinct(signers)
+        .iter()
+        .fold(U256::ZERO, |sum, view| sum.saturating_add(view.weight))
 }
 
 #[cfg(test)]
@@ -137,7 +143,11 @@ mod tests {
     }
 
     fn view(n: u8, weight: u64) -> OperatorView {
-        OperatorView { signer: Address::repeat_byte(n), operator: Address::repeat_byte(n), weight: U256::from(weight) }
+        OperatorView {
+            signer: Address::repeat_byte(n),
+            operator: Address::repeat_byte(n),
+            weight: U256::from(weight),
+        }
     }
 
     #[test]
@@ -147,7 +157,10 @@ mod tests {
         assert!(!quorum(66, 100, (2, 3), QuorumRule::Cross).passes());
         assert!(quorum(67, 100, (2, 3), QuorumRule::Cross).passes());
         assert!(!quorum(0, 0, (2, 3), QuorumRule::Floor).passes());
-        assert!(!quorum(0, 1, (2, 3), QuorumRule::Floor).passes(), "no weight never passes, whatever the floor");
+        assert!(
+            !quorum(0, 1, (2, 3), QuorumRule::Floor).passes(),
+            "no weight never passes, whatever the floor"
+        );
     }
 
     #[test]
@@ -155,7 +168,10 @@ mod tests {
         let mut q = quorum(70, 100, (2, 3), QuorumRule::Floor);
         q.absolute = Some(U256::from(71));
         assert!(!q.passes());
-        assert_eq!(q.insufficient_text(), "Insufficient Quorum: weight 70 < threshold 71 (total weight: 100)");
+        assert_eq!(
+            q.insufficient_text(),
+            "Insufficient Quorum: weight 70 < threshold 71 (total weight: 100)"
+        );
         q.total = None;
         assert!(!q.passes());
         q.absolute = None;
@@ -178,7 +194,10 @@ mod tests {
     fn heaviest_first_then_ascending() {
         let signers = [view(3, 10), view(1, 50), view(2, 10), view(9, 40)];
         let chosen = smallest_subset(&signers, &quorum(0, 110, (2, 3), QuorumRule::Floor));
-        assert_eq!(chosen.iter().map(|v| v.signer).collect::<Vec<_>>(), [Address::repeat_byte(1), Address::repeat_byte(9)]);
+        assert_eq!(
+            chosen.iter().map(|v| v.signer).collect::<Vec<_>>(),
+            [Address::repeat_byte(1), Address::repeat_byte(9)]
+        );
     }
 
     #[test]

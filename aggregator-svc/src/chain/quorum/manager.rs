@@ -39,7 +39,13 @@ pub(super) struct Facts {
 impl Facts {
     /// The gate over a signed weight.
     pub(super) fn quorum(&self, signed: U256) -> Quorum {
-        Quorum { signed, total: self.total, share: self.share, absolute: self.absolute, rule: self.rule }
+        Quorum {
+            signed,
+            total: self.total,
+            share: self.share,
+            absolute: self.absolute,
+            rule: self.rule,
+        }
     }
 
     /// Those of `signers` that count; `None` when one of them was never looked up.
@@ -114,8 +120,10 @@ impl ManagerCache {
 
 /// Finds the contract that keeps a manager's history; `None` when there is no code at the manager.
 pub(super) async fn find_registry(rpc: &Rpc, manager: Address, at: At) -> Result<Option<Address>, Fault> {
-    let (no_code, registry) =
-        futures::try_join!(rpc.code_is_empty(manager, at), rpc.probe(manager, &Manager::getStakeRegistryCall {}, at))?;
+    let (no_code, registry) = futures::try_join!(
+        rpc.code_is_empty(manager, at),
+        rpc.probe(manager, &Manager::getStakeRegistryCall {}, at)
+    )?;
     let registry = registry.filter(|registry| !registry.is_zero()).unwrap_or(manager);
     Ok((!no_code).then_some(registry))
 }
@@ -152,7 +160,14 @@ pub(super) async fn read_facts(
         Some(share) => (Some((share.numerator, share.denominator)), QuorumRule::Cross),
         None => (numerator.zip(denominator), QuorumRule::Floor),
     };
-    Ok(Facts { registry, total, share, absolute, rule, views })
+    Ok(Facts {
+        registry,
+        total,
+        share,
+        absolute,
+        rule,
+        views,
+    })
 }
 
 /// The operator behind a signer and its weight, both at the reference block as far as the manager has history.
@@ -164,13 +179,19 @@ async fn view(
     signer: Address,
     at: At,
 ) -> Result<Option<OperatorView>, Fault> {
-    let pinned = Registry::getOperatorForSigningKeyAtBlockCall { signingKey: signer, blockNumber: U256::from(block) };
+    let pinned = Registry::getOperatorForSigningKeyAtBlockCall {
+        signingKey: signer,
+        blockNumber: U256::from(block),
+    };
     let latest = Manager::getLatestOperatorForSigningKeyCall { signingKey: signer };
     let (pinned, latest) = futures::try_join!(rpc.probe(registry, &pinned, at), rpc.probe(manager, &latest, at))?;
     let operator = match (pinned, latest) {
         (Some(operator), _) => operator,
         (None, Some(operator)) => {
-            let call = Registry::getOperatorSigningKeyAtBlockCall { operator, blockNumber: U256::from(block) };
+            let call = Registry::getOperatorSigningKeyAtBlockCall {
+                operator,
+                blockNumber: U256::from(block),
+            };
             match rpc.probe(registry, &call, at).await? {
                 // The latest operator of this key had another key at the reference block.
                 Some(key) if key != signer => return Ok(None),
@@ -183,10 +204,20 @@ async fn view(
     if operator.is_zero() {
         return Ok(None);
     }
-    let pinned = Registry::getOperatorWeightAtBlockCall { operator, blockNumber: block };
+    let pinned = Registry::getOperatorWeightAtBlockCall {
+        operator,
+        blockNumber: block,
+    };
     let weight = match rpc.probe(registry, &pinned, at).await? {
         Some(weight) => weight,
-        None => rpc.probe(manager, &Manager::getOperatorWeightCall { operator }, at).await?.unwrap_or_default(),
+        None => rpc
+            .probe(manager, &Manager::getOperatorWeightCall { operator }, at)
+            .await?
+            .unwrap_or_default(),
     };
-    Ok((!weight.is_zero()).then_some(OperatorView { signer, operator, weight }))
+    Ok((!weight.is_zero()).then_some(OperatorView {
+        signer,
+        operator,
+        weight,
+    }))
 }

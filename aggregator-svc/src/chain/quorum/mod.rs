@@ -15,8 +15,8 @@ use std::time::Duration;
 use alloy::primitives::{Address, B256, Bytes};
 use wavs_types::{ChainKey, Envelope};
 
-pub use gate::{OperatorView, Quorum, QuorumRule};
 pub(super) use assess::assess;
+pub use gate::{OperatorView, Quorum, QuorumRule};
 pub(super) use manager::ManagerCache;
 
 use super::revert::Revert;
@@ -141,16 +141,28 @@ impl fmt::Display for Verdict {
         match self {
             Self::Sufficient => write!(f, "quorum reached"),
             Self::BelowQuorum => write!(f, "below quorum; waiting for more signatures"),
-            Self::NoOperators => write!(f, "the service manager has no operators with weight; register operators there"),
+            Self::NoOperators => write!(
+                f,
+                "the service manager has no operators with weight; register operators there"
+            ),
             Self::WaitForBlock => write!(f, "no usable reference block yet; waiting for the chain to advance"),
             Self::RegistryInconsistent(revert) => {
-                write!(f, "the operator registry contradicts itself ({revert}); inspect the registry contract")
+                write!(
+                    f,
+                    "the operator registry contradicts itself ({revert}); inspect the registry contract"
+                )
             }
             Self::Malformed(revert) => {
-                write!(f, "the service manager refused the form of the signature set ({revert}); report this defect")
+                write!(
+                    f,
+                    "the service manager refused the form of the signature set ({revert}); report this defect"
+                )
             }
             Self::ManagerFault(revert) => {
-                write!(f, "validate() of the service manager failed with {revert}; inspect the manager contract")
+                write!(
+                    f,
+                    "validate() of the service manager failed with {revert}; inspect the manager contract"
+                )
             }
         }
     }

@@ -8,7 +8,11 @@ const MAX: u64 = u32::MAX as u64 - 1;
 /// `B - 1 - lag` where that is a block that contracts can look up, else nothing: wait for the chain to advance.
 pub(super) fn reference_block(contract_number: u64, lag: u64) -> Option<u32> {
     let block = contract_number.checked_sub(1)?.checked_sub(lag)?;
-    if (1..=MAX).contains(&block) { u32::try_from(block).ok() } else { None }
+    if (1..=MAX).contains(&block) {
+        u32::try_from(block).ok()
+    } else {
+        None
+    }
 }
 
 /// An older reference block after a refusal of `block`.

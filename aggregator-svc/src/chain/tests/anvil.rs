@@ -34,13 +34,19 @@ impl Anvil {
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let address = lines.find_map(|line| line.unwrap().strip_prefix("Listening on ").map(str::to_owned)).unwrap();
+        let address = lines
+            .find_map(|line| line.unwrap().strip_prefix("Listening on ").map(str::to_owned))
+            .unwrap();
         // Its output must be drained, or it stops at a full pipe.
         std::thread::spawn(move || lines.for_each(drop));
         let timeout = Duration::from_secs(10);
         let url = format!("http://{address}").parse().unwrap();
         let endpoint = Endpoint::new(url, timeout, timeout, Arc::new(ChainMetrics::default()));
-        Some(Self { child, endpoint, address })
+        Some(Self {
+            child,
+            endpoint,
+            address,
+        })
     }
 
     pub(super) fn http(&self) -> String {
@@ -64,7 +70,8 @@ impl Anvil {
     }
 
     pub(super) async fn set_balance(&self, address: Address, wei: u128) {
-        self.request("anvil_setBalance", json!([address, format!("0x{wei:x}")])).await;
+        self.request("anvil_setBalance", json!([address, format!("0x{wei:x}")]))
+            .await;
     }
 }
 
@@ -81,6 +88,11 @@ fn find() -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let in_path = std::env::split_paths(&path).map(|folder| folder.join("anvil"));
     let test = std::env::current_exe().ok()?;
-    let near = test.ancestors().skip(1).take(5).map(|folder| folder.join(NPM)).collect::<Vec<_>>();
+    let near = test
+        .ancestors()
+        .skip(1)
+        .take(5)
+        .map(|folder| folder.join(NPM))
+        .collect::<Vec<_>>();
     named.into_iter().chain(in_path).chain(near).find(|file| file.is_file())
 }

@@ -35,7 +35,9 @@ impl PostingSigner for Key {
     }
 
     fn sign_hash(&self, hash: &B256) -> Result<Signature, SignRefused> {
-        self.0.sign_hash_sync(hash).map_err(|error| SignRefused(error.to_string()))
+        self.0
+            .sign_hash_sync(hash)
+            .map_err(|error| SignRefused(error.to_string()))
     }
 }
 
@@ -66,5 +68,11 @@ fn envelope(n: u8) -> Envelope {
 
 /// Signatures whose bytes are never verified: scripted managers answer whatever they are told to.
 fn signatures(signers: &[u8]) -> Vec<CollectedSignature> {
-    signers.iter().map(|n| CollectedSignature { signer: Address::repeat_byte(*n), signature: [*n; 65] }).collect()
+    signers
+        .iter()
+        .map(|n| CollectedSignature {
+            signer: Address::repeat_byte(*n),
+            signature: [*n; 65],
+        })
+        .collect()
 }

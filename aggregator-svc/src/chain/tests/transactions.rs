@@ -16,8 +16,8 @@ use super::scripted::{self, Script};
 use super::{Key, chains, config, envelope, key, signatures};
 use crate::chain::contracts::IWavsServiceHandler;
 use crate::chain::{
-    Along, AssessRequest, Chains, LandedQuery, Outcome, PostingSigner, ReadyCall, SubmitError, SubmitRequest, TX_SCHEMA,
-    Transactions,
+    Along, AssessRequest, Chains, LandedQuery, Outcome, PostingSigner, ReadyCall, SubmitError, SubmitRequest,
+    TX_SCHEMA, Transactions,
 };
 
 const HANDLER: Address = Address::repeat_byte(0xaa);
@@ -36,7 +36,11 @@ impl Setup {
         anvil.set_code(HANDLER, scripted::handler(MANAGER).code()).await;
         anvil.mine(5).await;
         let chains = chains(config(&anvil.http()));
-        Some(Self { anvil, chains, folder: tempfile::tempdir().unwrap() })
+        Some(Self {
+            anvil,
+            chains,
+            folder: tempfile::tempdir().unwrap(),
+        })
     }
 
     fn database(&self) -> Database {
@@ -46,7 +50,9 @@ impl Setup {
 
     async fn transactions(&self, stop: &CancellationToken) -> Transactions {
         let writer = self.database().writer();
-        Transactions::start(self.chains.clone(), writer, Some(Key::funded()), stop.clone()).await.unwrap()
+        Transactions::start(self.chains.clone(), writer, Some(Key::funded()), stop.clone())
+            .await
+            .unwrap()
     }
 
     async fn ready(&self, event: u8) -> ReadyCall {
@@ -62,11 +68,19 @@ impl Setup {
     }
 
     async fn request(&self, event: u8) -> SubmitRequest {
-        SubmitRequest { target: format!("target {event}"), ready: self.ready(event).await, gas_price_hint: None, along: None }
+        SubmitRequest {
+            target: format!("target {event}"),
+            ready: self.ready(event).await,
+            gas_price_hint: None,
+            along: None,
+        }
     }
 
     async fn count(&self) -> u64 {
-        let count = self.anvil.request("eth_getTransactionCount", json!([Key::funded().address(), "latest"])).await;
+        let count = self
+            .anvil
+            .request("eth_getTransactionCount", json!([Key::funded().address(), "latest"]))
+            .await;
         u64::from_str_radix(count.as_str().unwrap().trim_start_matches("0x"), 16).unwrap()
     }
 }
@@ -84,8 +98,13 @@ async fn a_submission_is_mined_then_final_and_happens_once() {
     let stop = CancellationToken::new();
     let transactions = setup.transactions(&stop).await;
     let along: Along = Box::new(|tx| tx.execute("CREATE TABLE rode_along (x)", []).map(drop));
-    let mut tracked =
-        transactions.submit(SubmitRequest { along: Some(along), ..setup.request(1).await }).await.unwrap();
+    let mut tracked = transactions
+        .submit(SubmitRequest {
+            along: Some(along),
+            ..setup.request(1).await
+        })
+        .await
+        .unwrap();
     let tx = mined(tracked.outcome().await);
     assert_eq!(tracked.hash(), Some(tx.hash));
 
@@ -98,12 +117,25 @@ async fn a_submission_is_mined_then_final_and_happens_once() {
     let mut later = transactions.follow("target 1").await.unwrap().unwrap();
     assert_eq!(mined(later.finality().await), tx);
     assert!(transactions.follow("target 2").await.unwrap().is_none());
-    setup.database().reader().read(|db| Ok::<_, wavs_store::StoreError>(db.execute("SELECT x FROM rode_along", []).map(drop).unwrap_or(()))).await.unwrap();
+    setup
+        .database()
+        .reader()
+        .read(|db| Ok::<_, wavs_store::StoreError>(db.execute("SELECT x FROM rode_along", []).map(drop).unwrap_or(())))
+        .await
+        .unwrap();
 
-    let query = LandedQuery { chain: key(), handler: HANDLER, event_id: EventId::new([1; 20]), since_block: 0 };
+    let query = LandedQuery {
+        chain: key(),
+        handler: HANDLER,
+        event_id: EventId::new([1; 20]),
+        since_block: 0,
+    };
     let landed = setup.chains.landed(&query).await.unwrap().unwrap();
     assert_eq!((landed.hash, landed.digest), (tx.hash, Some(envelope(1).digest())));
-    let other = LandedQuery { event_id: EventId::new([2; 20]), ..query };
+    let other = LandedQuery {
+        event_id: EventId::new([2; 20]),
+        ..query
+    };
     assert_eq!(setup.chains.landed(&other).await.unwrap(), None);
     stop.cancel();
 }
@@ -161,7 +193,12 @@ async fn a_transaction_mined_while_the_process_was_down_is_found() {
     let Some(setup) = Setup::new().await else { return };
     setup.anvil.request("evm_setAutomine", json!([false])).await;
     let stop = CancellationToken::new();
-    let mut tracked = setup.transactions(&stop).await.submit(setup.request(1).await).await.unwrap();
+    let mut tracked = setup
+        .transactions(&stop)
+        .await
+        .submit(setup.request(1).await)
+        .await
+        .unwrap();
     let hash = tracked.hash().unwrap();
     wait_for_pool(&setup).await;
     stop.cancel();
@@ -181,10 +218,25 @@ async fn a_nonce_used_elsewhere_is_given_up_and_the_next_one_works() {
     let Some(setup) = Setup::new().await else { return };
     let stop = CancellationToken::new();
     let transactions = setup.transactions(&stop).await;
-    mined(transactions.submit(setup.request(1).await).await.unwrap().outcome().await);
+    mined(
+        transactions
+            .submit(setup.request(1).await)
+            .await
+            .unwrap()
+            .outcome()
+            .await,
+    );
     let account = Key::funded().address();
-    setup.anvil.request("eth_sendTransaction", json!([{"from": account, "to": account}])).await;
-    let outcome = transactions.submit(setup.request(2).await).await.unwrap().outcome().await;
+    setup
+        .anvil
+        .request("eth_sendTransaction", json!([{"from": account, "to": account}]))
+        .await;
+    let outcome = transactions
+        .submit(setup.request(2).await)
+        .await
+        .unwrap()
+        .outcome()
+        .await;
     assert!(matches!(outcome, Outcome::Lost(_)), "{outcome:?}");
     let mut retried = transactions.submit(setup.request(2).await).await.unwrap();
     mined(retried.outcome().await);
@@ -197,7 +249,12 @@ async fn a_stuck_transaction_is_outbid() {
     let Some(setup) = Setup::new().await else { return };
     setup.anvil.request("evm_setAutomine", json!([false])).await;
     let stop = CancellationToken::new();
-    let mut tracked = setup.transactions(&stop).await.submit(setup.request(1).await).await.unwrap();
+    let mut tracked = setup
+        .transactions(&stop)
+        .await
+        .submit(setup.request(1).await)
+        .await
+        .unwrap();
     let first = tracked.hash().unwrap();
     let mut bumped = tracked.clone();
     bumped.changed().await;
@@ -217,7 +274,14 @@ async fn an_account_without_funds_waits_and_goes_on_when_funded() {
     let account = Key::funded().address();
     let stop = CancellationToken::new();
     let transactions = setup.transactions(&stop).await;
-    mined(transactions.submit(setup.request(1).await).await.unwrap().outcome().await);
+    mined(
+        transactions
+            .submit(setup.request(1).await)
+            .await
+            .unwrap()
+            .outcome()
+            .await,
+    );
     let request = setup.request(2).await;
     setup.anvil.set_balance(account, 0).await;
     // The balance seen last was ample, so the transaction is stored and only the node refuses it.
@@ -246,7 +310,9 @@ async fn a_call_that_reverts_in_its_block_is_replayed() {
     setup.anvil.set_code(HANDLER, reverting.code()).await;
     setup.anvil.mine(1).await;
     let outcome = transactions.submit(request).await.unwrap().outcome().await;
-    let Outcome::Reverted { revert, .. } = outcome else { panic!("{outcome:?}") };
+    let Outcome::Reverted { revert, .. } = outcome else {
+        panic!("{outcome:?}")
+    };
     assert_eq!(revert.to_string(), "custom error 0xcafebabe");
     setup.anvil.set_code(HANDLER, scripted::handler(MANAGER).code()).await;
     setup.anvil.mine(1).await;
@@ -260,14 +326,21 @@ async fn caps_and_missing_keys_reserve_nothing() {
     let Some(setup) = Setup::new().await else { return };
     let stop = CancellationToken::new();
     let writer = setup.database().writer();
-    let keyless = Transactions::start(setup.chains.clone(), writer, None, stop.clone()).await.unwrap();
+    let keyless = Transactions::start(setup.chains.clone(), writer, None, stop.clone())
+        .await
+        .unwrap();
     assert!(keyless.address().is_none());
     let refused = keyless.submit(setup.request(1).await).await.unwrap_err();
     assert!(matches!(refused, SubmitError::NoPostingKey));
 
-    let capped = chains(wavs_types::EvmChainConfig { max_fee_gwei: Some(0.000_000_001), ..config(&setup.anvil.http()) });
+    let capped = chains(wavs_types::EvmChainConfig {
+        max_fee_gwei: Some(0.000_000_001),
+        ..config(&setup.anvil.http())
+    });
     let writer = setup.database().writer();
-    let transactions = Transactions::start(capped, writer, Some(Key::funded()), stop.clone()).await.unwrap();
+    let transactions = Transactions::start(capped, writer, Some(Key::funded()), stop.clone())
+        .await
+        .unwrap();
     let refused = transactions.submit(setup.request(1).await).await.unwrap_err();
     assert!(matches!(refused, SubmitError::FeeAboveCap), "{refused}");
     assert!(transactions.follow("target 1").await.unwrap().is_none());
@@ -276,8 +349,13 @@ async fn caps_and_missing_keys_reserve_nothing() {
 
 #[test]
 fn scripts_answer_by_selector() {
-    let code: Bytes = Script::default().accepts::<IWavsServiceHandler::getServiceManagerCall>().code();
-    assert!(code.windows(4).any(|window| window == IWavsServiceHandler::getServiceManagerCall::SELECTOR));
+    let code: Bytes = Script::default()
+        .accepts::<IWavsServiceHandler::getServiceManagerCall>()
+        .code();
+    assert!(
+        code.windows(4)
+            .any(|window| window == IWavsServiceHandler::getServiceManagerCall::SELECTOR)
+    );
     let _: Arc<dyn PostingSigner> = Key::funded();
 }
 
@@ -290,7 +368,12 @@ async fn wait_for_pool(setup: &Setup) {
 
 /// Waits until the node knows a transaction.
 async fn wait_for(setup: &Setup, hash: alloy::primitives::B256) {
-    while setup.anvil.request("eth_getTransactionByHash", json!([hash])).await.is_null() {
+    while setup
+        .anvil
+        .request("eth_getTransactionByHash", json!([hash]))
+        .await
+        .is_null()
+    {
         tokio::task::yield_now().await;
     }
 }

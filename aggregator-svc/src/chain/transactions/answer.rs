@@ -35,8 +35,13 @@ const KNOWN: [&str; 7] = [
     "transaction with the same hash was already imported",
     "transaction already in mempool",
 ];
-const NONCE_TOO_LOW: [&str; 5] =
-    ["nonce too low", "nonce is too low", "oldnonce", "transaction nonce is too low", "nonce below current nonce"];
+const NONCE_TOO_LOW: [&str; 5] = [
+    "nonce too low",
+    "nonce is too low",
+    "oldnonce",
+    "transaction nonce is too low",
+    "nonce below current nonce",
+];
 const UNDERPRICED: [&str; 5] = [
     "replacement transaction underpriced",
     "could not replace existing tx",
@@ -79,7 +84,9 @@ impl Answer {
 
     fn of_text(message: String) -> Self {
         let lower = message.to_lowercase();
-        let text = PREFIXES.iter().fold(lower.as_str(), |text, prefix| text.strip_prefix(prefix).unwrap_or(text));
+        let text = PREFIXES
+            .iter()
+            .fold(lower.as_str(), |text, prefix| text.strip_prefix(prefix).unwrap_or(text));
         let is = |list: &[&str]| list.iter().any(|start| text.starts_with(start));
         if is(&KNOWN) {
             Self::Accepted
@@ -130,22 +137,38 @@ mod tests {
             ("OldNonce", Answer::NonceTooLow),
             ("replacement transaction underpriced", Answer::Underpriced),
             ("transaction underpriced: tip needed 1", Answer::FeeTooLow),
-            ("max fee per gas less than block base fee: address 0x…", Answer::FeeTooLow),
+            (
+                "max fee per gas less than block base fee: address 0x…",
+                Answer::FeeTooLow,
+            ),
             ("err: max fee per gas less than block base fee", Answer::FeeTooLow),
             ("txpool is full", Answer::Ambiguous("txpool is full".into())),
         ];
         for (text, expect) in table {
-            let fault = Fault::Rpc { code: -32000, message: text.into() };
+            let fault = Fault::Rpc {
+                code: -32000,
+                message: text.into(),
+            };
             assert_eq!(Answer::of(Err(fault)), expect, "{text}");
         }
-        let unfunded = Fault::Rpc { code: -32003, message: "Insufficient funds for gas * price + value".into() };
+        let unfunded = Fault::Rpc {
+            code: -32003,
+            message: "Insufficient funds for gas * price + value".into(),
+        };
         assert!(matches!(Answer::of(Err(unfunded)), Answer::Unfunded(_)));
     }
 
     #[test]
     fn a_word_inside_a_text_decides_nothing() {
-        for text in ["the nonce too low text in a quote", "contract says: already known", "intrinsic gas too low"] {
-            let fault = Fault::Rpc { code: -32000, message: text.into() };
+        for text in [
+            "the nonce too low text in a quote",
+            "contract says: already known",
+            "intrinsic gas too low",
+        ] {
+            let fault = Fault::Rpc {
+                code: -32000,
+                message: text.into(),
+            };
             assert!(matches!(Answer::of(Err(fault)), Answer::Refused(_)), "{text}");
         }
     }

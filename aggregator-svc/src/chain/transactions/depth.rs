@@ -51,9 +51,8 @@ impl Depth {
                     *slot = None;
                     return;
                 }
-                let moved = found.is_some_and(|height| {
-                    sender.send_if_modified(|old| std::mem::replace(old, height) != height)
-                });
+                let moved =
+                    found.is_some_and(|height| sender.send_if_modified(|old| std::mem::replace(old, height) != height));
                 // A chain that stands still, as development chains do without transactions, is asked less and less.
                 pause = if moved { chain.block_time() } else { pause * 2 }.clamp(PAUSE.0, PAUSE.1);
             }
@@ -66,12 +65,18 @@ impl Depth {
 /// The newest block that counts as final.
 async fn final_height(chain: &EvmChain) -> Option<u64> {
     let height = match chain.config.submit_confirmations {
-        SubmitConfirmations::Depth(depth) => {
-            chain.head().await.map(|head| head.number.to::<u64>().checked_sub(depth.saturating_sub(1)))
-        }
+        SubmitConfirmations::Depth(depth) => chain
+            .head()
+            .await
+            .map(|head| head.number.to::<u64>().checked_sub(depth.saturating_sub(1))),
         SubmitConfirmations::Tag(_) => {
-            chain.on_one("eth_getBlockByNumber", |rpc| async move { rpc.finalized().await }).await
+            chain
+                .on_one("eth_getBlockByNumber", |rpc| async move { rpc.finalized().await })
+                .await
         }
     };
-    height.inspect_err(|error| tracing::debug!(%error, "head could not be read")).ok().flatten()
+    height
+        .inspect_err(|error| tracing::debug!(%error, "head could not be read"))
+        .ok()
+        .flatten()
 }

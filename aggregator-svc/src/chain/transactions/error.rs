@@ -19,7 +19,9 @@ pub enum SubmitError {
     #[error("the call is out of date; judge it again")]
     Stale,
     /// The call needs more gas than the cap allows.
-    #[error("the call needs {estimate} gas, above the cap of {cap}; raise max_gas of the chain or make the handler cheaper")]
+    #[error(
+        "the call needs {estimate} gas, above the cap of {cap}; raise max_gas of the chain or make the handler cheaper"
+    )]
     GasAboveCap {
         /// Gas estimate.
         estimate: u64,
@@ -30,7 +32,9 @@ pub enum SubmitError {
     #[error("the chain's fees are above max_fee_gwei; waiting for them to fall (or raise the cap)")]
     FeeAboveCap,
     /// The transaction could cost more than the cap.
-    #[error("the transaction may cost {cost} wei, above the cap of {cap} wei; waiting for lower fees (or raise max_cost_per_tx)")]
+    #[error(
+        "the transaction may cost {cost} wei, above the cap of {cap} wei; waiting for lower fees (or raise max_cost_per_tx)"
+    )]
     CostAboveCap {
         /// Worst cost in wei.
         cost: U256,
@@ -46,7 +50,9 @@ pub enum SubmitError {
         cap: U256,
     },
     /// The account cannot pay.
-    #[error("the posting account {account} has {balance} wei and needs {needed} wei; send funds to it, submission resumes by itself")]
+    #[error(
+        "the posting account {account} has {balance} wei and needs {needed} wei; send funds to it, submission resumes by itself"
+    )]
     Unfunded {
         /// The account.
         account: Address,

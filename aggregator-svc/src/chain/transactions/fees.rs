@@ -88,9 +88,15 @@ impl FeeQuote {
             Some(base) => {
                 let tip = self.price.max(hint.saturating_sub(base));
                 let max_fee = base.saturating_mul(2).saturating_add(tip).min(cap);
-                (max_fee > base).then(|| Bid { max_fee, priority: Some(tip.min(max_fee - base)) })
+                (max_fee > base).then(|| Bid {
+                    max_fee,
+                    priority: Some(tip.min(max_fee - base)),
+                })
             }
-            None => (self.price <= cap).then(|| Bid { max_fee: self.price.max(hint).min(cap), priority: None }),
+            None => (self.price <= cap).then(|| Bid {
+                max_fee: self.price.max(hint).min(cap),
+                priority: None,
+            }),
         }
     }
 
@@ -101,8 +107,9 @@ impl FeeQuote {
         let more = |old: u128, fresh: u128| ceil(old, BUMP).max(fresh);
         let cap = cap.unwrap_or(u128::MAX);
         let max_fee = more(old.max_fee, fresh.map_or(0, |bid| bid.max_fee)).min(cap);
-        let priority =
-            old.priority.map(|old| more(old, fresh.and_then(|bid| bid.priority).unwrap_or(0)).min(max_fee));
+        let priority = old
+            .priority
+            .map(|old| more(old, fresh.and_then(|bid| bid.priority).unwrap_or(0)).min(max_fee));
         let enough = max_fee >= ceil(old.max_fee, BUMP_LEAST)
             && priority.unwrap_or(u128::MAX) >= old.priority.map_or(0, |old| ceil(old, BUMP_LEAST));
         enough.then_some(Bid { max_fee, priority })
@@ -110,14 +117,17 @@ impl FeeQuote {
 
     /// Whether the market is well above a bid.
     pub(super) fn is_above(&self, bid: Bid) -> bool {
-        self.bid(None, None).is_some_and(|fresh| fresh.max_fee >= ceil(bid.max_fee, BUMP_LEAST))
+        self.bid(None, None)
+            .is_some_and(|fresh| fresh.max_fee >= ceil(bid.max_fee, BUMP_LEAST))
     }
 }
 
 impl FeeCache {
     fn fresh(&self) -> Option<u128> {
         let cached = self.price.lock().unwrap_or_else(PoisonError::into_inner);
-        cached.filter(|(_, read_at)| read_at.elapsed() < FRESH).map(|(price, _)| price)
+        cached
+            .filter(|(_, read_at)| read_at.elapsed() < FRESH)
+            .map(|(price, _)| price)
     }
 
     fn keep(&self, price: u128) {
@@ -140,6 +150,14 @@ impl Caps {
         }
     }
 
+    /// The highest fee per gas that both the fee cap and the cost cap of a transaction leave.
+    pub(super) fn fee_for(&self, gas: u64) -> Option<u128> {
+        let by_cost = self
+            .per_tx
+            .map(|cost| u128::try_from(cost / U256::from(gas.max(1))).unwrap_or(u128::MAX));
+        [self.fee, by_cost].into_iter().flatten().min()
+    }
+
     /// The gas limit for an estimate; `None` when the estimate alone is above the cap.
     pub(super) fn gas_limit(&self, estimate: u64) -> Option<u64> {
         let padded = estimate.saturating_mul(GAS_MARGIN.0) / GAS_MARGIN.1;
@@ -160,10 +178,18 @@ async fn tip(rpc: &Rpc, base: u128) -> Result<u128, Fault> {
         Err(Fault::Rpc { .. }) => Vec::new(),
         Err(fault) => return Err(fault),
     };
-    let mut tips: Vec<u128> = rewards.iter().flatten().filter_map(|tip| u128::try_from(*tip).ok()).collect();
+    let mut tips: Vec<u128> = rewards
+        .iter()
+        .flatten()
+        .filter_map(|tip| u128::try_from(*tip).ok())
+        .collect();
     tips.sort_unstable();
     let median = tips.get(tips.len() / 2).copied().unwrap_or(0);
-    Ok(if median > 0 { median } else { (base / 10).clamp(1, TIP_FALLBACK_MAX) })
+    Ok(if median > 0 {
+        median
+    } else {
+        (base / 10).clamp(1, TIP_FALLBACK_MAX)
+    })
 }
 
 fn ceil(value: u128, (numerator, denominator): (u128, u128)) -> u128 {
@@ -182,15 +208,34 @@ mod tests {
 
     use super::*;
 
-    const DYNAMIC: FeeQuote = FeeQuote { base: Some(10 * GWEI), price: GWEI };
-    const LEGACY: FeeQuote = FeeQuote { base: None, price: 5 * GWEI };
+    const DYNAMIC: FeeQuote = FeeQuote {
+        base: Some(10 * GWEI),
+        price: GWEI,
+    };
+    const LEGACY: FeeQuote = FeeQuote {
+        base: None,
+        price: 5 * GWEI,
+    };
 
     #[test]
     fn first_bids() {
-        let gwei = |max, tip: Option<u128>| Some(Bid { max_fee: max * GWEI, priority: tip.map(|tip| tip * GWEI) });
+        let gwei = |max, tip: Option<u128>| {
+            Some(Bid {
+                max_fee: max * GWEI,
+                priority: tip.map(|tip| tip * GWEI),
+            })
+        };
         assert_eq!(DYNAMIC.bid(None, None), gwei(21, Some(1)));
-        assert_eq!(DYNAMIC.bid(Some(15 * GWEI), None), gwei(25, Some(5)), "a hint raises the tip");
-        assert_eq!(DYNAMIC.bid(Some(3 * GWEI), None), gwei(21, Some(1)), "a low hint changes nothing");
+        assert_eq!(
+            DYNAMIC.bid(Some(15 * GWEI), None),
+            gwei(25, Some(5)),
+            "a hint raises the tip"
+        );
+        assert_eq!(
+            DYNAMIC.bid(Some(3 * GWEI), None),
+            gwei(21, Some(1)),
+            "a low hint changes nothing"
+        );
         assert_eq!(DYNAMIC.bid(None, Some(12 * GWEI)), gwei(12, Some(1)));
         assert_eq!(DYNAMIC.bid(None, Some(10 * GWEI)), None, "the cap must leave a tip");
         assert_eq!(LEGACY.bid(None, None), gwei(5, None));
@@ -200,10 +245,28 @@ mod tests {
 
     #[test]
     fn replacements_rise_by_a_quarter_until_the_cap() {
-        let old = Bid { max_fee: 100, priority: Some(10) };
-        let calm = FeeQuote { base: Some(1), price: 1 };
-        assert_eq!(calm.outbid(old, None), Some(Bid { max_fee: 125, priority: Some(13) }));
-        assert_eq!(calm.outbid(old, Some(110)), Some(Bid { max_fee: 110, priority: Some(13) }));
+        let old = Bid {
+            max_fee: 100,
+            priority: Some(10),
+        };
+        let calm = FeeQuote {
+            base: Some(1),
+            price: 1,
+        };
+        assert_eq!(
+            calm.outbid(old, None),
+            Some(Bid {
+                max_fee: 125,
+                priority: Some(13)
+            })
+        );
+        assert_eq!(
+            calm.outbid(old, Some(110)),
+            Some(Bid {
+                max_fee: 110,
+                priority: Some(13)
+            })
+        );
         assert_eq!(calm.outbid(old, Some(109)), None);
         assert!(DYNAMIC.is_above(old));
         assert!(!calm.is_above(old));
@@ -211,11 +274,30 @@ mod tests {
 
     #[test]
     fn gas_limits() {
-        let caps = Caps::of(&EvmChainConfig { max_gas: 1000, max_fee_gwei: Some(-1.0), ..EvmChainConfig::default() });
+        let caps = Caps::of(&EvmChainConfig {
+            max_gas: 1000,
+            max_fee_gwei: Some(-1.0),
+            ..EvmChainConfig::default()
+        });
         assert_eq!(caps.gas_limit(100), Some(125));
         assert_eq!(caps.gas_limit(900), Some(1000));
         assert_eq!(caps.gas_limit(1001), None);
         assert_eq!(caps.fee, Some(0));
+        let caps = Caps {
+            fee: Some(7),
+            per_tx: Some(U256::from(1000)),
+            ..caps
+        };
+        assert_eq!((caps.fee_for(100), caps.fee_for(200)), (Some(7), Some(5)));
+        assert_eq!(
+            Caps {
+                fee: None,
+                per_tx: None,
+                ..caps
+            }
+            .fee_for(1),
+            None
+        );
     }
 
     proptest! {

@@ -41,13 +41,17 @@ async fn fill(inner: &Arc<Inner>, lane: &Arc<Lane>, chain: &Arc<EvmChain>, count
         return Ok(());
     }
     for nonce in gaps {
-        let Some(signer) = inner.signer.clone() else { return Ok(()) };
+        let Some(signer) = inner.signer.clone() else {
+            return Ok(());
+        };
         let read = |rpc: Rpc| async move {
             let head = rpc.head().await?;
             FeeQuote::read(chain, &rpc, &head).await
         };
         let quote = chain.on_one("eth_feeHistory", read).await?;
-        let bid = quote.bid(None, Caps::of(&chain.config).fee).ok_or(SubmitError::FeeAboveCap)?;
+        let bid = quote
+            .bid(None, Caps::of(&chain.config).fee)
+            .ok_or(SubmitError::FeeAboveCap)?;
         let draft = Draft {
             chain_id: account.chain_id,
             nonce,
@@ -57,14 +61,19 @@ async fn fill(inner: &Arc<Inner>, lane: &Arc<Lane>, chain: &Arc<EvmChain>, count
             bid,
         };
         let target = format!("gap:{}:{nonce}", account.chain_id);
-        let purpose = Purpose { chain: chain.key.clone(), target, kind: Kind::Cancel, judged_at: 0 };
+        let purpose = Purpose {
+            chain: chain.key.clone(),
+            target,
+            kind: Kind::Cancel,
+            judged_at: 0,
+        };
         let store = move |tx: &rusqlite::Transaction<'_>| {
             let signed = draft.sign(signer.as_ref())?;
             Ok::<_, SubmitError>(rows::insert(tx, account, &purpose, &draft, &signed)?)
         };
         let row = inner.writer.write(Durability::Power, store).await?;
         tracing::warn!(chain = %chain.key, nonce, "a missing nonce is filled with an empty transaction");
-        inner.pursue(Arc::clone(lane), vec![row], None);
+        inner.pursue(Arc::clone(lane), vec![row], None, false);
     }
     Ok(())
 }

@@ -118,8 +118,12 @@ impl Lane {
     }
 
     /// Looks at count and balance from time to time, sooner while funds are lacking; `each` runs after every look.
-    pub(super) async fn watch<F, Fut>(&self, chain: impl Fn() -> Option<Arc<EvmChain>>, stop: &CancellationToken, each: F)
-    where
+    pub(super) async fn watch<F, Fut>(
+        &self,
+        chain: impl Fn() -> Option<Arc<EvmChain>>,
+        stop: &CancellationToken,
+        each: F,
+    ) where
         F: Fn(Arc<EvmChain>, u64) -> Fut,
         Fut: Future<Output = ()>,
     {

@@ -107,7 +107,13 @@ impl Transactions {
         signer: Option<Arc<dyn PostingSigner>>,
         shutdown: CancellationToken,
     ) -> Result<Self, SubmitError> {
-        let inner = Inner { chains, writer, signer, shutdown, state: Mutex::default() };
+        let inner = Inner {
+            chains,
+            writer,
+            signer,
+            shutdown,
+            state: Mutex::default(),
+        };
         let this = Self { inner: Arc::new(inner) };
         if let Some(address) = this.address() {
             let read = move |tx: &rusqlite::Transaction<'_>| Ok::<_, SubmitError>(rows::unfinished(tx, address)?);
@@ -135,13 +141,27 @@ impl Transactions {
             return Ok(tracked);
         }
         let ready = request.ready;
-        let Simulation::Passed { gas } = ready.simulation else { return Err(SubmitError::NotSimulated) };
+        let Simulation::Passed { gas } = ready.simulation else {
+            return Err(SubmitError::NotSimulated);
+        };
         let chain = self.inner.chains.evm(&ready.chain)?;
         let chain_id = chain.pool.chain_id().await?;
-        let lane = self.inner.lane(Account { chain_id, address: signer.address() }, &ready.chain);
+        let lane = self.inner.lane(
+            Account {
+                chain_id,
+                address: signer.address(),
+            },
+            &ready.chain,
+        );
         let caps = Caps::of(&chain.config);
-        let gas_limit = caps.gas_limit(gas).ok_or(SubmitError::GasAboveCap { estimate: gas, cap: caps.gas })?;
-        let bid = ready.fees.bid(request.gas_price_hint, caps.fee).ok_or(SubmitError::FeeAboveCap)?;
+        let gas_limit = caps.gas_limit(gas).ok_or(SubmitError::GasAboveCap {
+            estimate: gas,
+            cap: caps.gas,
+        })?;
+        let bid = ready
+            .fees
+            .bid(request.gas_price_hint, caps.fee)
+            .ok_or(SubmitError::FeeAboveCap)?;
         let cost = worst_cost(gas_limit, bid);
         if let Some(cap) = caps.per_tx.filter(|cap| cost > *cap) {
             return Err(SubmitError::CostAboveCap { cost, cap });
@@ -157,15 +177,27 @@ impl Transactions {
         }
         if let Some(needed) = lane.lacking() {
             let balance = lane.balance().unwrap_or_default();
-            return Err(SubmitError::Unfunded { account: lane.account.address, balance, needed });
+            return Err(SubmitError::Unfunded {
+                account: lane.account.address,
+                balance,
+                needed,
+            });
         }
         let account = lane.account;
         let target = request.target.clone();
-        let purpose = Purpose { chain: ready.chain, target, kind: Kind::Call, judged_at: ready.judged_at };
+        let purpose = Purpose {
+            chain: ready.chain,
+            target,
+            kind: Kind::Call,
+            judged_at: ready.judged_at,
+        };
         let along = request.along;
         let reserve = move |tx: &rusqlite::Transaction<'_>| {
             let existing = rows::newest_of_target(tx, &purpose.target)?;
-            if existing.iter().any(|row| matches!(row.state, State::Stored | State::Mined | State::Final)) {
+            if existing
+                .iter()
+                .any(|row| matches!(row.state, State::Stored | State::Mined | State::Final))
+            {
                 return Ok(Reserved::Existing(existing));
             }
             if let Some(cap) = caps.per_day {
@@ -175,7 +207,14 @@ impl Transactions {
                 }
             }
             let nonce = rows::next_nonce(tx, account, floor)?;
-            let draft = Draft { chain_id, nonce, to: ready.handler, input: ready.input, gas: gas_limit, bid };
+            let draft = Draft {
+                chain_id,
+                nonce,
+                to: ready.handler,
+                input: ready.input,
+                gas: gas_limit,
+                bid,
+            };
             let signed = draft.sign(signer.as_ref())?;
             let row = rows::insert(tx, account, &purpose, &draft, &signed)?;
             if let Some(along) = along {
@@ -186,7 +225,7 @@ impl Transactions {
         match self.inner.writer.write(Durability::Power, reserve).await? {
             Reserved::New(row) => {
                 chain.metrics.submitted(chain.key.as_str());
-                Ok(self.inner.pursue(lane, vec![row], room))
+                Ok(self.inner.pursue(lane, vec![row], room, false))
             }
             Reserved::Existing(versions) => self.follow_rows(versions).ok_or(SubmitError::Stale),
         }
@@ -212,7 +251,10 @@ impl Transactions {
         if let Some(tracked) = self.inner.tracked(&last.target) {
             return Some(tracked);
         }
-        if versions.iter().any(|row| matches!(row.state, State::Stored | State::Mined)) {
+        if versions
+            .iter()
+            .any(|row| matches!(row.state, State::Stored | State::Mined))
+        {
             return self.address().map(|_| self.inner.resume(versions));
         }
         Some(Tracked::ended(ended(&versions)))
@@ -227,16 +269,34 @@ impl Inner {
         };
         let lane = self.lane(first.account, &first.chain);
         let room = lane.enter_resumed();
-        self.pursue(lane, versions, room)
+        self.pursue(lane, versions, room, true)
     }
 
-    fn pursue(self: &Arc<Self>, lane: Arc<Lane>, versions: Vec<Row>, room: Option<OwnedSemaphorePermit>) -> Tracked {
-        let (progress, receiver) = watch::channel(Progress::Pending { hash: first_hash(&versions) });
+    fn pursue(
+        self: &Arc<Self>,
+        lane: Arc<Lane>,
+        versions: Vec<Row>,
+        room: Option<OwnedSemaphorePermit>,
+        resumed: bool,
+    ) -> Tracked {
+        let (progress, receiver) = watch::channel(Progress::Pending {
+            hash: first_hash(&versions),
+        });
         let tracked = Tracked::new(receiver);
         if let Some(row) = versions.last() {
             self.shared().tracks.insert(row.target.clone(), tracked.clone());
         }
-        tokio::spawn(Pursuit { inner: Arc::clone(self), lane, versions, progress, room }.run());
+        tokio::spawn(
+            Pursuit {
+                inner: Arc::clone(self),
+                lane,
+                versions,
+                progress,
+                room,
+                resumed,
+            }
+            .run(),
+        );
         tracked
     }
 
@@ -258,7 +318,11 @@ impl Inner {
     }
 
     fn tracked(&self, target: &str) -> Option<Tracked> {
-        self.shared().tracks.get(target).filter(|tracked| !tracked.has_ended()).cloned()
+        self.shared()
+            .tracks
+            .get(target)
+            .filter(|tracked| !tracked.has_ended())
+            .cloned()
     }
 
     fn forget(&self, target: &str) {
@@ -275,14 +339,30 @@ impl Inner {
 
 /// How stored versions of one nonce ended.
 fn ended(versions: &[Row]) -> Outcome {
-    let last = versions.iter().find(|row| matches!(row.state, State::Final | State::Reverted)).or(versions.last());
-    let Some(row) = last else { return Outcome::Lost("nothing is stored".to_owned()) };
-    let tx = MinedTx { hash: row.hash, block_number: row.block_number, block_hash: row.block_hash, cost: row.cost };
-    let reason = row.reason.clone().unwrap_or_else(|| "the transaction was given up".to_owned());
+    let last = versions
+        .iter()
+        .find(|row| matches!(row.state, State::Final | State::Reverted))
+        .or(versions.last());
+    let Some(row) = last else {
+        return Outcome::Lost("nothing is stored".to_owned());
+    };
+    let tx = MinedTx {
+        hash: row.hash,
+        block_number: row.block_number,
+        block_hash: row.block_hash,
+        cost: row.cost,
+    };
+    let reason = row
+        .reason
+        .clone()
+        .unwrap_or_else(|| "the transaction was given up".to_owned());
     match (row.state, row.kind) {
         (State::Final, Kind::Call) => Outcome::Mined(tx),
         (State::Reverted, _) => {
-            let revert = super::revert::Revert { data: Default::default(), message: Some(reason) };
+            let revert = super::revert::Revert {
+                data: Default::default(),
+                message: Some(reason),
+            };
             Outcome::Reverted { tx, revert }
         }
         _ => Outcome::Lost(reason),

@@ -22,7 +22,10 @@ impl Pace {
     pub(super) fn new(usual: Option<Duration>) -> Self {
         // A slow chain is looked at eight times within the usual time; on others the first looks come every millisecond.
         let first = usual.filter(|usual| *usual >= SLOW).map_or(SHORTEST, |usual| usual / 8);
-        Self { waited: Duration::ZERO, first }
+        Self {
+            waited: Duration::ZERO,
+            first,
+        }
     }
 
     /// The next pause: half of the time waited so far, within the bounds.

@@ -47,6 +47,8 @@ pub(super) struct Pursuit {
     pub(super) versions: Vec<Row>,
     pub(super) progress: watch::Sender<Progress>,
     pub(super) room: Option<OwnedSemaphorePermit>,
+    /// Whether an earlier process stored the versions, so that anything may have happened to them since.
+    pub(super) resumed: bool,
 }
 
 /// How a round ended.
@@ -57,6 +59,8 @@ enum Round {
     Taken,
     /// Nothing happened until the deadline.
     Deadline,
+    /// What held it back is gone: send it again as it is.
+    Again,
     /// A higher bid is needed at once.
     TooLow,
     /// No node takes it, ever.
@@ -97,7 +101,10 @@ impl Pursuit {
             if let Some(outcome) = self.until_final(mined).await {
                 return outcome;
             }
-            tracing::warn!(target_key = self.newest().target, "a reorganisation removed the transaction; it is sent again");
+            tracing::warn!(
+                target_key = self.newest().target,
+                "a reorganisation removed the transaction; it is sent again"
+            );
             for row in &mut self.versions {
                 row.state = State::Stored;
             }
@@ -109,36 +116,51 @@ impl Pursuit {
     /// Rounds until a block has the nonce. `Err` is any end but a success of the call.
     async fn until_mined(&mut self) -> Result<MinedTx, Outcome> {
         let mut bumps = 0;
-        let mut rounds = 0;
-        let mut elsewhere = None;
+        let mut rounds = u32::from(self.resumed);
+        let mut elsewhere = self.landed_meanwhile().await;
         let pending = self.inner.chains.metrics().pending(self.newest().chain.as_str());
         pending.add(1);
         let result = loop {
-            let Some(chain) = self.chain().await else { break Err(Outcome::Interrupted) };
+            let Some(chain) = self.chain().await else {
+                break Err(Outcome::Interrupted);
+            };
             let round = self.round(&chain, rounds).await;
             rounds += 1;
             match round {
                 Round::Mined(receipt) => break self.settle(&chain, receipt, elsewhere.take()).await,
                 Round::Taken => {
                     let landed = self.landed(&chain).await;
-                    break Err(self.drop_all("its nonce went to another transaction of the account", landed.or(elsewhere)).await);
+                    break Err(self
+                        .drop_all(
+                            "its nonce went to another transaction of the account",
+                            landed.or(elsewhere),
+                        )
+                        .await);
                 }
                 Round::Refused(text) => {
                     tracing::error!(chain = %chain.key, fault = text, "no node takes the transaction; its nonce is freed by a cancel");
                     if self.newest().kind == Kind::Cancel || !self.replace(&chain, Kind::Cancel).await {
-                        tokio::time::sleep(ROUND_MAX.min(FAULT_PAUSE * 2u32.pow(rounds.min(9)))).await;
+                        tokio::time::sleep(ROUND_MAX.min(FAULT_PAUSE * (1 << rounds.min(9)))).await;
                     }
                 }
+                Round::Again => {}
                 Round::TooLow => {
-                    if !self.replace(&chain, self.newest().kind).await {
-                        tokio::time::sleep(FAULT_PAUSE * rounds.min(60)).await;
+                    let market = bumps < BUMPS || self.market_is_above(&chain).await;
+                    if market && self.replace(&chain, self.newest().kind).await {
+                        bumps += 1;
+                    } else {
+                        tokio::time::sleep(deadline(&chain)).await;
                     }
                 }
                 Round::Deadline => {
                     if elsewhere.is_none() && self.newest().kind == Kind::Call {
                         elsewhere = self.landed(&chain).await;
                     }
-                    let kind = if elsewhere.is_some() { Kind::Cancel } else { self.newest().kind };
+                    let kind = if elsewhere.is_some() {
+                        Kind::Cancel
+                    } else {
+                        self.newest().kind
+                    };
                     let market = bumps < BUMPS || self.market_is_above(&chain).await;
                     if market && self.replace(&chain, kind).await {
                         bumps += 1;
@@ -153,14 +175,16 @@ impl Pursuit {
     /// Sends the newest version and waits for a receipt of any version.
     async fn round(&self, chain: &Arc<EvmChain>, rounds: u32) -> Round {
         // After a restart, and after every deadline, a look precedes the repetition.
-        if rounds > 0 || self.versions.len() > 1 {
-            if let Ok(Some(receipt)) = self.look(chain, true).await {
-                return Round::Mined(receipt);
-            }
+        if rounds > 0
+            && let Ok(Some(receipt)) = self.look(chain, true).await
+        {
+            return Round::Mined(receipt);
         }
         match self.broadcast(chain).await {
             Answer::Accepted => {}
-            Answer::Ambiguous(fault) => tracing::debug!(chain = %chain.key, fault, "broadcast is ambiguous; looking for the transaction"),
+            Answer::Ambiguous(fault) => {
+                tracing::debug!(chain = %chain.key, fault, "broadcast is ambiguous; looking for the transaction")
+            }
             Answer::Underpriced | Answer::FeeTooLow => return Round::TooLow,
             Answer::Refused(text) => return Round::Refused(text),
             Answer::Unfunded(_) => {
@@ -168,7 +192,7 @@ impl Pursuit {
                 let gas = Draft::of(&newest.raw).map_or(0, |draft| draft.gas);
                 self.lane.unfunded(chain, worst_cost(gas, newest.bid));
                 self.lane.funded().await;
-                return Round::Deadline;
+                return Round::Again;
             }
             Answer::NonceTooLow if self.is_taken(chain).await => return self.taken(chain).await,
             Answer::NonceTooLow => {}
@@ -178,7 +202,9 @@ impl Pursuit {
 
     async fn wait_for_receipt(&self, chain: &Arc<EvmChain>, rounds: u32) -> Round {
         let started = Instant::now();
-        let deadline = deadline(chain).saturating_mul(1 << rounds.saturating_sub(BUMPS).min(8)).min(ROUND_MAX);
+        let deadline = deadline(chain)
+            .saturating_mul(1 << rounds.saturating_sub(BUMPS).min(8))
+            .min(ROUND_MAX);
         let mut pace = Pace::new(chain.usual_inclusion());
         let mut looks = 0;
         while started.elapsed() < deadline {
@@ -195,14 +221,23 @@ impl Pursuit {
             };
             tokio::time::sleep(pause).await;
         }
-        if self.is_taken(chain).await { self.taken(chain).await } else { Round::Deadline }
+        if self.is_taken(chain).await {
+            self.taken(chain).await
+        } else {
+            Round::Deadline
+        }
     }
 
     /// The receipt of the newest version, or of any.
     async fn look(&self, chain: &Arc<EvmChain>, all: bool) -> Result<Option<Receipt>, ChainError> {
         for row in self.versions.iter().rev().take(if all { usize::MAX } else { 1 }) {
             let hash = row.hash;
-            let receipt = chain.on_one("eth_getTransactionReceipt", |rpc| async move { rpc.receipt(hash).await }).await?;
+            let receipt = chain
+                .on_one(
+                    "eth_getTransactionReceipt",
+                    |rpc| async move { rpc.receipt(hash).await },
+                )
+                .await?;
             if receipt.is_some() {
                 return Ok(receipt);
             }
@@ -229,7 +264,11 @@ impl Pursuit {
     /// Whether the chain has counted past this nonce.
     async fn is_taken(&self, chain: &Arc<EvmChain>) -> bool {
         let (account, nonce) = (self.lane.account.address, self.newest().nonce);
-        let count = chain.on_one("eth_getTransactionCount", |rpc| async move { rpc.count(account, "latest").await }).await;
+        let count = chain
+            .on_one("eth_getTransactionCount", |rpc| async move {
+                rpc.count(account, "latest").await
+            })
+            .await;
         count.is_ok_and(|count| count > nonce)
     }
 
@@ -261,16 +300,29 @@ impl Pursuit {
     /// Stores another version of the nonce that outbids the newest one.
     async fn replace(&mut self, chain: &Arc<EvmChain>, kind: Kind) -> bool {
         let newest = self.newest().clone();
-        let Some(draft) = Draft::of(&newest.raw) else { return false };
-        let Some(bid) = self.outbid(chain, newest.bid).await else {
+        let Some(draft) = Draft::of(&newest.raw) else {
+            return false;
+        };
+        let Some(bid) = self.outbid(chain, newest.bid, draft.gas).await else {
             tracing::warn!(chain = %chain.key, nonce = newest.nonce, "the transaction is not mined and the fee cap leaves no room for a higher bid");
             return false;
         };
         let account = self.lane.account;
-        let mut draft = if kind == Kind::Cancel { draft.cancel(account.address) } else { draft };
+        let mut draft = if kind == Kind::Cancel {
+            draft.cancel(account.address)
+        } else {
+            draft
+        };
         draft.bid = bid;
-        let Some(signer) = self.inner.signer.clone() else { return false };
-        let purpose = Purpose { chain: newest.chain, target: newest.target, kind, judged_at: newest.judged_at };
+        let Some(signer) = self.inner.signer.clone() else {
+            return false;
+        };
+        let purpose = Purpose {
+            chain: newest.chain,
+            target: newest.target,
+            kind,
+            judged_at: newest.judged_at,
+        };
         let stored = self
             .inner
             .writer
@@ -303,12 +355,31 @@ impl Pursuit {
         chain.on_one("eth_feeHistory", read).await.ok()
     }
 
-    async fn outbid(&self, chain: &Arc<EvmChain>, old: Bid) -> Option<Bid> {
-        self.quote(chain).await?.outbid(old, Caps::of(&chain.config).fee)
+    async fn outbid(&self, chain: &Arc<EvmChain>, old: Bid, gas: u64) -> Option<Bid> {
+        self.quote(chain)
+            .await?
+            .outbid(old, Caps::of(&chain.config).fee_for(gas))
     }
 
     async fn market_is_above(&self, chain: &Arc<EvmChain>) -> bool {
-        self.quote(chain).await.is_some_and(|quote| quote.is_above(self.newest().bid))
+        self.quote(chain)
+            .await
+            .is_some_and(|quote| quote.is_above(self.newest().bid))
+    }
+
+    /// After a restart: whether the event was delivered by somebody else while this process was down. Then sending again would only
+    /// burn gas, so a cancel takes the nonce.
+    async fn landed_meanwhile(&mut self) -> Option<LandedTx> {
+        if !self.resumed || self.newest().kind == Kind::Cancel {
+            return None;
+        }
+        let chain = self.chain().await?;
+        if !matches!(self.look(&chain, true).await, Ok(None)) {
+            return None;
+        }
+        let landed = self.landed(&chain).await?;
+        self.replace(&chain, Kind::Cancel).await;
+        Some(landed)
     }
 
     /// Whether somebody else's transaction delivered the event meanwhile.
@@ -327,10 +398,22 @@ impl Pursuit {
     }
 
     /// Records a receipt.
-    async fn settle(&mut self, chain: &Arc<EvmChain>, receipt: Receipt, elsewhere: Option<LandedTx>) -> Result<MinedTx, Outcome> {
+    async fn settle(
+        &mut self,
+        chain: &Arc<EvmChain>,
+        receipt: Receipt,
+        elsewhere: Option<LandedTx>,
+    ) -> Result<MinedTx, Outcome> {
         self.lane.taken(self.newest().nonce);
-        let Some(row) = self.versions.iter().find(|row| row.hash == receipt.transaction_hash).cloned() else {
-            return Err(self.drop_all("the chain answered with a foreign receipt", elsewhere).await);
+        let Some(row) = self
+            .versions
+            .iter()
+            .find(|row| row.hash == receipt.transaction_hash)
+            .cloned()
+        else {
+            return Err(self
+                .drop_all("the chain answered with a foreign receipt", elsewhere)
+                .await);
         };
         let mined = MinedTx {
             hash: row.hash,
@@ -348,21 +431,31 @@ impl Pursuit {
             chain.metrics.confirmed(chain.key.as_str(), gwei);
             self.store(&row, &receipt, State::Mined, None).await;
             for version in &mut self.versions {
-                version.state = if version.id == row.id { State::Mined } else { State::Replaced };
+                version.state = if version.id == row.id {
+                    State::Mined
+                } else {
+                    State::Replaced
+                };
             }
             return Ok(mined);
         }
         let revert = replay::reason(chain, self.lane.account.address, &row, mined.block_number).await;
         chain.metrics.reverted(chain.key.as_str(), revert.label(), gwei);
-        self.store(&row, &receipt, State::Reverted, Some(revert.to_string())).await;
+        self.store(&row, &receipt, State::Reverted, Some(revert.to_string()))
+            .await;
         Err(Outcome::Reverted { tx: mined, revert })
     }
 
     /// Waits for depth and compares the block then. `None` when the transaction is in no block any more.
     async fn until_final(&mut self, mut mined: MinedTx) -> Option<Outcome> {
         loop {
-            let Some(chain) = self.chain().await else { return Some(Outcome::Interrupted) };
-            self.inner.depth(&chain).reached(&chain, mined.block_number, &self.inner.shutdown).await;
+            let Some(chain) = self.chain().await else {
+                return Some(Outcome::Interrupted);
+            };
+            self.inner
+                .depth(&chain)
+                .reached(&chain, mined.block_number, &self.inner.shutdown)
+                .await;
             let receipt = loop {
                 match self.look(&chain, true).await {
                     Ok(receipt) => break receipt,
@@ -374,8 +467,13 @@ impl Pursuit {
                 return None;
             };
             if receipt.block_hash == mined.block_hash && receipt.transaction_hash == mined.hash {
-                let id = self.versions.iter().find(|row| row.hash == mined.hash).map(|row| row.id);
-                self.write(move |tx| id.map_or(Ok(()), |id| rows::set_state(tx, id, State::Final, None))).await;
+                let id = self
+                    .versions
+                    .iter()
+                    .find(|row| row.hash == mined.hash)
+                    .map(|row| row.id);
+                self.write(move |tx| id.map_or(Ok(()), |id| rows::set_state(tx, id, State::Final, None)))
+                    .await;
                 return Some(Outcome::Mined(mined));
             }
             match self.settle(&chain, receipt, None).await {
@@ -389,12 +487,18 @@ impl Pursuit {
     async fn store(&self, row: &Row, receipt: &Receipt, state: State, reason: Option<String>) {
         let versions: Vec<_> = self.versions.iter().map(|row| row.id).collect();
         let (id, receipt) = (row.id, receipt.clone());
-        self.write(move |tx| rows::mined(tx, &versions, id, &receipt, state, reason.as_deref())).await;
+        self.write(move |tx| rows::mined(tx, &versions, id, &receipt, state, reason.as_deref()))
+            .await;
     }
 
     async fn reopen(&self) {
         let versions: Vec<_> = self.versions.iter().map(|row| row.id).collect();
-        self.write(move |tx| versions.iter().try_for_each(|id| rows::set_state(tx, *id, State::Stored, None))).await;
+        self.write(move |tx| {
+            versions
+                .iter()
+                .try_for_each(|id| rows::set_state(tx, *id, State::Stored, None))
+        })
+        .await;
     }
 
     /// Gives all versions up.
@@ -402,13 +506,22 @@ impl Pursuit {
         tracing::warn!(target_key = self.newest().target, reason, "transaction is given up");
         let versions: Vec<_> = self.versions.iter().map(|row| row.id).collect();
         let text = reason.to_owned();
-        self.write(move |tx| versions.iter().try_for_each(|id| rows::set_state(tx, *id, State::Dropped, Some(&text)))).await;
+        self.write(move |tx| {
+            versions
+                .iter()
+                .try_for_each(|id| rows::set_state(tx, *id, State::Dropped, Some(&text)))
+        })
+        .await;
         landed.map_or_else(|| Outcome::Lost(reason.to_owned()), Outcome::LandedElsewhere)
     }
 
     /// Bookkeeping that can be found out again from the chain, so a failure is only logged.
     async fn write(&self, change: impl FnOnce(&rusqlite::Transaction<'_>) -> rusqlite::Result<()> + Send + 'static) {
-        let result = self.inner.writer.write(Durability::Process, move |tx| Ok::<_, SubmitError>(change(tx)?)).await;
+        let result = self
+            .inner
+            .writer
+            .write(Durability::Process, move |tx| Ok::<_, SubmitError>(change(tx)?))
+            .await;
         if let Err(error) = result {
             tracing::error!(%error, "state of a transaction could not be stored; it is found out again after a restart");
         }

@@ -62,7 +62,10 @@ impl Draft {
                 tx.into_signed(signature).into()
             }
         };
-        Ok(Signed { hash: *envelope.tx_hash(), raw: envelope.encoded_2718().into() })
+        Ok(Signed {
+            hash: *envelope.tx_hash(),
+            raw: envelope.encoded_2718().into(),
+        })
     }
 
     /// Reads a stored transaction back, for a replacement or a replay.
@@ -74,13 +77,21 @@ impl Draft {
             to: tx.to()?,
             input: tx.input().clone(),
             gas: tx.gas_limit(),
-            bid: Bid { max_fee: tx.max_fee_per_gas(), priority: tx.max_priority_fee_per_gas() },
+            bid: Bid {
+                max_fee: tx.max_fee_per_gas(),
+                priority: tx.max_priority_fee_per_gas(),
+            },
         })
     }
 
     /// The same nonce without effect: a transfer of nothing to the own account.
     pub(super) fn cancel(&self, account: Address) -> Self {
-        Self { to: account, input: Bytes::new(), gas: TRANSFER_GAS, ..self.clone() }
+        Self {
+            to: account,
+            input: Bytes::new(),
+            gas: TRANSFER_GAS,
+            ..self.clone()
+        }
     }
 }
 

@@ -11,9 +11,18 @@ use crate::chain::wire::{At, CallRequest};
 
 /// What the transaction reverts with at the parent of `block`; a revert with a text when the replay tells nothing.
 pub(super) async fn reason(chain: &EvmChain, account: Address, row: &Row, block: u64) -> Revert {
-    let unknown = |why: &str| Revert { data: Bytes::new(), message: Some(why.to_owned()) };
-    let Some(draft) = Draft::of(&row.raw) else { return unknown("the stored transaction cannot be read") };
-    let request = CallRequest { from: Some(account), to: Some(draft.to), data: draft.input };
+    let unknown = |why: &str| Revert {
+        data: Bytes::new(),
+        message: Some(why.to_owned()),
+    };
+    let Some(draft) = Draft::of(&row.raw) else {
+        return unknown("the stored transaction cannot be read");
+    };
+    let request = CallRequest {
+        from: Some(account),
+        to: Some(draft.to),
+        data: draft.input,
+    };
     let at = At::Number(block.saturating_sub(1));
     let call = |rpc: crate::chain::evm::Rpc| {
         let request = request.clone();

@@ -69,8 +69,7 @@ pub(super) struct Purpose {
     pub(super) judged_at: u64,
 }
 
-const COLUMNS: &str =
-    "id, chain, nonce, target, kind, max_fee, priority_fee, raw, hash, judged_at, state, block_number, block_hash, cost, reason, chain_id, account";
+const COLUMNS: &str = "id, chain, nonce, target, kind, max_fee, priority_fee, raw, hash, judged_at, state, block_number, block_hash, cost, reason, chain_id, account";
 
 /// The first nonce that neither the chain (which has taken all below `floor`) nor an unfinished row has.
 pub(super) fn next_nonce(tx: &Transaction<'_>, account: Account, floor: u64) -> rusqlite::Result<u64> {
@@ -180,19 +179,28 @@ pub(super) fn spent_today(tx: &Transaction<'_>, account: Account) -> rusqlite::R
 }
 
 /// Records that one version is in a block; the others of its nonce are replaced by it.
-pub(super) fn mined(tx: &Transaction<'_>, versions: &[i64], id: i64, receipt: &Receipt, state: State, reason: Option<&str>) -> rusqlite::Result<()> {
+pub(super) fn mined(
+    tx: &Transaction<'_>,
+    versions: &[i64],
+    id: i64,
+    receipt: &Receipt,
+    state: State,
+    reason: Option<&str>,
+) -> rusqlite::Result<()> {
     for other in versions.iter().filter(|other| **other != id) {
         set_state(tx, *other, State::Replaced, None)?;
     }
-    tx.prepare_cached("UPDATE tx SET state = ?2, block_number = ?3, block_hash = ?4, cost = ?5, reason = ?6 WHERE id = ?1")?
-        .execute((
-            id,
-            state.name(),
-            signed(receipt.block_number.to()),
-            receipt.block_hash.as_slice(),
-            receipt.cost().to_string(),
-            reason,
-        ))?;
+    tx.prepare_cached(
+        "UPDATE tx SET state = ?2, block_number = ?3, block_hash = ?4, cost = ?5, reason = ?6 WHERE id = ?1",
+    )?
+    .execute((
+        id,
+        state.name(),
+        signed(receipt.block_number.to()),
+        receipt.block_hash.as_slice(),
+        receipt.cost().to_string(),
+        reason,
+    ))?;
     Ok(())
 }
 
@@ -225,7 +233,14 @@ impl State {
     }
 
     fn parse(name: &str) -> Option<Self> {
-        let all = [Self::Stored, Self::Mined, Self::Final, Self::Reverted, Self::Replaced, Self::Dropped];
+        let all = [
+            Self::Stored,
+            Self::Mined,
+            Self::Final,
+            Self::Reverted,
+            Self::Replaced,
+            Self::Dropped,
+        ];
         all.into_iter().find(|state| state.name() == name)
     }
 }
@@ -238,7 +253,11 @@ fn row_of(row: &SqlRow<'_>) -> rusqlite::Result<Row> {
         chain: parse(1, &row.get::<_, String>(1)?)?,
         nonce: unsigned(row.get(2)?),
         target: row.get(3)?,
-        kind: if row.get::<_, String>(4)? == Kind::Call.name() { Kind::Call } else { Kind::Cancel },
+        kind: if row.get::<_, String>(4)? == Kind::Call.name() {
+            Kind::Call
+        } else {
+            Kind::Cancel
+        },
         bid: Bid {
             max_fee: parse(5, &row.get::<_, String>(5)?)?,
             priority: priority.map(|fee| parse(6, &fee)).transpose()?,
@@ -249,7 +268,9 @@ fn row_of(row: &SqlRow<'_>) -> rusqlite::Result<Row> {
         state: State::parse(&state).ok_or_else(|| invalid(10, &state))?,
         block_number: row.get::<_, Option<i64>>(11)?.map_or(0, unsigned),
         block_hash: hash(row.get::<_, Option<Vec<u8>>>(12)?.unwrap_or_default()),
-        cost: row.get::<_, Option<String>>(13)?.map_or(Ok(U256::ZERO), |cost| parse(13, &cost))?,
+        cost: row
+            .get::<_, Option<String>>(13)?
+            .map_or(Ok(U256::ZERO), |cost| parse(13, &cost))?,
         reason: row.get(14)?,
         account: Account {
             chain_id: unsigned(row.get(15)?),

@@ -63,7 +63,9 @@ impl Tracked {
 
     /// One that has ended already.
     pub(super) fn ended(outcome: Outcome) -> Self {
-        Self { progress: watch::channel(Progress::Ended(outcome)).1 }
+        Self {
+            progress: watch::channel(Progress::Ended(outcome)).1,
+        }
     }
 
     /// The hash of the newest version of the transaction; absent when nothing of ours is in a block or can get into one.
@@ -77,7 +79,8 @@ impl Tracked {
 
     /// Waits until the transaction is in a block or never will be.
     pub async fn outcome(&mut self) -> Outcome {
-        self.until(|progress| !matches!(progress, Progress::Pending { .. })).await
+        self.until(|progress| !matches!(progress, Progress::Pending { .. }))
+            .await
     }
 
     /// Waits until nothing can change any more: [`Outcome::Mined`] then means final.
