@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::ConfigError;
 use super::fetch::FetchConfig;
+use super::grants::Grants;
 use super::values::Values;
 
 /// What engine-svc is told. It holds no secret; what a running guest may see comes with the run.
@@ -38,6 +39,8 @@ pub struct EngineConfig {
     pub cache_dir: PathBuf,
     /// How components are downloaded.
     pub fetch: FetchConfig,
+    /// What single services may do beyond their document; variables and chains are decided by aggregator-svc.
+    pub grants: Grants,
     /// Development endpoints are on.
     pub dev_endpoints: bool,
 }
@@ -68,6 +71,7 @@ impl EngineConfig {
             http_allow_private: values.list("engine.http_allow_private")?,
             cache_dir: cache_dir.unwrap_or_else(|| values.data_dir().join("engine").join("aot")),
             fetch: FetchConfig::read(values)?,
+            grants: Grants::read(values)?,
             dev_endpoints: values.flag("dev_endpoints_enabled")?,
         })
     }

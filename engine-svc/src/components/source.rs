@@ -1,0 +1,166 @@
+//! Getting the bytes of a component that the store does not have.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use sha2::{Digest, Sha256};
+use tokio::io::AsyncWrite;
+use wavs_fetch::{FetchLimits, Fetcher};
+use wavs_types::{ComponentDigest, ComponentSource};
+
+use super::error::ComponentError;
+use super::store::ContentStore;
+
+/// The ways to a component.
+pub(crate) struct Sources {
+    store: Arc<ContentStore>,
+    fetcher: Fetcher,
+    limits: FetchLimits,
+    /// One download at a time per digest. An entry lives as long as somebody waits for it.
+    downloads: Mutex<HashMap<ComponentDigest, Arc<tokio::sync::Mutex<()>>>>,
+}
+
+impl Sources {
+    pub(crate) fn new(store: Arc<ContentStore>, fetcher: Fetcher, limits: FetchLimits) -> Self {
+        Self {
+            store,
+            fetcher,
+            limits,
+            downloads: Mutex::default(),
+        }
+    }
+
+    /// The verified bytes of a component, from the store or from where `source` says.
+    pub(crate) async fn bytes(&self, source: ComponentSource) -> Result<Vec<u8>, ComponentError> {
+        let digest = source.digest();
+        if let Some(bytes) = self.stored(digest).await? {
+            return Ok(bytes);
+        }
+        match source {
+            ComponentSource::Digest(_) => Err(ComponentError::Unknown(digest)),
+            ComponentSource::Registry { package, .. } => Err(ComponentError::Registry { digest, package }),
+            ComponentSource::Download { uri, .. } => {
+                let turn = self.turn(digest);
+                let result = {
+                    let _turn = turn.lock().await;
+                    // Whoever held the turn before may have fetched it.
+                    match self.stored(digest).await? {
+                        Some(bytes) => Ok(bytes),
+                        None => self.download(uri, digest).await,
+                    }
+                };
+                self.leave(digest, turn);
+                result
+            }
+        }
+    }
+
+    async fn download(&self, uri: String, expected: ComponentDigest) -> Result<Vec<u8>, ComponentError> {
+        let store = self.store.clone();
+        // A closure that returns a ready future rather than an async closure: the future of the latter is not provably `Send`.
+        let open = move || std::future::ready(Sink::create(store.reserve()));
+        let sink = self
+            .fetcher
+            .fetch_into(&uri, self.limits, open)
+            .await
+            .map_err(|cause| ComponentError::Fetch {
+                digest: expected,
+                cause: cause.to_string(),
+            })?;
+        let found = sink.digest();
+        if found != expected {
+            return Err(ComponentError::WrongDigest { uri, expected, found });
+        }
+        let store = self.store.clone();
+        blocking(move || {
+            store
+                .adopt(&sink.path, &sink.file, &expected)
+                .map_err(|cause| ComponentError::Storage(format!("{}: {cause}", sink.path.display())))
+        })
+        .await?;
+        self.stored(expected).await?.ok_or(ComponentError::Unknown(expected))
+    }
+
+    async fn stored(&self, digest: ComponentDigest) -> Result<Option<Vec<u8>>, ComponentError> {
+        let store = self.store.clone();
+        blocking(move || store.read(&digest)).await
+    }
+
+    fn turn(&self, digest: ComponentDigest) -> Arc<tokio::sync::Mutex<()>> {
+        self.downloads
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .entry(digest)
+            .or_default()
+            .clone()
+    }
+
+    fn leave(&self, digest: ComponentDigest, turn: Arc<tokio::sync::Mutex<()>>) {
+        let mut downloads = self.downloads.lock().unwrap_or_else(PoisonError::into_inner);
+        // This one and the map's own: nobody else waits.
+        if Arc::strong_count(&turn) == 2 {
+            downloads.remove(&digest);
+        }
+    }
+}
+
+/// Runs blocking work off the async threads.
+pub(crate) async fn blocking<T, F>(work: F) -> Result<T, ComponentError>
+where
+    F: FnOnce() -> Result<T, ComponentError> + Send + 'static,
+    T: Send + 'static,
+{
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|cause| Err(ComponentError::Storage(format!("a worker thread failed: {cause}"))))
+}
+
+/// A file that is hashed while it is written, and removed unless it was adopted.
+struct Sink {
+    path: PathBuf,
+    file: File,
+    hash: Sha256,
+}
+
+impl Sink {
+    fn create(path: PathBuf) -> std::io::Result<Self> {
+        let file = File::create_new(&path)?;
+        Ok(Self {
+            path,
+            file,
+            hash: Sha256::new(),
+        })
+    }
+
+    fn digest(&self) -> ComponentDigest {
+        ComponentDigest::new(self.hash.clone().finalize().into())
+    }
+}
+
+impl AsyncWrite for Sink {
+    fn poll_write(mut self: Pin<&mut Self>, _cx: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+        // Chunks of a download are small and go to the page cache, so the write does not hold up the thread.
+        let written = std::io::Write::write(&mut self.file, bytes)?;
+        self.hash.update(&bytes[..written]);
+        Poll::Ready(Ok(written))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Drop for Sink {
+    fn drop(&mut self) {
+        // After adoption the path is gone already.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}

@@ -1,0 +1,91 @@
+//! The linear memory and tables of one run.
+
+use wasmtime::ResourceLimiter;
+
+use crate::limits::{CORE_INSTANCES, Exceeded, MEMORIES, TABLE_ELEMENTS, TABLES};
+
+/// Counts what the guest allocates. A refused growth fails inside the guest, which may cope with it; when it traps instead,
+/// [`Limiter::refused`] tells why.
+#[derive(Debug)]
+pub(crate) struct Limiter {
+    limit: usize,
+    used: usize,
+    peak: usize,
+    refused: Option<Exceeded>,
+}
+
+impl Limiter {
+    /// Allows `limit` bytes over all linear memories.
+    pub(crate) fn new(limit: usize) -> Self {
+        Self {
+            limit,
+            used: 0,
+            peak: 0,
+            refused: None,
+        }
+    }
+
+    /// The most bytes in use at a time.
+    pub(crate) fn peak(&self) -> usize {
+        self.peak
+    }
+
+    /// The last growth that was refused.
+    pub(crate) fn refused(&self) -> Option<&Exceeded> {
+        self.refused.as_ref()
+    }
+}
+
+impl ResourceLimiter for Limiter {
+    fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        let used = self.used.saturating_add(desired.saturating_sub(current));
+        if used > self.limit {
+            self.refused = Some(Exceeded::Memory {
+                asked: used,
+                limit: self.limit,
+            });
+            return Ok(false);
+        }
+        // Beyond its own declared maximum the growth fails anyway, and the bytes are not used.
+        if maximum.is_none_or(|maximum| desired <= maximum) {
+            self.used = used;
+            self.peak = self.peak.max(used);
+        }
+        Ok(true)
+    }
+
+    fn table_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+        if desired > TABLE_ELEMENTS {
+            self.refused = Some(Exceeded::Table { asked: desired });
+            return Ok(false);
+        }
+        Ok(true)
+    }
+
+    fn instances(&self) -> usize {
+        CORE_INSTANCES as usize
+    }
+
+    fn tables(&self) -> usize {
+        TABLES as usize
+    }
+
+    fn memories(&self) -> usize {
+        MEMORIES as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_memories_share_one_budget() {
+        let mut limiter = Limiter::new(100);
+        assert!(limiter.memory_growing(0, 60, None).unwrap());
+        assert!(!limiter.memory_growing(0, 50, None).unwrap());
+        assert!(limiter.memory_growing(60, 100, None).unwrap());
+        assert_eq!((limiter.peak(), limiter.used), (100, 100));
+        assert_eq!(limiter.refused(), Some(&Exceeded::Memory { asked: 110, limit: 100 }));
+    }
+}

@@ -1,0 +1,165 @@
+//! The data of one store: everything that belongs to one run and dies with it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::time::Instant;
+use wasmtime::component::ResourceTable;
+use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
+use wasmtime_wasi_tls::{WasiTlsCtx, WasiTlsCtxBuilder, WasiTlsCtxView, WasiTlsView};
+use wavs_types::{ChainConfig, ChainKey, EventId, Service, ServiceId, TriggerData, Workflow, WorkflowId};
+
+use super::limiter::Limiter;
+use super::log::{RunLog, Stream};
+use super::stdio::GuestOutput;
+use crate::egress::{GuestEgress, HttpHooks};
+use crate::kv::ServiceKv;
+use crate::limits::{HANDLES, HEADER_BYTES, RANDOM_BYTES, RunLimits};
+
+/// What a run needs from its surroundings.
+pub(crate) struct RunSetup {
+    pub(crate) service_id: ServiceId,
+    pub(crate) service: Arc<Service>,
+    pub(crate) workflow_id: WorkflowId,
+    pub(crate) workflow: Workflow,
+    pub(crate) chains: BTreeMap<ChainKey, ChainConfig>,
+    /// The config of the component that runs.
+    pub(crate) config: BTreeMap<String, String>,
+    /// The variables that it may see.
+    pub(crate) env: Vec<(String, String)>,
+    pub(crate) event: EventSource,
+    pub(crate) egress: GuestEgress,
+    /// Whether the guest may look up names itself.
+    pub(crate) dns: bool,
+    /// The directory of the service, if the component may use it. Made when it does not exist.
+    pub(crate) directory: Option<PathBuf>,
+    pub(crate) kv: ServiceKv,
+    pub(crate) log: Arc<RunLog>,
+}
+
+/// Where `get-event-id` takes its answer from.
+pub(crate) enum EventSource {
+    /// Operator world: hashed from the trigger data or a salt of the guest.
+    Trigger(TriggerData),
+    /// Aggregator world: the event of the submission at hand.
+    Fixed(EventId),
+}
+
+/// A run that could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StateError {
+    #[error("cannot open the directory {path} of the service: {cause}; check that it belongs to the user of engine-svc", path = path.display())]
+    Directory { path: PathBuf, cause: String },
+}
+
+/// The part of [`RunSetup`] that host functions read.
+pub(super) struct RunInfo {
+    pub(super) service_id: ServiceId,
+    pub(super) service: Arc<Service>,
+    pub(super) workflow_id: WorkflowId,
+    pub(super) workflow: Workflow,
+    pub(super) chains: BTreeMap<ChainKey, ChainConfig>,
+    pub(super) config: BTreeMap<String, String>,
+    pub(super) event: EventSource,
+    pub(super) log: Arc<RunLog>,
+}
+
+/// The data of a store.
+pub(crate) struct GuestState {
+    pub(super) table: ResourceTable,
+    pub(super) run: RunInfo,
+    pub(super) kv: ServiceKv,
+    pub(crate) limiter: Limiter,
+    wasi: WasiCtx,
+    http: WasiHttpCtx,
+    hooks: HttpHooks,
+    tls: WasiTlsCtx,
+}
+
+impl GuestState {
+    /// Builds the context of one run that must end at `deadline`.
+    ///
+    /// # Errors
+    /// When the directory of the service cannot be used.
+    pub(crate) fn new(setup: RunSetup, limits: &RunLimits, deadline: Instant) -> Result<Self, StateError> {
+        let egress = Arc::new(setup.egress);
+        let mut wasi = WasiCtx::builder();
+        let sockets = egress.clone();
+        wasi.envs(&setup.env)
+            .stdout(GuestOutput::new(setup.log.clone(), Stream::Stdout))
+            .stderr(GuestOutput::new(setup.log.clone(), Stream::Stderr))
+            .max_random_size(RANDOM_BYTES)
+            .allow_ip_name_lookup(setup.dns)
+            .socket_addr_check(move |address, usage| {
+                let permitted = sockets.permits_socket(address, usage);
+                Box::pin(async move { permitted })
+            });
+        if let Some(path) = setup.directory {
+            let failed = |cause: String| StateError::Directory {
+                path: path.clone(),
+                cause,
+            };
+            std::fs::create_dir_all(&path).map_err(|cause| failed(cause.to_string()))?;
+            wasi.preopened_dir(&path, ".", FsPerms::ReadWrite)
+                .map_err(|cause| failed(cause.to_string()))?;
+        }
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(HANDLES);
+        let mut http = WasiHttpCtx::new();
+        http.set_field_size_limit(HEADER_BYTES);
+        Ok(Self {
+            table,
+            kv: setup.kv,
+            limiter: Limiter::new(limits.memory),
+            wasi: wasi.build(),
+            http,
+            hooks: HttpHooks::new(egress, deadline),
+            tls: WasiTlsCtxBuilder::new().build(),
+            run: RunInfo {
+                service_id: setup.service_id,
+                service: setup.service,
+                workflow_id: setup.workflow_id,
+                workflow: setup.workflow,
+                chains: setup.chains,
+                config: setup.config,
+                event: setup.event,
+                log: setup.log,
+            },
+        })
+    }
+
+    /// The log of the run.
+    pub(crate) fn log(&self) -> &RunLog {
+        &self.run.log
+    }
+}
+
+impl WasiView for GuestState {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView {
+            ctx: &mut self.wasi,
+            table: &mut self.table,
+        }
+    }
+}
+
+impl WasiHttpView for GuestState {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView {
+            ctx: &mut self.http,
+            table: &mut self.table,
+            hooks: &mut self.hooks,
+        }
+    }
+}
+
+impl WasiTlsView for GuestState {
+    fn tls(&mut self) -> WasiTlsCtxView<'_> {
+        WasiTlsCtxView {
+            ctx: &mut self.tls,
+            table: &mut self.table,
+        }
+    }
+}

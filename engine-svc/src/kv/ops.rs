@@ -1,0 +1,371 @@
+//! The operations of the guest key-value store, as functions of a connection.
+//!
+//! A caller wraps writes in a transaction; each function here either succeeds or leaves an error that must roll it back.
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+/// Bytes of a key or bucket name.
+pub(crate) const MAX_KEY: usize = 1 << 10;
+/// Bytes of a value.
+pub(crate) const MAX_VALUE: usize = 4 << 20;
+/// Bytes of all buckets and counters of one service.
+pub(crate) const MAX_SERVICE: u64 = 256 << 20;
+/// Bytes of the values in one reply to `get-many`, which the host has to hold at once.
+pub(crate) const MAX_REPLY: usize = 32 << 20;
+/// Bytes of keys in one reply to `list-keys`; a longer list is continued by its cursor.
+pub(crate) const MAX_PAGE: usize = 4 << 20;
+
+/// Why an operation did not happen.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum KvError {
+    #[error("the {what} has {size} bytes, above the limit of {limit}; shorten it")]
+    TooLong {
+        what: &'static str,
+        size: usize,
+        limit: usize,
+    },
+    #[error(
+        "the key-value data of this service would grow to {asked} bytes, above its quota of {MAX_SERVICE}; delete keys that are no longer needed"
+    )]
+    Quota { asked: u64 },
+    #[error("the counter {key:?} cannot hold the sum of {value} and {delta}; it was left as it is")]
+    Overflow { key: String, value: i64, delta: i64 },
+    #[error("the key-value store of this node failed: {0}")]
+    Storage(String),
+}
+
+impl KvError {
+    /// Whether the guest caused it, rather than the disk.
+    pub(crate) fn is_guest(&self) -> bool {
+        !matches!(self, Self::Storage(_))
+    }
+}
+
+impl From<rusqlite::Error> for KvError {
+    fn from(cause: rusqlite::Error) -> Self {
+        Self::Storage(cause.to_string())
+    }
+}
+
+/// One bucket of one service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct BucketKey {
+    pub(crate) service: [u8; 32],
+    pub(crate) bucket: String,
+}
+
+/// A value and the version that a compare-and-swap pins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Versioned {
+    pub(crate) value: Vec<u8>,
+    pub(crate) version: i64,
+}
+
+/// One page of keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Page {
+    pub(crate) keys: Vec<String>,
+    /// The first key that is not in this page.
+    pub(crate) next: Option<String>,
+}
+
+/// The value of a key.
+pub(crate) fn get(db: &Connection, at: &BucketKey, key: &str) -> Result<Option<Versioned>, KvError> {
+    check_names(at, key)?;
+    let found = db
+        .prepare_cached("SELECT value, version FROM entry WHERE service = ?1 AND bucket = ?2 AND key = ?3")?
+        .query_row(params![at.service, at.bucket.as_bytes(), key.as_bytes()], |row| {
+            Ok(Versioned {
+                value: row.get(0)?,
+                version: row.get(1)?,
+            })
+        })
+        .optional()?;
+    Ok(found)
+}
+
+/// Keys from `from` on, which is included and need not exist.
+pub(crate) fn list(db: &Connection, at: &BucketKey, from: Option<&str>, page: usize) -> Result<Page, KvError> {
+    check_names(at, from.unwrap_or_default())?;
+    let mut statement =
+        db.prepare_cached("SELECT key FROM entry WHERE service = ?1 AND bucket = ?2 AND key >= ?3 ORDER BY key")?;
+    let mut rows = statement.query(params![
+        at.service,
+        at.bucket.as_bytes(),
+        from.unwrap_or_default().as_bytes()
+    ])?;
+    let mut found = Page {
+        keys: Vec::new(),
+        next: None,
+    };
+    let mut bytes = 0;
+    while let Some(row) = rows.next()? {
+        let key = String::from_utf8(row.get(0)?).map_err(|cause| KvError::Storage(cause.to_string()))?;
+        bytes += key.len();
+        if bytes > page && !found.keys.is_empty() {
+            found.next = Some(key);
+            break;
+        }
+        found.keys.push(key);
+    }
+    Ok(found)
+}
+
+/// Stores a value, over an older one too.
+pub(crate) fn set(db: &Connection, at: &BucketKey, key: &str, value: &[u8]) -> Result<(), KvError> {
+    check_names(at, key)?;
+    if value.len() > MAX_VALUE {
+        return Err(KvError::TooLong {
+            what: "value",
+            size: value.len(),
+            limit: MAX_VALUE,
+        });
+    }
+    let added = entry_bytes(at, key, value.len()) - stored_bytes(db, at, key)?;
+    charge(db, at, added)?;
+    let version: i64 = db
+        .prepare_cached("UPDATE clock SET version = version + 1 RETURNING version")?
+        .query_row([], |row| row.get(0))?;
+    db.prepare_cached(
+        "INSERT INTO entry (service, bucket, key, value, version) VALUES (?1, ?2, ?3, ?4, ?5)
+         ON CONFLICT (service, bucket, key) DO UPDATE SET value = excluded.value, version = excluded.version",
+    )?
+    .execute(params![
+        at.service,
+        at.bucket.as_bytes(),
+        key.as_bytes(),
+        value,
+        version
+    ])?;
+    Ok(())
+}
+
+/// Removes a key; a missing one is no error.
+pub(crate) fn delete(db: &Connection, at: &BucketKey, key: &str) -> Result<(), KvError> {
+    check_names(at, key)?;
+    let freed = stored_bytes(db, at, key)?;
+    db.prepare_cached("DELETE FROM entry WHERE service = ?1 AND bucket = ?2 AND key = ?3")?
+        .execute(params![at.service, at.bucket.as_bytes(), key.as_bytes()])?;
+    charge(db, at, -freed)
+}
+
+/// Adds to a counter, which starts at 0 and lives apart from the values; returns its new value.
+pub(crate) fn increment(db: &Connection, at: &BucketKey, key: &str, delta: i64) -> Result<i64, KvError> {
+    check_names(at, key)?;
+    let old: Option<i64> = db
+        .prepare_cached("SELECT value FROM counter WHERE service = ?1 AND bucket = ?2 AND key = ?3")?
+        .query_row(params![at.service, at.bucket.as_bytes(), key.as_bytes()], |row| {
+            row.get(0)
+        })
+        .optional()?;
+    if old.is_none() {
+        charge(db, at, entry_bytes(at, key, size_of::<i64>()))?;
+    }
+    let value = old.unwrap_or(0);
+    let sum = value.checked_add(delta).ok_or_else(|| KvError::Overflow {
+        key: key.to_owned(),
+        value,
+        delta,
+    })?;
+    db.prepare_cached(
+        "INSERT INTO counter (service, bucket, key, value) VALUES (?1, ?2, ?3, ?4)
+         ON CONFLICT (service, bucket, key) DO UPDATE SET value = excluded.value",
+    )?
+    .execute(params![at.service, at.bucket.as_bytes(), key.as_bytes(), sum])?;
+    Ok(sum)
+}
+
+/// Stores `value` if the key is still at `pinned`. Otherwise nothing changes, and the version found is returned.
+pub(crate) fn swap(
+    db: &Connection,
+    at: &BucketKey,
+    key: &str,
+    pinned: Option<i64>,
+    value: &[u8],
+) -> Result<Result<(), Option<i64>>, KvError> {
+    let found = version(db, at, key)?;
+    if found != pinned {
+        return Ok(Err(found));
+    }
+    set(db, at, key, value).map(Ok)
+}
+
+/// The version of a key; absent for a missing key.
+pub(crate) fn version(db: &Connection, at: &BucketKey, key: &str) -> Result<Option<i64>, KvError> {
+    check_names(at, key)?;
+    let found = db
+        .prepare_cached("SELECT version FROM entry WHERE service = ?1 AND bucket = ?2 AND key = ?3")?
+        .query_row(params![at.service, at.bucket.as_bytes(), key.as_bytes()], |row| {
+            row.get(0)
+        })
+        .optional()?;
+    Ok(found)
+}
+
+/// Bounds the values that one reply carries.
+pub(crate) fn check_reply(bytes: usize) -> Result<(), KvError> {
+    if bytes > MAX_REPLY {
+        return Err(KvError::TooLong {
+            what: "reply",
+            size: bytes,
+            limit: MAX_REPLY,
+        });
+    }
+    Ok(())
+}
+
+fn check_names(at: &BucketKey, key: &str) -> Result<(), KvError> {
+    for (what, text) in [("bucket name", at.bucket.as_str()), ("key", key)] {
+        if text.len() > MAX_KEY {
+            return Err(KvError::TooLong {
+                what,
+                size: text.len(),
+                limit: MAX_KEY,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// What an entry counts against the quota. Lengths are bounded by [`MAX_KEY`] and [`MAX_VALUE`] before, so they fit.
+fn entry_bytes(at: &BucketKey, key: &str, value: usize) -> i64 {
+    i64::try_from(at.bucket.len() + key.len() + value).unwrap_or(i64::MAX)
+}
+
+fn stored_bytes(db: &Connection, at: &BucketKey, key: &str) -> Result<i64, KvError> {
+    let value: Option<i64> = db
+        .prepare_cached("SELECT length(value) FROM entry WHERE service = ?1 AND bucket = ?2 AND key = ?3")?
+        .query_row(params![at.service, at.bucket.as_bytes(), key.as_bytes()], |row| {
+            row.get(0)
+        })
+        .optional()?;
+    Ok(value.map_or(0, |value| entry_bytes(at, key, usize::try_from(value).unwrap_or(0))))
+}
+
+fn charge(db: &Connection, at: &BucketKey, bytes: i64) -> Result<(), KvError> {
+    let total: i64 = db
+        .prepare_cached(
+            "INSERT INTO usage (service, bytes) VALUES (?1, ?2)
+             ON CONFLICT (service) DO UPDATE SET bytes = bytes + excluded.bytes RETURNING bytes",
+        )?
+        .query_row(params![at.service, bytes], |row| row.get(0))?;
+    match u64::try_from(total) {
+        Ok(asked) if bytes > 0 && asked > MAX_SERVICE => Err(KvError::Quota { asked }),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kv::schema::V1;
+
+    fn db() -> Connection {
+        let db = Connection::open_in_memory().unwrap();
+        db.execute_batch(V1).unwrap();
+        db
+    }
+
+    fn at(bucket: &str) -> BucketKey {
+        BucketKey {
+            service: [7; 32],
+            bucket: bucket.to_owned(),
+        }
+    }
+
+    #[test]
+    fn buckets_and_keys_never_run_together() {
+        let db = db();
+        set(&db, &at("a/b"), "c", b"1").unwrap();
+        assert_eq!(get(&db, &at("a"), "b/c").unwrap(), None);
+        let other = BucketKey {
+            service: [8; 32],
+            bucket: "a/b".into(),
+        };
+        assert_eq!(get(&db, &other, "c").unwrap(), None);
+    }
+
+    #[test]
+    fn counters_live_apart_from_values() {
+        let db = db();
+        set(&db, &at("b"), "k", b"100").unwrap();
+        assert_eq!(increment(&db, &at("b"), "k", 3).unwrap(), 3);
+        assert_eq!(increment(&db, &at("b"), "k", -5).unwrap(), -2);
+        assert_eq!(increment(&db, &at("b"), "only counter", 1).unwrap(), 1);
+        assert_eq!(get(&db, &at("b"), "k").unwrap().unwrap().value, b"100");
+        assert_eq!(list(&db, &at("b"), None, MAX_PAGE).unwrap().keys, ["k"]);
+        delete(&db, &at("b"), "k").unwrap();
+        assert_eq!(increment(&db, &at("b"), "k", 0).unwrap(), -2);
+        increment(&db, &at("b"), "max", i64::MAX).unwrap();
+        assert!(matches!(
+            increment(&db, &at("b"), "max", 1),
+            Err(KvError::Overflow { .. })
+        ));
+    }
+
+    #[test]
+    fn lists_are_ordered_by_bytes_and_continue_at_an_inclusive_cursor() {
+        let db = db();
+        for n in 0..20 {
+            set(&db, &at("b"), &format!("key{n:02}"), b"").unwrap();
+        }
+        let rest = list(&db, &at("b"), Some("key05"), MAX_PAGE).unwrap();
+        assert_eq!((rest.keys.len(), rest.keys[0].as_str(), rest.next), (15, "key05", None));
+        assert_eq!(list(&db, &at("b"), Some("key04x"), MAX_PAGE).unwrap().keys[0], "key05");
+        let page = list(&db, &at("b"), None, 10).unwrap();
+        assert_eq!((page.keys.len(), page.next.as_deref()), (2, Some("key02")));
+        set(&db, &at("c"), "ä", b"").unwrap();
+        set(&db, &at("c"), "Z", b"").unwrap();
+        set(&db, &at("c"), "a", b"").unwrap();
+        assert_eq!(list(&db, &at("c"), None, MAX_PAGE).unwrap().keys, ["Z", "a", "ä"]);
+    }
+
+    #[test]
+    fn a_swap_needs_the_version_that_was_pinned() {
+        let db = db();
+        let absent = version(&db, &at("b"), "k").unwrap();
+        assert_eq!(swap(&db, &at("b"), "k", absent, b"1").unwrap(), Ok(()));
+        let stale = swap(&db, &at("b"), "k", absent, b"2").unwrap().unwrap_err();
+        assert_eq!(get(&db, &at("b"), "k").unwrap().unwrap().value, b"1");
+        assert_eq!(swap(&db, &at("b"), "k", stale, b"3").unwrap(), Ok(()));
+        // The same bytes written again are a change too.
+        let pinned = version(&db, &at("b"), "k").unwrap();
+        set(&db, &at("b"), "k", b"3").unwrap();
+        assert!(swap(&db, &at("b"), "k", pinned, b"4").unwrap().is_err());
+    }
+
+    #[test]
+    fn sizes_are_limited_and_deleting_gives_the_quota_back() {
+        let db = db();
+        assert!(matches!(
+            set(&db, &at("b"), &"k".repeat(MAX_KEY + 1), b""),
+            Err(KvError::TooLong { what: "key", .. })
+        ));
+        assert!(matches!(
+            get(&db, &at(&"b".repeat(MAX_KEY + 1)), ""),
+            Err(KvError::TooLong {
+                what: "bucket name",
+                ..
+            })
+        ));
+        assert!(matches!(
+            set(&db, &at("b"), "k", &vec![0; MAX_VALUE + 1]),
+            Err(KvError::TooLong { what: "value", .. })
+        ));
+        let value = vec![0; MAX_VALUE];
+        let full = MAX_SERVICE / (MAX_VALUE as u64 + 4);
+        for n in 0..full {
+            set(&db, &at("b"), &format!("{n:03}"), &value).unwrap();
+        }
+        db.execute_batch("SAVEPOINT s").unwrap();
+        assert!(matches!(
+            set(&db, &at("b"), "one more", &value),
+            Err(KvError::Quota { .. })
+        ));
+        db.execute_batch("ROLLBACK TO s; RELEASE s").unwrap();
+        // Overwriting does not grow, and a deleted value makes room.
+        set(&db, &at("b"), "000", &value).unwrap();
+        delete(&db, &at("b"), "000").unwrap();
+        set(&db, &at("b"), "new", &value).unwrap();
+    }
+}

@@ -1,0 +1,32 @@
+//! Tables of the guest key-value store.
+//!
+//! Names and keys are blobs, so that order and equality are those of their bytes. `version` changes with each write, which
+//! is what a compare-and-swap pins; absence is a version of its own. `usage` holds the bytes of each service for its quota.
+
+/// Migration 1.
+pub(crate) const V1: &str = "
+CREATE TABLE entry (
+    service BLOB NOT NULL,
+    bucket  BLOB NOT NULL,
+    key     BLOB NOT NULL,
+    value   BLOB NOT NULL,
+    version INTEGER NOT NULL,
+    PRIMARY KEY (service, bucket, key)
+);
+CREATE TABLE counter (
+    service BLOB NOT NULL,
+    bucket  BLOB NOT NULL,
+    key     BLOB NOT NULL,
+    value   INTEGER NOT NULL,
+    PRIMARY KEY (service, bucket, key)
+) WITHOUT ROWID;
+CREATE TABLE usage (
+    service BLOB NOT NULL PRIMARY KEY,
+    bytes   INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE clock (
+    only    INTEGER PRIMARY KEY CHECK (only = 1),
+    version INTEGER NOT NULL
+);
+INSERT INTO clock (only, version) VALUES (1, 0);
+";

@@ -1,0 +1,227 @@
+//! What one run may use.
+//!
+//! The effective limit is the smaller of the component's own value and the cap of the node (or of the operator's grant
+//! to the service, which replaces the node's). The texts of exceeded limits name the value and who set it.
+
+use std::fmt;
+use std::time::Duration;
+
+use wavs_types::Component;
+
+/// Elements of one table.
+pub(crate) const TABLE_ELEMENTS: usize = 100_000;
+/// Core instances of one component.
+pub(crate) const CORE_INSTANCES: u32 = 64;
+/// Linear memories of one component.
+pub(crate) const MEMORIES: u32 = 16;
+/// Tables of one component.
+pub(crate) const TABLES: u32 = 64;
+/// Bytes that one call from the guest to the host may carry; a larger call traps.
+pub(crate) const HOSTCALL_BYTES: usize = 32 << 20;
+/// Live component-model handles of one run, and host resources of one run; the next one traps.
+pub(crate) const HANDLES: usize = 10_000;
+/// Bytes of one request for randomness; a larger request traps.
+pub(crate) const RANDOM_BYTES: u64 = 1 << 20;
+/// Bytes of the headers of one HTTP message; more trap.
+pub(crate) const HEADER_BYTES: usize = 128 << 10;
+/// Responses or actions of one run; more are a limit error.
+pub(crate) const RESULTS: usize = 64;
+/// Bytes of one event id salt; more are a limit error.
+pub(crate) const SALT_BYTES: usize = 1 << 10;
+/// Bytes of a guest's own error text that are kept.
+pub(crate) const ERROR_TEXT_BYTES: usize = 8 << 10;
+/// The fuel cap that stands for "no cap".
+pub const NO_FUEL_CAP: u64 = u64::MAX;
+
+/// Who set a limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SetBy {
+    /// The service document.
+    Component,
+    /// The configuration of the node.
+    Node,
+    /// The operator's grant to the service.
+    Grant,
+}
+
+impl fmt::Display for SetBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Component => "the component in the service document",
+            Self::Node => "this node's configuration",
+            Self::Grant => "this operator's grant to the service",
+        })
+    }
+}
+
+/// A limit and who set it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Bound<T> {
+    pub(crate) value: T,
+    pub(crate) set_by: SetBy,
+}
+
+/// The caps of the node.
+#[derive(Debug, Clone)]
+pub struct Caps {
+    /// Fuel of one run; [`NO_FUEL_CAP`] for none.
+    pub max_fuel: u64,
+    /// Wall time of one run in seconds, also for components that ask for none.
+    pub max_seconds: u64,
+    /// Wall time in seconds that no configuration or grant can exceed.
+    pub hard_seconds: u64,
+    /// Bytes of all linear memories of one run.
+    pub memory: usize,
+    /// Bytes of all payloads of one result.
+    pub response: usize,
+}
+
+/// Caps for one service in place of the node's.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CapGrant {
+    /// In place of [`Caps::max_fuel`].
+    pub max_fuel: Option<u64>,
+    /// In place of [`Caps::max_seconds`].
+    pub max_seconds: Option<u64>,
+}
+
+/// The effective limits of one run.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RunLimits {
+    /// Absent: the run is not metered.
+    pub(crate) fuel: Option<Bound<u64>>,
+    pub(crate) time: Bound<Duration>,
+    pub(crate) memory: usize,
+    pub(crate) response: usize,
+}
+
+impl Caps {
+    /// The limits of a run of `component`.
+    pub(crate) fn effective(&self, component: &Component, grant: CapGrant) -> RunLimits {
+        let cap = |granted: Option<u64>, node: u64| match granted {
+            Some(value) => Bound {
+                value,
+                set_by: SetBy::Grant,
+            },
+            None => Bound {
+                value: node,
+                set_by: SetBy::Node,
+            },
+        };
+        let fuel = lower(component.fuel_limit, cap(grant.max_fuel, self.max_fuel));
+        let time = lower(component.time_limit_seconds, cap(grant.max_seconds, self.max_seconds));
+        let hard = Bound {
+            value: self.hard_seconds,
+            set_by: SetBy::Node,
+        };
+        let time = if time.value <= hard.value { time } else { hard };
+        RunLimits {
+            fuel: (fuel.value != NO_FUEL_CAP).then_some(fuel),
+            time: Bound {
+                value: Duration::from_secs(time.value),
+                set_by: time.set_by,
+            },
+            memory: self.memory,
+            response: self.response,
+        }
+    }
+}
+
+/// The component's value, or the cap where that is lower or the component has none.
+fn lower(component: Option<u64>, cap: Bound<u64>) -> Bound<u64> {
+    match component {
+        Some(value) if value <= cap.value => Bound {
+            value,
+            set_by: SetBy::Component,
+        },
+        _ => cap,
+    }
+}
+
+/// A limit that a run exceeded.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Exceeded {
+    #[error("Max fuel consumed: the run used up its fuel limit of {} set by {}; raise it there, or do less per run", .0.value, .0.set_by)]
+    Fuel(Bound<u64>),
+    #[error("Time limit exceeded: the run took longer than {} s, the limit set by {}; raise it there, or do less per run", .0.value.as_secs_f64(), .0.set_by)]
+    Time(Bound<Duration>),
+    #[error(
+        "Memory limit exceeded: the run asked for {asked} bytes of linear memory, and engine.guest_memory_mb of this node allows {limit}; use less memory"
+    )]
+    Memory { asked: usize, limit: usize },
+    #[error(
+        "Table limit exceeded: the run asked for a table of {asked} elements, and this node allows {TABLE_ELEMENTS}; use smaller tables"
+    )]
+    Table { asked: usize },
+    #[error(
+        "Host call limit exceeded: one call to the host carried more than {HOSTCALL_BYTES} bytes, the limit of this node; pass less at a time"
+    )]
+    HostCall,
+    #[error(
+        "Handle limit exceeded: the run holds more than {HANDLES} resources, the limit of this node; drop what is no longer needed"
+    )]
+    Handles,
+    #[error("Result limit exceeded: {what} {asked} is above {limit}, the limit set by this node; return less")]
+    Result {
+        what: &'static str,
+        asked: usize,
+        limit: usize,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CAPS: Caps = Caps {
+        max_fuel: NO_FUEL_CAP,
+        max_seconds: 300,
+        hard_seconds: 3600,
+        memory: 1,
+        response: 1,
+    };
+
+    fn check(fuel: Option<u64>, seconds: Option<u64>, grant: CapGrant, expect: (Option<(u64, SetBy)>, (u64, SetBy))) {
+        let component = crate::testing::component(fuel, seconds);
+        let limits = CAPS.effective(&component, grant);
+        assert_eq!(limits.fuel.map(|bound| (bound.value, bound.set_by)), expect.0);
+        assert_eq!((limits.time.value.as_secs(), limits.time.set_by), expect.1);
+    }
+
+    #[test]
+    fn the_lower_of_component_and_cap_applies() {
+        use SetBy::{Component, Grant, Node};
+        let none = CapGrant::default();
+        let grant = |max_fuel, max_seconds| CapGrant { max_fuel, max_seconds };
+        check(None, None, none, (None, (300, Node)));
+        check(Some(0), Some(0), none, (Some((0, Component)), (0, Component)));
+        check(Some(7), Some(301), none, (Some((7, Component)), (300, Node)));
+        check(
+            Some(7),
+            Some(400),
+            grant(Some(5), Some(500)),
+            (Some((5, Grant)), (400, Component)),
+        );
+        check(None, Some(9000), grant(None, Some(9000)), (None, (3600, Node)));
+        check(None, None, grant(Some(5), Some(2)), (Some((5, Grant)), (2, Grant)));
+    }
+
+    #[test]
+    fn texts_keep_the_wording_that_tools_search_for() {
+        let fuel = Exceeded::Fuel(Bound {
+            value: 1,
+            set_by: SetBy::Component,
+        })
+        .to_string();
+        assert!(fuel.starts_with("Max fuel consumed"), "{fuel}");
+        let time = Exceeded::Time(Bound {
+            value: Duration::from_secs(1),
+            set_by: SetBy::Node,
+        })
+        .to_string();
+        assert!(
+            time.starts_with("Time limit exceeded") && time.contains("1 s"),
+            "{time}"
+        );
+    }
+}

@@ -1,0 +1,109 @@
+//! The process without its sockets: everything that runs, stores and fetches, built once.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio_rustls::rustls::crypto;
+use wavs_fetch::Fetcher;
+use wavs_service::StatusBoard;
+
+use crate::components::{ContentStore, Sources};
+use crate::documents::Documents;
+use crate::host::GuestLogs;
+use crate::kv::Kv;
+use crate::metrics::Metrics;
+use crate::runtime::{GuestExecutor, Library, PoolSize, SlotLimits, Slots, Ticker};
+use crate::settings::Settings;
+
+/// engine-svc. Clones share everything.
+#[derive(Clone)]
+pub struct Node {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) settings: Settings,
+    pub(crate) store: Arc<ContentStore>,
+    pub(crate) library: Library,
+    pub(crate) slots: Slots,
+    pub(crate) executor: GuestExecutor,
+    pub(crate) ticker: Arc<Ticker>,
+    pub(crate) kv: Kv,
+    pub(crate) logs: Arc<GuestLogs>,
+    pub(crate) documents: Documents,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+/// Why the process cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The component store cannot be opened.
+    #[error("cannot open the component store {path}: {cause}; check that it belongs to the user of engine-svc", path = path.display())]
+    Components {
+        /// The directory.
+        path: PathBuf,
+        /// What failed.
+        #[source]
+        cause: std::io::Error,
+    },
+    /// The key-value store cannot be opened.
+    #[error(transparent)]
+    Kv(#[from] wavs_store::StoreError),
+    /// The system refuses threads.
+    #[error("cannot start the threads for guests: {0}; check the task limit of the process")]
+    Threads(#[source] std::io::Error),
+}
+
+impl Node {
+    /// Opens the state and starts the guest threads. Blocks while the key-value schema is brought up to date.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn open(settings: Settings, registry: &wavs_service::Metrics) -> Result<Self, OpenError> {
+        // `wasi:tls` takes the default of the process; which one wins does not matter.
+        let _ = crypto::ring::default_provider().install_default();
+        let root = settings.state_dir.join("ca");
+        let store = ContentStore::open(root.clone()).map_err(|cause| OpenError::Components { path: root, cause })?;
+        let store = Arc::new(store);
+        let kv = Kv::open(&settings.state_dir.join("kv.db"))?;
+        let metrics = Arc::new(Metrics::new(registry));
+        let ticker = Arc::new(Ticker::start().map_err(OpenError::Threads)?);
+        let executor = GuestExecutor::start(settings.workers).map_err(OpenError::Threads)?;
+        let fetcher = Fetcher::new(settings.fetch_policy.clone(), settings.gateways.clone());
+        let sources = Sources::new(store.clone(), fetcher, settings.fetch);
+        let slots = settings.slots();
+        let pool = PoolSize {
+            slots: u32::try_from(slots).unwrap_or(u32::MAX),
+            memory: settings.caps.memory,
+        };
+        let library = Library::new(sources, pool, ticker.clone(), settings.compiled, metrics.clone());
+        let limits = SlotLimits {
+            total: slots,
+            per_service: settings.max_parallel_per_service.max(1),
+            queue: settings.queue_per_service.max(1),
+        };
+        let inner = Inner {
+            store,
+            library,
+            slots: Slots::new(limits),
+            executor,
+            ticker,
+            kv,
+            logs: Arc::default(),
+            documents: Documents::default(),
+            metrics,
+            settings,
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Shows the queue of runs and the guest threads on the status board.
+    pub fn report(&self, board: &StatusBoard) {
+        let slots = self.inner.slots.clone();
+        let limits = slots.limits();
+        let waiting = slots.clone();
+        board.queue("runs", limits.total as u64, move || slots.load().0 as u64);
+        board.queue("runs waiting", limits.queue as u64, move || waiting.load().1 as u64);
+        board.fact("guest threads", self.inner.settings.workers);
+    }
+}

@@ -1,0 +1,148 @@
+//! One call of one export in a fresh store.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout};
+use wasmtime::{Store, UpdateDeadline};
+use wavs_ipc::contract::engine::{Action, AggregatorCall};
+use wavs_ipc::contract::job::{Response, Usage};
+
+use super::failure::{Failure, TimeUp};
+use super::linkers::Prepared;
+use crate::bindings::aggregator::wavs::aggregator::input::AggregatorInput;
+use crate::bindings::operator::wavs::operator::input::TriggerAction;
+use crate::host::{self, GuestState};
+use crate::limits::{HANDLES, HOSTCALL_BYTES, RunLimits};
+
+/// What is called, with its arguments.
+pub(crate) enum Call {
+    Operator(Box<TriggerAction>),
+    Aggregator(Box<AggregatorInput>, AggregatorCall),
+}
+
+/// What came back, checked.
+#[derive(Debug)]
+pub(crate) enum Returned {
+    Responses(Vec<Response>),
+    Actions(Vec<Action>),
+}
+
+/// The end of a run.
+#[derive(Debug)]
+pub(crate) struct Finished {
+    pub(crate) result: Result<Returned, Failure>,
+    pub(crate) usage: Usage,
+}
+
+/// Runs `call` until it returns, fails, or its time is up. Must be polled on the guest executor.
+pub(crate) async fn run(
+    prepared: &Prepared,
+    call: Call,
+    state: GuestState,
+    limits: RunLimits,
+    started: Instant,
+) -> Finished {
+    let mut store = match store(prepared, state, &limits, started) {
+        Ok(store) => store,
+        Err(cause) => {
+            let result = Err(Failure::Host(format!("cannot make a store for the run: {cause:#}")));
+            return Finished {
+                result,
+                usage: Usage::default(),
+            };
+        }
+    };
+    let outcome = match timeout(limits.time.value, invoke(&mut store, prepared, call, &limits)).await {
+        Ok(outcome) => outcome,
+        Err(_) => Err(Failure::of(&TimeUp.into(), store.data(), &limits)),
+    };
+    let duration = started.elapsed();
+    store.data().log().finish();
+    let fuel = limits
+        .fuel
+        .map(|limit| limit.value.saturating_sub(store.get_fuel().unwrap_or(0)));
+    let usage = Usage {
+        duration_us: u64::try_from(duration.as_micros()).unwrap_or(u64::MAX),
+        fuel,
+        memory_peak: store.data().limiter.peak() as u64,
+    };
+    Finished { result: outcome, usage }
+}
+
+fn store(
+    prepared: &Prepared,
+    state: GuestState,
+    limits: &RunLimits,
+    started: Instant,
+) -> wasmtime::Result<Store<GuestState>> {
+    let engine = match prepared {
+        Prepared::Operator(pre) => pre.engine(),
+        Prepared::Aggregator(pre) => pre.engine(),
+    };
+    let mut store = Store::new(engine, state);
+    store.limiter(|state| &mut state.limiter);
+    store.set_hostcall_fuel(HOSTCALL_BYTES);
+    store.set_max_component_handles(HANDLES);
+    if let Some(fuel) = limits.fuel {
+        store.set_fuel(fuel.value)?;
+    }
+    let limit = limits.time.value;
+    store.set_epoch_deadline(1);
+    store.epoch_deadline_callback(move |_| next_epoch(started, limit));
+    Ok(store)
+}
+
+/// Ends the guest when its time is up; otherwise lets others run. Yielding through tokio puts the guest at the back of the
+/// queue; the built-in yield would keep it in front.
+fn next_epoch(started: Instant, limit: Duration) -> wasmtime::Result<UpdateDeadline> {
+    if started.elapsed() >= limit {
+        return Err(TimeUp.into());
+    }
+    Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
+}
+
+async fn invoke(
+    store: &mut Store<GuestState>,
+    prepared: &Prepared,
+    call: Call,
+    limits: &RunLimits,
+) -> Result<Returned, Failure> {
+    let returned = match (prepared, call) {
+        (Prepared::Operator(pre), Call::Operator(action)) => {
+            let result = match pre.instantiate_async(&mut *store).await {
+                Ok(world) => world.call_run(&mut *store, &action).await,
+                Err(cause) => Err(cause),
+            };
+            result.map(|result| result.map(|found| host::responses(found, limits.response).map(Returned::Responses)))
+        }
+        (Prepared::Aggregator(pre), Call::Aggregator(input, call)) => {
+            let result = match pre.instantiate_async(&mut *store).await {
+                Ok(world) => match call {
+                    AggregatorCall::ProcessInput => world.call_process_input(&mut *store, &input).await,
+                    AggregatorCall::Timer => world.call_handle_timer_callback(&mut *store, &input).await,
+                    AggregatorCall::Submitted(result) => world
+                        .call_handle_submit_callback(
+                            &mut *store,
+                            &input,
+                            host::tx_result(result).as_ref().map_err(String::as_str),
+                        )
+                        .await
+                        .map(|result| result.map(|()| Vec::new())),
+                },
+                Err(cause) => Err(cause),
+            };
+            result.map(|result| result.map(|found| host::actions(found).map(Returned::Actions)))
+        }
+        (Prepared::Operator(_), Call::Aggregator(..)) | (Prepared::Aggregator(_), Call::Operator(_)) => {
+            return Err(Failure::Host(
+                "the component was prepared for the other world; this is a bug".into(),
+            ));
+        }
+    };
+    match returned {
+        Err(cause) => Err(Failure::of(&cause, store.data(), limits)),
+        Ok(Err(text)) => Err(Failure::returned(&text)),
+        Ok(Ok(Err(cause))) => Err(cause.into()),
+        Ok(Ok(Ok(returned))) => Ok(returned),
+    }
+}

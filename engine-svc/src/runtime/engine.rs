@@ -1,0 +1,81 @@
+//! The wasmtime engines: one without fuel metering for most runs, and one with it for those that have a fuel limit.
+//!
+//! Compiled code differs between the two, so a component is compiled once per variant. Both allocate from a pool whose
+//! sizes follow from the number of slots, which makes exhaustion impossible while each run holds a slot.
+
+use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
+
+use crate::limits::{CORE_INSTANCES, MEMORIES, TABLE_ELEMENTS, TABLES};
+
+/// Bytes of linear memory that stay resident in a freed slot, so that its next run starts warm.
+const MEMORY_KEEP_RESIDENT: usize = 256 << 10;
+/// Bytes of a table that stay resident in a freed slot.
+const TABLE_KEEP_RESIDENT: usize = 8 << 10;
+/// Bytes of a stack that stay resident in a freed slot; they are overwritten with zeroes.
+const STACK_KEEP_RESIDENT: usize = 32 << 10;
+/// Tables that one run may hold in the pool. Components seldom have more than one per core instance.
+const POOL_TABLES: u32 = 16;
+
+/// Which code is generated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Variant {
+    /// Deadlines alone.
+    Epoch,
+    /// Deadlines and fuel.
+    Metered,
+}
+
+impl Variant {
+    /// The variant for runs that are metered or not.
+    pub(crate) fn of(metered: bool) -> Self {
+        if metered { Self::Metered } else { Self::Epoch }
+    }
+
+    /// The name in metrics and file names.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Epoch => "epoch",
+            Self::Metered => "metered",
+        }
+    }
+}
+
+/// What the pool has room for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PoolSize {
+    /// Runs at a time.
+    pub(crate) slots: u32,
+    /// Bytes of one linear memory.
+    pub(crate) memory: usize,
+}
+
+/// Makes the engine of one variant.
+///
+/// # Errors
+/// When the address space for the pool cannot be reserved.
+pub(crate) fn engine(variant: Variant, size: PoolSize) -> wasmtime::Result<Engine> {
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(size.slots)
+        .total_core_instances(size.slots.saturating_mul(CORE_INSTANCES))
+        .total_memories(size.slots.saturating_mul(MEMORIES))
+        .total_tables(size.slots.saturating_mul(POOL_TABLES))
+        .total_stacks(size.slots)
+        .max_core_instances_per_component(CORE_INSTANCES)
+        .max_memories_per_component(MEMORIES)
+        .max_tables_per_component(POOL_TABLES.min(TABLES))
+        .max_memory_size(size.memory)
+        .table_elements(TABLE_ELEMENTS)
+        .max_unused_warm_slots(size.slots)
+        .linear_memory_keep_resident(MEMORY_KEEP_RESIDENT)
+        .table_keep_resident(TABLE_KEEP_RESIDENT)
+        .async_stack_keep_resident(STACK_KEEP_RESIDENT);
+    let mut config = Config::new();
+    config
+        .epoch_interruption(true)
+        .consume_fuel(variant == Variant::Metered)
+        .async_stack_zeroing(true)
+        .wasm_memory64(false)
+        .memory_init_cow(true)
+        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    Engine::new(&config)
+}

@@ -1,0 +1,120 @@
+//! Why a run failed, and who is to blame: the guest, a limit, or this machine.
+
+use wasmtime::{FrameInfo, PoolConcurrencyLimitError, Trap, WasmBacktrace};
+use wasmtime_wasi::{I32Exit, ResourceTableError};
+use wavs_ipc::contract::job::{GuestError, GuestErrorClass};
+
+use crate::host::{GuestState, HostFault, ResultError, printable};
+use crate::limits::{ERROR_TEXT_BYTES, Exceeded, RunLimits};
+
+/// Functions of a trap's backtrace that the text names.
+const FRAMES: usize = 5;
+
+/// The time of a run is up.
+#[derive(Debug, thiserror::Error)]
+#[error("the time of the run is up")]
+pub(crate) struct TimeUp;
+
+/// The failure of one run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// What the guest did wrong; a result of the run.
+    Guest(GuestError),
+    /// What this machine did wrong; the run may be repeated.
+    Host(String),
+}
+
+impl Failure {
+    /// Judges an error that ended instantiation or the call.
+    pub(crate) fn of(cause: &wasmtime::Error, state: &GuestState, limits: &RunLimits) -> Self {
+        if let Some(fault) = cause.downcast_ref::<HostFault>() {
+            return Self::Host(fault.to_string());
+        }
+        if cause.is::<PoolConcurrencyLimitError>() {
+            return Self::Host(format!("the instance pool is exhausted: {cause:#}"));
+        }
+        if cause.is::<TimeUp>() {
+            return Exceeded::Time(limits.time).into();
+        }
+        if matches!(
+            cause.downcast_ref::<ResourceTableError>(),
+            Some(ResourceTableError::Full)
+        ) {
+            return Exceeded::Handles.into();
+        }
+        if let Some(exit) = cause.downcast_ref::<I32Exit>() {
+            return Self::fault(format!(
+                "the component exited with status {} instead of returning; return a result",
+                exit.0
+            ));
+        }
+        match (cause.downcast_ref::<Trap>(), limits.fuel) {
+            (Some(Trap::OutOfFuel), Some(fuel)) => return Exceeded::Fuel(fuel).into(),
+            // A guest that was refused memory usually ends in an `unreachable`: the refusal is what people need to know.
+            _ => {
+                if let Some(refused) = state.limiter.refused() {
+                    return refused.clone().into();
+                }
+            }
+        }
+        // The root says what happened; the contexts around it are the backtrace.
+        let root = cause.root_cause().to_string();
+        if root.contains("fuel allocated for hostcalls has been exhausted") {
+            return Exceeded::HostCall.into();
+        }
+        Self::fault(format!("the component trapped: {root}{}", location(cause)))
+    }
+
+    /// The export returned an error.
+    pub(crate) fn returned(text: &str) -> Self {
+        Self::fault(format!("the component returned an error: {text}"))
+    }
+
+    fn fault(text: String) -> Self {
+        Self::Guest(GuestError {
+            class: GuestErrorClass::Fault,
+            detail: cut(&text),
+        })
+    }
+}
+
+impl From<Exceeded> for Failure {
+    fn from(exceeded: Exceeded) -> Self {
+        Self::Guest(GuestError {
+            class: GuestErrorClass::Limit,
+            detail: exceeded.to_string(),
+        })
+    }
+}
+
+impl From<ResultError> for Failure {
+    fn from(cause: ResultError) -> Self {
+        match cause {
+            ResultError::Malformed(text) => Self::fault(text),
+            ResultError::Exceeded(exceeded) => exceeded.into(),
+        }
+    }
+}
+
+/// The innermost functions of a trap, where the component kept their names.
+fn location(cause: &wasmtime::Error) -> String {
+    let Some(backtrace) = cause.downcast_ref::<WasmBacktrace>() else {
+        return String::new();
+    };
+    let names = backtrace
+        .frames()
+        .iter()
+        .take(FRAMES)
+        .filter_map(FrameInfo::func_name)
+        .collect::<Vec<_>>();
+    if names.is_empty() {
+        String::new()
+    } else {
+        format!(", in {}", names.join(" < "))
+    }
+}
+
+/// At most [`ERROR_TEXT_BYTES`] of a text that may come from a guest, without control characters.
+fn cut(text: &str) -> String {
+    printable(&text.as_bytes()[..text.len().min(ERROR_TEXT_BYTES)])
+}

@@ -1,0 +1,22 @@
+//! Running guests: engines, compiled components, slots, the executor, and single runs.
+//!
+//! A run takes a slot, gets a fresh store from the pool, and lives on threads of its own. Every 10 ms it yields, which is
+//! also when its deadline is checked; an outer timer ends guests that sleep or wait for the host.
+
+mod call;
+mod engine;
+mod executor;
+mod failure;
+mod library;
+mod linkers;
+mod slots;
+mod ticker;
+
+pub(crate) use call::{Call, Finished, Returned, run};
+pub(crate) use engine::{PoolSize, Variant};
+pub(crate) use executor::GuestExecutor;
+pub(crate) use failure::Failure;
+pub(crate) use library::Library;
+pub(crate) use linkers::Prepared;
+pub(crate) use slots::{SlotLimits, Slots};
+pub(crate) use ticker::Ticker;

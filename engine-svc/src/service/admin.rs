@@ -1,0 +1,66 @@
+//! The `EngineAdmin` contract: uploads and look-ups for the supervisor.
+
+use wavs_ipc::contract::engine::StoredComponent;
+use wavs_ipc::contract::engine_admin::{EngineAdmin, GuestLogLine, KvValue};
+use wavs_ipc::{Context, ErrorCode, WireError};
+use wavs_types::ServiceId;
+
+use crate::components::{blocking, take_over};
+use crate::kv::KvError;
+use crate::node::Node;
+
+/// Most log lines of one answer.
+const MAX_LOG_LINES: u32 = 500;
+
+impl EngineAdmin for Node {
+    async fn store_component(self, _: Context, upload: String) -> Result<StoredComponent, WireError> {
+        let node = self.clone();
+        let bytes = blocking(move || {
+            let settings = &node.inner.settings;
+            take_over(&settings.uploads_dir, &upload, settings.fetch.max_bytes)
+        })
+        .await?;
+        self.inner.library.check(bytes.clone()).await?;
+        let stored = blocking(move || {
+            let size = bytes.len() as u64;
+            self.inner
+                .store
+                .insert(&bytes)
+                .map(|digest| StoredComponent { digest, bytes: size })
+        })
+        .await?;
+        tracing::info!(digest = %stored.digest, bytes = stored.bytes, "stored an uploaded component");
+        Ok(stored)
+    }
+
+    async fn components(self, _: Context) -> Result<Vec<StoredComponent>, WireError> {
+        Ok(blocking(move || self.inner.store.list()).await?)
+    }
+
+    async fn read_kv(
+        self,
+        _: Context,
+        service_id: ServiceId,
+        bucket: String,
+        key: String,
+    ) -> Result<Option<KvValue>, WireError> {
+        match self.inner.kv.service(&service_id).get(&bucket, key).await {
+            Ok(value) => Ok(value.map(KvValue)),
+            Err(KvError::Storage(cause)) => Err(WireError::internal(cause)),
+            Err(cause) => Err(WireError::never(ErrorCode::Invalid, cause.to_string())),
+        }
+    }
+
+    async fn guest_logs(
+        self,
+        _: Context,
+        service_id: ServiceId,
+        after: u64,
+        max: u32,
+    ) -> Result<Vec<GuestLogLine>, WireError> {
+        Ok(self
+            .inner
+            .logs
+            .read(&service_id, after, max.min(MAX_LOG_LINES) as usize))
+    }
+}

@@ -1,0 +1,151 @@
+//! One job on its way to a run: its document decoded, its rights and limits decided.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::time::Instant;
+use wavs_ipc::contract::engine::RunContext;
+use wavs_ipc::contract::job::Usage;
+use wavs_ipc::{ErrorCode, WireError};
+use wavs_types::{ChainConfig, ChainKey, Component, ComponentSource, ServiceId, Workflow, WorkflowId};
+
+use crate::egress::{Destination, GuestEgress, HttpPermission, endpoint};
+use crate::host::{EventSource, GuestState, RunLog, RunSetup};
+use crate::limits::RunLimits;
+use crate::node::Node;
+use crate::runtime::{Call, Failure, Finished, Prepared, Variant, run};
+
+/// A job that only waits for its component and a slot.
+pub(super) struct Job {
+    pub(super) source: ComponentSource,
+    limits: RunLimits,
+    setup: RunSetup,
+}
+
+impl Job {
+    /// A run of the operator component.
+    pub(super) fn operator(node: &Node, context: RunContext, event: EventSource) -> Result<Self, WireError> {
+        Self::new(node, context, event, |workflow| Some(&workflow.component))
+    }
+
+    /// A run of the aggregator component.
+    pub(super) fn aggregator(node: &Node, context: RunContext, event: EventSource) -> Result<Self, WireError> {
+        Self::new(node, context, event, |workflow| {
+            workflow.aggregator().map(|aggregator| &aggregator.component)
+        })
+    }
+
+    fn new(
+        node: &Node,
+        context: RunContext,
+        event: EventSource,
+        select: impl FnOnce(&Workflow) -> Option<&Component>,
+    ) -> Result<Self, WireError> {
+        let inner = &node.inner;
+        let RunContext {
+            run,
+            service_id,
+            service_digest,
+            service,
+            workflow_id,
+            chains,
+            env,
+        } = context;
+        let service = inner.documents.get(service_digest, &service)?;
+        let missing = |what: &str| {
+            let detail = format!(
+                "workflow {workflow_id} of service {service_id} {what}; send the document that the job belongs to"
+            );
+            WireError::never(ErrorCode::NotFound, detail)
+        };
+        let workflow = service
+            .workflows
+            .get(&workflow_id)
+            .ok_or_else(|| missing("is not in its document"))?
+            .clone();
+        let component = select(&workflow)
+            .ok_or_else(|| missing("has no aggregator component"))?
+            .clone();
+        let chains = chains
+            .into_iter()
+            .map(|(key, config)| Ok((key, config.decode()?)))
+            .collect::<Result<BTreeMap<ChainKey, ChainConfig>, WireError>>()?;
+        let grant = inner.settings.grant(&service_id);
+        let egress = GuestEgress {
+            http: HttpPermission::from(&component.permissions.allowed_http_hosts),
+            raw_sockets: component.permissions.raw_sockets,
+            listen: grant.listen,
+            addresses: grant.addresses,
+            chains: endpoints(&chains),
+        };
+        let directory = component
+            .permissions
+            .file_system
+            .then(|| inner.settings.state_dir.join("app").join(service_id.to_string()));
+        let log = RunLog::new(
+            inner.logs.clone(),
+            run,
+            service_id,
+            workflow_id.clone(),
+            component.source.digest(),
+        );
+        let setup = RunSetup {
+            service_id,
+            service,
+            workflow_id,
+            workflow,
+            chains,
+            config: component.config.clone(),
+            env,
+            event,
+            egress,
+            dns: component.permissions.dns_resolution,
+            directory,
+            kv: inner.kv.service(&service_id),
+            log: Arc::new(log),
+        };
+        Ok(Self {
+            limits: inner.settings.caps.effective(&component, grant.caps),
+            source: component.source,
+            setup,
+        })
+    }
+
+    /// Which code the run needs.
+    pub(super) fn variant(&self) -> Variant {
+        Variant::of(self.limits.fuel.is_some())
+    }
+
+    pub(super) fn service_id(&self) -> &ServiceId {
+        &self.setup.service_id
+    }
+
+    pub(super) fn workflow_id(&self) -> &WorkflowId {
+        &self.setup.workflow_id
+    }
+
+    /// Runs on the guest threads. Time counts from here.
+    pub(super) async fn run(self, prepared: &Prepared, call: Call) -> Finished {
+        let started = Instant::now();
+        match GuestState::new(self.setup, &self.limits, started + self.limits.time.value) {
+            Ok(state) => run(prepared, call, state, self.limits, started).await,
+            Err(cause) => Finished {
+                result: Err(Failure::Host(cause.to_string())),
+                usage: Usage::default(),
+            },
+        }
+    }
+}
+
+/// The http(s) endpoints that the host functions hand out.
+fn endpoints(chains: &BTreeMap<ChainKey, ChainConfig>) -> Arc<[Destination]> {
+    chains
+        .values()
+        .flat_map(|chain| match chain {
+            ChainConfig::Evm(config) => [config.http_endpoint.as_deref(), None],
+            ChainConfig::Cosmos(config) => [config.rpc_endpoint.as_deref(), config.grpc_endpoint.as_deref()],
+        })
+        .flatten()
+        .filter_map(endpoint)
+        .collect()
+}

@@ -1,0 +1,5 @@
+//! The contracts that engine-svc serves.
+
+mod admin;
+mod engine;
+mod job;

@@ -1,0 +1,197 @@
+//! The settings of engine-svc, validated: what [`crate::Node`] is built from.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use wavs_fetch::{AddressPolicy, AllowEntry, AllowEntryError, FetchLimits, GatewayError, Gateways};
+use wavs_ipc::bounds::MAX_PAYLOAD;
+use wavs_service::ProcessName;
+use wavs_service::config::EngineConfig;
+use wavs_types::ServiceId;
+
+use crate::limits::{CapGrant, Caps, NO_FUEL_CAP};
+
+/// What an answer needs besides payloads: salts, usage and framing.
+const ANSWER_OVERHEAD: usize = 128 << 10;
+/// Slots for each guest thread: guests that wait for the network or sleep leave their thread to others.
+const SLOTS_PER_WORKER: usize = 8;
+/// Fewest slots, so that a small machine still runs sleeping guests side by side.
+const MIN_SLOTS: usize = 16;
+
+/// Compiled components in memory unless configured otherwise.
+const COMPILED: NonZeroUsize = NonZeroUsize::new(64).unwrap();
+
+/// Settings of the process.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The state directory, `<data>/engine`.
+    pub state_dir: PathBuf,
+    /// Where the supervisor puts uploads.
+    pub uploads_dir: PathBuf,
+    /// Threads that guests run on.
+    pub workers: usize,
+    /// Runs of one service at a time.
+    pub max_parallel_per_service: usize,
+    /// Waiting runs of one service.
+    pub queue_per_service: usize,
+    /// Caps of one run.
+    pub caps: Caps,
+    /// Compiled components in memory; the one unused for the longest time is dropped and compiled again when needed.
+    pub compiled: NonZeroUsize,
+    /// Bounds of a component download; `max_bytes` also bounds uploads.
+    pub fetch: FetchLimits,
+    /// Where components may be downloaded from.
+    pub fetch_policy: AddressPolicy,
+    /// IPFS gateways for components.
+    pub gateways: Gateways,
+    /// Addresses that guests may reach.
+    pub guest_policy: Arc<AddressPolicy>,
+    /// What the operator granted to single services.
+    pub grants: BTreeMap<ServiceId, Grant>,
+}
+
+/// What the operator granted to one service.
+#[derive(Debug, Clone)]
+pub struct Grant {
+    /// Caps in place of the node's.
+    pub caps: CapGrant,
+    /// Addresses that its guests may reach, in place of the node's.
+    pub addresses: Arc<AddressPolicy>,
+    /// Whether its sockets may bind and listen.
+    pub listen: bool,
+}
+
+/// A configured value that engine-svc cannot use.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// A line of an allow list.
+    #[error("{key}: {cause}")]
+    Allow {
+        /// The configuration key.
+        key: String,
+        /// Why the line does not parse.
+        cause: AllowEntryError,
+    },
+    /// An IPFS gateway.
+    #[error("ipfs_gateway: {0}")]
+    Gateway(#[from] GatewayError),
+}
+
+impl Settings {
+    /// The settings that the configuration of the node makes.
+    ///
+    /// # Errors
+    /// [`SettingsError`] for the first value that cannot be used.
+    pub fn from_config(config: &EngineConfig, data_dir: &Path) -> Result<Self, SettingsError> {
+        let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+        let guests = allow("engine.http_allow_private", &config.http_allow_private)?;
+        let mut grants = BTreeMap::new();
+        for (service, grant) in &config.grants.services {
+            let key = format!("grants.\"{service}\".http_hosts");
+            let hosts = [guests.clone(), allow(&key, &grant.http_hosts)?].concat();
+            let grant = Grant {
+                caps: CapGrant {
+                    max_fuel: grant.max_fuel,
+                    max_seconds: grant.max_seconds,
+                },
+                addresses: Arc::new(AddressPolicy::new(hosts)),
+                listen: grant.raw_sockets,
+            };
+            grants.insert(*service, grant);
+        }
+        Ok(Self {
+            state_dir: ProcessName::Engine.state_dir(data_dir),
+            uploads_dir: data_dir.join("run").join("uploads"),
+            workers: config.workers,
+            max_parallel_per_service: config.max_parallel_per_service,
+            queue_per_service: config.queue_per_service,
+            caps: Caps {
+                max_fuel: config.max_fuel.unwrap_or(NO_FUEL_CAP),
+                max_seconds: config.max_execution.as_secs(),
+                hard_seconds: config.hard_timeout.as_secs(),
+                memory: size(config.guest_memory_bytes),
+                response: Self::response_cap(size(config.response_max_bytes)),
+            },
+            compiled: NonZeroUsize::new(config.component_cache).unwrap_or(COMPILED),
+            fetch: Self::fetch_limits(config.fetch.max_component_bytes, config.fetch.timeout),
+            fetch_policy: AddressPolicy::new(allow("fetch.allow_hosts", &config.fetch.allow_hosts)?),
+            gateways: Gateways::parse(config.fetch.ipfs_gateways.iter().map(String::as_str))?,
+            guest_policy: Arc::new(AddressPolicy::new(guests)),
+            grants,
+        })
+    }
+
+    /// The defaults, for a state directory and an upload directory.
+    ///
+    /// # Errors
+    /// When the default gateway does not parse, which is a bug.
+    pub fn new(state_dir: PathBuf, uploads_dir: PathBuf) -> Result<Self, SettingsError> {
+        Ok(Self {
+            state_dir,
+            uploads_dir,
+            workers: std::thread::available_parallelism().map_or(1, usize::from),
+            max_parallel_per_service: 8,
+            queue_per_service: 1024,
+            caps: Caps {
+                max_fuel: NO_FUEL_CAP,
+                max_seconds: 300,
+                hard_seconds: 3600,
+                memory: 256 << 20,
+                response: Self::response_cap(4 << 20),
+            },
+            compiled: COMPILED,
+            fetch: Self::fetch_limits(64 << 20, Duration::from_secs(30)),
+            fetch_policy: AddressPolicy::default(),
+            gateways: Gateways::parse(["https://ipfs.io/ipfs/"])?,
+            guest_policy: Arc::default(),
+            grants: BTreeMap::new(),
+        })
+    }
+
+    /// Limits of a component download: the whole may take four times the longest silence.
+    #[must_use]
+    pub fn fetch_limits(max_bytes: u64, stall: Duration) -> FetchLimits {
+        FetchLimits {
+            max_bytes,
+            stall,
+            total: stall.saturating_mul(4),
+        }
+    }
+
+    /// The payload bytes of one result that fit into an answer between processes.
+    #[must_use]
+    pub fn response_cap(configured: usize) -> usize {
+        configured.min(MAX_PAYLOAD - ANSWER_OVERHEAD)
+    }
+
+    /// Runs at a time.
+    #[must_use]
+    pub fn slots(&self) -> usize {
+        self.workers.saturating_mul(SLOTS_PER_WORKER).max(MIN_SLOTS)
+    }
+
+    /// The grant of a service, or what applies without one.
+    #[must_use]
+    pub fn grant(&self, service: &ServiceId) -> Grant {
+        self.grants.get(service).cloned().unwrap_or_else(|| Grant {
+            caps: CapGrant::default(),
+            addresses: self.guest_policy.clone(),
+            listen: false,
+        })
+    }
+}
+
+fn allow(key: &str, lines: &[String]) -> Result<Vec<AllowEntry>, SettingsError> {
+    lines
+        .iter()
+        .map(|line| {
+            line.parse().map_err(|cause| SettingsError::Allow {
+                key: key.to_owned(),
+                cause,
+            })
+        })
+        .collect()
+}

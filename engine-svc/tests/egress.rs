@@ -1,0 +1,118 @@
+//! What guests reach over HTTP.
+
+mod support;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::http::HeaderMap;
+use axum::routing::get;
+use serde_json::{Value, json};
+use support::{Fixture, Job};
+use wavs_types::ComponentDigest;
+
+async fn server() -> (String, u16) {
+    let router = Router::new()
+        .route(
+            "/",
+            get(|headers: HeaderMap| async move { format!("host {}", headers["host"].to_str().unwrap()) }),
+        )
+        .route("/redirect", get(|| async { axum::response::Redirect::to("/") }));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    (format!("http://127.0.0.1:{port}"), port)
+}
+
+async fn fetch(fixture: &Fixture, job: Job) -> Result<Value, String> {
+    let responses = fixture.run(&job).await.unwrap().result.map_err(|error| error.detail)?;
+    let payload = &responses[0].payload;
+    let length = usize::try_from(u64::from_be_bytes(payload[120..128].try_into().unwrap())).unwrap();
+    Ok(serde_json::from_slice(&payload[128..128 + length]).unwrap())
+}
+
+fn job(digest: ComponentDigest, url: &str, hosts: Value) -> Job {
+    Job::new(digest, url).permissions(json!({"allowed_http_hosts": hosts}))
+}
+
+#[tokio::test]
+async fn permission_and_address_policy_must_both_agree() {
+    let (url, port) = server().await;
+    let denied = |text: Result<Value, String>, word: &str| {
+        let text = text.unwrap_err();
+        assert!(text.contains(word), "{word}: {text}");
+        // A denial arrives through the response, where guests expect it: they return it instead of trapping.
+        assert!(text.contains("the component returned an error"), "{text}");
+    };
+    let closed = Fixture::new();
+    let guest = closed.guest("http-get").await;
+    denied(
+        fetch(&closed, job(guest, &url, json!("none"))).await,
+        "HttpRequestDenied",
+    );
+    denied(
+        fetch(&closed, job(guest, &url, json!("all"))).await,
+        "DestinationIpProhibited",
+    );
+    denied(
+        fetch(&closed, job(guest, &url, json!({"only": ["127.0.0.1"]}))).await,
+        "DestinationIpProhibited",
+    );
+    denied(
+        fetch(&closed, job(guest, &format!("http://localhost:{port}"), json!("all"))).await,
+        "DestinationIpProhibited",
+    );
+    denied(
+        fetch(
+            &closed,
+            job(guest, "http://169.254.169.254/latest/meta-data", json!("all")),
+        )
+        .await,
+        "DestinationIpProhibited",
+    );
+
+    let open = Fixture::with(|settings| {
+        settings.guest_policy = Arc::new(wavs_fetch::AddressPolicy::new(vec!["127.0.0.1".parse().unwrap()]));
+    });
+    let guest = open.guest("http-get").await;
+    denied(fetch(&open, job(guest, &url, json!("none"))).await, "HttpRequestDenied");
+    denied(
+        fetch(&open, job(guest, &url, json!({"only": ["example.org", "127.0.0.1:1"]}))).await,
+        "HttpRequestDenied",
+    );
+    for hosts in [json!("all"), json!({"only": [format!("http://127.0.0.1:{port}")]})] {
+        let reply = fetch(&open, job(guest, &url, hosts)).await.unwrap();
+        assert_eq!(reply, json!({"status": 200, "body": format!("host 127.0.0.1:{port}")}));
+    }
+    let redirect = fetch(&open, job(guest, &format!("{url}/redirect"), json!("all")))
+        .await
+        .unwrap();
+    assert_eq!(redirect["status"], 303, "redirects are not followed");
+    denied(
+        fetch(&open, job(guest, "http://127.0.0.1:1/", json!("all"))).await,
+        "ConnectionRefused",
+    );
+}
+
+#[tokio::test]
+async fn the_endpoint_of_a_chain_is_open_by_itself() {
+    let (url, port) = server().await;
+    let fixture = Fixture::new();
+    let guest = fixture.guest("http-get").await;
+    let with_chain =
+        |hosts| job(guest, &url, hosts).chain("evm:1", json!({"type": "evm", "chain_id": "1", "http_endpoint": url}));
+    assert_eq!(
+        fetch(&fixture, with_chain(json!({"only": []}))).await.unwrap()["status"],
+        200
+    );
+    assert_eq!(fetch(&fixture, with_chain(json!("all"))).await.unwrap()["status"], 200);
+    assert!(fetch(&fixture, with_chain(json!("none"))).await.is_err());
+    let mut other = with_chain(json!("all"));
+    other.data = json!({"Raw": format!("http://127.0.0.1:{}", port ^ 1).as_bytes()});
+    assert!(
+        fetch(&fixture, other)
+            .await
+            .unwrap_err()
+            .contains("DestinationIpProhibited")
+    );
+}
