@@ -18,10 +18,18 @@ pub fn submit(chain: &str, handler: &str, gas_price: Option<u128>) -> Result<Agg
     let chain = chain.to_owned();
     let action = if chain.starts_with("cosmos:") {
         let address = cosmos(handler).ok_or_else(|| format!("service_handler {handler} is not a bech32 address"))?;
-        SubmitAction::Cosmos(CosmosSubmitAction { chain, address, gas_price })
+        SubmitAction::Cosmos(CosmosSubmitAction {
+            chain,
+            address,
+            gas_price,
+        })
     } else {
         let raw_bytes = evm(handler).ok_or_else(|| format!("service_handler {handler} is not an EVM address"))?;
-        SubmitAction::Evm(EvmSubmitAction { chain, address: EvmAddress { raw_bytes }, gas_price })
+        SubmitAction::Evm(EvmSubmitAction {
+            chain,
+            address: EvmAddress { raw_bytes },
+            gas_price,
+        })
     };
     Ok(AggregatorAction::Submit(action))
 }
@@ -45,7 +53,10 @@ fn cosmos(text: &str) -> Option<CosmosAddress> {
     let prefix = text.rfind('1').filter(|at| *at > 0)?;
     let whole = text.is_ascii() && text.len() > prefix + 7;
     let prefix_len = u32::try_from(prefix).ok()?;
-    whole.then(|| CosmosAddress { bech32_addr: text.to_owned(), prefix_len })
+    whole.then(|| CosmosAddress {
+        bech32_addr: text.to_owned(),
+        prefix_len,
+    })
 }
 
 #[cfg(test)]
@@ -55,12 +66,16 @@ mod tests {
     #[test]
     fn addresses_are_read_by_namespace() {
         let action = submit("evm:1", "0x00000000000000000000000000000000000000fF", Some(1 << 64)).unwrap();
-        let AggregatorAction::Submit(SubmitAction::Evm(evm)) = action else { panic!("not an EVM action") };
+        let AggregatorAction::Submit(SubmitAction::Evm(evm)) = action else {
+            panic!("not an EVM action")
+        };
         assert_eq!(evm.address.raw_bytes[19], 0xff);
         assert_eq!(evm.gas_price.unwrap().value, (0, 1));
 
         let action = submit("cosmos:x", "wasm1qqqqqqqq", None).unwrap();
-        let AggregatorAction::Submit(SubmitAction::Cosmos(cosmos)) = action else { panic!("not a Cosmos action") };
+        let AggregatorAction::Submit(SubmitAction::Cosmos(cosmos)) = action else {
+            panic!("not a Cosmos action")
+        };
         assert_eq!(cosmos.address.prefix_len, 4);
     }
 

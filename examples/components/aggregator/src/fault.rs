@@ -33,7 +33,9 @@ pub fn spoil(fault: &str, mut actions: Vec<AggregatorAction>) -> Result<Vec<Aggr
             actions.push(submit("evm:31337", 5));
             Ok(actions)
         }
-        "endless-timer" => Ok(vec![AggregatorAction::Timer(TimerAction { delay: Duration { secs: u64::MAX } })]),
+        "endless-timer" => Ok(vec![AggregatorAction::Timer(TimerAction {
+            delay: Duration { secs: u64::MAX },
+        })]),
         "callback-error" => Ok(actions),
         _ => Err(format!("fault {fault} is unknown")),
     }
@@ -42,7 +44,9 @@ pub fn spoil(fault: &str, mut actions: Vec<AggregatorAction>) -> Result<Vec<Aggr
 fn submit(chain: &str, address_length: usize) -> AggregatorAction {
     AggregatorAction::Submit(SubmitAction::Evm(EvmSubmitAction {
         chain: chain.into(),
-        address: EvmAddress { raw_bytes: vec![0x11; address_length] },
+        address: EvmAddress {
+            raw_bytes: vec![0x11; address_length],
+        },
         gas_price: None,
     }))
 }

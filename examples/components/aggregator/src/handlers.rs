@@ -30,7 +30,9 @@ pub fn from_config() -> Result<Vec<AggregatorAction>, String> {
 /// Settings whose key is a chain key. The host answers for single keys only, so the list comes from the
 /// workflow itself.
 fn chain_pairs() -> Vec<(String, String)> {
-    let Submit::Aggregator(submit) = host::get_workflow().workflow.submit else { return Vec::new() };
+    let Submit::Aggregator(submit) = host::get_workflow().workflow.submit else {
+        return Vec::new();
+    };
     let mut config = submit.component.config;
     config.retain(|(key, _)| key.starts_with("evm:") || key.starts_with("cosmos:"));
     config
@@ -38,5 +40,7 @@ fn chain_pairs() -> Vec<(String, String)> {
 
 fn known(chain: &str) -> Result<(), String> {
     let known = host::get_evm_chain_config(chain).is_some() || host::get_cosmos_chain_config(chain).is_some();
-    known.then_some(()).ok_or_else(|| format!("no chain config for {chain}"))
+    known
+        .then_some(())
+        .ok_or_else(|| format!("no chain config for {chain}"))
 }

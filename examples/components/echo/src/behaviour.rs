@@ -26,7 +26,11 @@ const BITE: usize = 1024 * 1024;
 /// | `describe` | returns the input, the service and the workflow as text |
 pub fn perform(wish: &str, action: &TriggerAction) -> Result<Vec<WasmResponse>, String> {
     let (verb, argument) = wish.split_once(':').unwrap_or((wish, ""));
-    let number = || argument.parse::<u32>().map_err(|_| format!("{verb} needs a number, not {argument:?}"));
+    let number = || {
+        argument
+            .parse::<u32>()
+            .map_err(|_| format!("{verb} needs a number, not {argument:?}"))
+    };
     match verb {
         "fail" => Err(argument.to_owned()),
         "trap" => trap(),
@@ -44,7 +48,9 @@ pub fn perform(wish: &str, action: &TriggerAction) -> Result<Vec<WasmResponse>, 
         "stdout" => {
             let line = format!("{argument}\n");
             let stdout = wasip2::cli::stdout::get_stdout();
-            stdout.blocking_write_and_flush(line.as_bytes()).map_err(|error| format!("stdout: {error:?}"))?;
+            stdout
+                .blocking_write_and_flush(line.as_bytes())
+                .map_err(|error| format!("stdout: {error:?}"))?;
             Ok(vec![output::response(b"printed".to_vec())])
         }
         "payload" => Ok(vec![output::response(vec![b'x'; number()? as usize])]),

@@ -53,7 +53,10 @@ fn answer(action: &TriggerAction, id: u64, data: &[u8]) -> WasmResponse {
 /// An empty payload under a salt from the config. A missing key is a mistake of the test and traps.
 fn salted(key: &str) -> WasmResponse {
     let salt = host::config_var(key).expect("a salt in the config");
-    WasmResponse { event_id_salt: Some(salt.into_bytes()), ..output::response(Vec::new()) }
+    WasmResponse {
+        event_id_salt: Some(salt.into_bytes()),
+        ..output::response(Vec::new())
+    }
 }
 
 operator_kit::export!(Echo);

@@ -40,22 +40,37 @@ fn send(method: &Method, url: &str, body: Option<&[u8]>) -> Result<Response, Str
 
     let headers = Fields::new();
     if let Some(body) = body {
-        for (name, value) in [("content-type", "application/json"), ("content-length", &body.len().to_string())] {
-            headers.append(name, value.as_bytes()).map_err(|error| failed(&format!("{error:?}")))?;
+        for (name, value) in [
+            ("content-type", "application/json"),
+            ("content-length", &body.len().to_string()),
+        ] {
+            headers
+                .append(name, value.as_bytes())
+                .map_err(|error| failed(&format!("{error:?}")))?;
         }
     }
     let request = OutgoingRequest::new(headers);
-    request.set_method(method).map_err(|()| failed("the method is refused"))?;
-    request.set_scheme(Some(&scheme)).map_err(|()| failed("the scheme is refused"))?;
-    request.set_authority(Some(authority)).map_err(|()| failed("the authority is refused"))?;
-    request.set_path_with_query(Some(path)).map_err(|()| failed("the path is refused"))?;
+    request
+        .set_method(method)
+        .map_err(|()| failed("the method is refused"))?;
+    request
+        .set_scheme(Some(&scheme))
+        .map_err(|()| failed("the scheme is refused"))?;
+    request
+        .set_authority(Some(authority))
+        .map_err(|()| failed("the authority is refused"))?;
+    request
+        .set_path_with_query(Some(path))
+        .map_err(|()| failed("the path is refused"))?;
 
     let outgoing = request.body().map_err(|()| failed("no request body"))?;
     let pending = outgoing_handler::handle(request, None).map_err(|code| failed(&format!("{code:?}")))?;
     if let Some(body) = body {
         let stream = outgoing.write().map_err(|()| failed("no request stream"))?;
         for chunk in body.chunks(MAX_WRITE) {
-            stream.blocking_write_and_flush(chunk).map_err(|error| failed(&format!("{error:?}")))?;
+            stream
+                .blocking_write_and_flush(chunk)
+                .map_err(|error| failed(&format!("{error:?}")))?;
         }
     }
     OutgoingBody::finish(outgoing, None).map_err(|code| failed(&format!("{code:?}")))?;
@@ -67,7 +82,10 @@ fn send(method: &Method, url: &str, body: Option<&[u8]>) -> Result<Response, Str
         .map_err(|()| failed("the answer was taken before"))?
         .map_err(|code| failed(&format!("{code:?}")))?;
     let body = response.consume().map_err(|()| failed("no response body"))?;
-    Ok(Response { status: response.status(), body: read(&body).map_err(|error| failed(&error))? })
+    Ok(Response {
+        status: response.status(),
+        body: read(&body).map_err(|error| failed(&error))?,
+    })
 }
 
 fn read(body: &IncomingBody) -> Result<Vec<u8>, String> {

@@ -7,30 +7,71 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Request {
-    Write { bucket: String, key: String, value: Vec<u8> },
-    Read { bucket: String, key: String },
-    AtomicIncrement { bucket: String, key: String, delta: i64 },
-    AtomicSwap { bucket: String, key: String, value: Vec<u8> },
-    AtomicRead { bucket: String, key: String },
-    BatchRead { bucket: String, keys: Vec<String> },
-    BatchWrite { bucket: String, values: BTreeMap<String, Vec<u8>> },
-    BatchDelete { bucket: String, keys: Vec<String> },
-    ListKeys { bucket: String, cursor: Option<String> },
+    Write {
+        bucket: String,
+        key: String,
+        value: Vec<u8>,
+    },
+    Read {
+        bucket: String,
+        key: String,
+    },
+    AtomicIncrement {
+        bucket: String,
+        key: String,
+        delta: i64,
+    },
+    AtomicSwap {
+        bucket: String,
+        key: String,
+        value: Vec<u8>,
+    },
+    AtomicRead {
+        bucket: String,
+        key: String,
+    },
+    BatchRead {
+        bucket: String,
+        keys: Vec<String>,
+    },
+    BatchWrite {
+        bucket: String,
+        values: BTreeMap<String, Vec<u8>>,
+    },
+    BatchDelete {
+        bucket: String,
+        keys: Vec<String>,
+    },
+    ListKeys {
+        bucket: String,
+        cursor: Option<String>,
+    },
 }
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reply {
     Write,
-    Read { value: Vec<u8> },
-    AtomicIncrement { value: i64 },
+    Read {
+        value: Vec<u8>,
+    },
+    AtomicIncrement {
+        value: i64,
+    },
     AtomicSwap,
-    AtomicRead { value: Vec<u8> },
+    AtomicRead {
+        value: Vec<u8>,
+    },
     /// Keys without a value are left out.
-    BatchRead { values: BTreeMap<String, Vec<u8>> },
+    BatchRead {
+        values: BTreeMap<String, Vec<u8>>,
+    },
     BatchWrite,
     BatchDelete,
-    ListKeys { keys: Vec<String>, cursor: Option<String> },
+    ListKeys {
+        keys: Vec<String>,
+        cursor: Option<String>,
+    },
 }
 
 #[cfg(test)]
@@ -42,7 +83,10 @@ mod tests {
         let json = r#"{"write":{"bucket":"b","key":"k","value":[1,255]}}"#;
         assert!(matches!(serde_json::from_str(json), Ok(Request::Write { value, .. }) if value == [1, 255]));
         let json = r#"{"list_keys":{"bucket":"b","cursor":null}}"#;
-        assert!(matches!(serde_json::from_str(json), Ok(Request::ListKeys { cursor: None, .. })));
+        assert!(matches!(
+            serde_json::from_str(json),
+            Ok(Request::ListKeys { cursor: None, .. })
+        ));
         assert!(serde_json::from_str::<Request>(r#"{"burn":{"bucket":"b"}}"#).is_err());
     }
 
@@ -52,6 +96,9 @@ mod tests {
         assert_eq!(json(Reply::AtomicSwap), r#""atomic_swap""#);
         assert_eq!(json(Reply::Read { value: vec![7] }), r#"{"read":{"value":[7]}}"#);
         let keys = vec!["a".into()];
-        assert_eq!(json(Reply::ListKeys { keys, cursor: None }), r#"{"list_keys":{"keys":["a"],"cursor":null}}"#);
+        assert_eq!(
+            json(Reply::ListKeys { keys, cursor: None }),
+            r#"{"list_keys":{"keys":["a"],"cursor":null}}"#
+        );
     }
 }

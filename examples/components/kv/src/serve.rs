@@ -9,19 +9,27 @@ use crate::protocol::{Reply, Request};
 pub fn serve(request: Request) -> Result<Reply, String> {
     match request {
         Request::Write { bucket, key, value } => {
-            open(&bucket).and_then(|handle| handle.set(&key, &value)).map_err(refused)?;
+            open(&bucket)
+                .and_then(|handle| handle.set(&key, &value))
+                .map_err(refused)?;
             Ok(Reply::Write)
         }
         Request::Read { bucket, key } => {
             let value = open(&bucket).and_then(|handle| handle.get(&key)).map_err(refused)?;
-            Ok(Reply::Read { value: value.ok_or_else(|| missing(&key, &bucket))? })
+            Ok(Reply::Read {
+                value: value.ok_or_else(|| missing(&key, &bucket))?,
+            })
         }
         Request::AtomicIncrement { bucket, key, delta } => {
-            let value = open(&bucket).and_then(|handle| increment(&handle, &key, delta)).map_err(refused)?;
+            let value = open(&bucket)
+                .and_then(|handle| increment(&handle, &key, delta))
+                .map_err(refused)?;
             Ok(Reply::AtomicIncrement { value })
         }
         Request::AtomicSwap { bucket, key, value } => {
-            let cas = open(&bucket).and_then(|handle| Cas::new(&handle, &key)).map_err(refused)?;
+            let cas = open(&bucket)
+                .and_then(|handle| Cas::new(&handle, &key))
+                .map_err(refused)?;
             swap(cas, &value).map_err(|error| match error {
                 CasError::StoreError(error) => refused(error),
                 CasError::CasFailed(_) => format!("key {key} of bucket {bucket} was changed by another writer"),
@@ -29,26 +37,43 @@ pub fn serve(request: Request) -> Result<Reply, String> {
             Ok(Reply::AtomicSwap)
         }
         Request::AtomicRead { bucket, key } => {
-            let cas = open(&bucket).and_then(|handle| Cas::new(&handle, &key)).map_err(refused)?;
+            let cas = open(&bucket)
+                .and_then(|handle| Cas::new(&handle, &key))
+                .map_err(refused)?;
             let value = cas.current().map_err(refused)?;
-            Ok(Reply::AtomicRead { value: value.ok_or_else(|| missing(&key, &bucket))? })
+            Ok(Reply::AtomicRead {
+                value: value.ok_or_else(|| missing(&key, &bucket))?,
+            })
         }
         Request::BatchRead { bucket, keys } => {
-            let values = open(&bucket).and_then(|handle| get_many(&handle, &keys)).map_err(refused)?;
-            Ok(Reply::BatchRead { values: values.into_iter().flatten().collect() })
+            let values = open(&bucket)
+                .and_then(|handle| get_many(&handle, &keys))
+                .map_err(refused)?;
+            Ok(Reply::BatchRead {
+                values: values.into_iter().flatten().collect(),
+            })
         }
         Request::BatchWrite { bucket, values } => {
             let values: Vec<_> = values.into_iter().collect();
-            open(&bucket).and_then(|handle| set_many(&handle, &values)).map_err(refused)?;
+            open(&bucket)
+                .and_then(|handle| set_many(&handle, &values))
+                .map_err(refused)?;
             Ok(Reply::BatchWrite)
         }
         Request::BatchDelete { bucket, keys } => {
-            open(&bucket).and_then(|handle| delete_many(&handle, &keys)).map_err(refused)?;
+            open(&bucket)
+                .and_then(|handle| delete_many(&handle, &keys))
+                .map_err(refused)?;
             Ok(Reply::BatchDelete)
         }
         Request::ListKeys { bucket, cursor } => {
-            let page = open(&bucket).and_then(|handle| handle.list_keys(cursor.as_deref())).map_err(refused)?;
-            Ok(Reply::ListKeys { keys: page.keys, cursor: page.cursor })
+            let page = open(&bucket)
+                .and_then(|handle| handle.list_keys(cursor.as_deref()))
+                .map_err(refused)?;
+            Ok(Reply::ListKeys {
+                keys: page.keys,
+                cursor: page.cursor,
+            })
         }
     }
 }

@@ -67,15 +67,21 @@ fn length(bytes: &[u8], index: usize) -> Result<usize, Malformed> {
         return Err(Malformed("an offset or length is out of range"));
     }
     low.iter()
-        .try_fold(0_usize, |sum, byte| sum.checked_mul(256)?.checked_add(usize::from(*byte)))
+        .try_fold(0_usize, |sum, byte| {
+            sum.checked_mul(256)?.checked_add(usize::from(*byte))
+        })
         .ok_or(Malformed("an offset or length is out of range"))
 }
 
 /// Dynamic bytes at an offset: a length word, then that many bytes. Missing padding is tolerated.
 fn bytes_at(bytes: &[u8], offset: usize) -> Result<&[u8], Malformed> {
-    let tail = bytes.get(offset..).ok_or(Malformed("an offset points beyond the end"))?;
+    let tail = bytes
+        .get(offset..)
+        .ok_or(Malformed("an offset points beyond the end"))?;
     let len = length(tail, 0)?;
-    tail[WORD..].get(..len).ok_or(Malformed("bytes are shorter than their length says"))
+    tail[WORD..]
+        .get(..len)
+        .ok_or(Malformed("bytes are shorter than their length says"))
 }
 
 #[cfg(test)]
@@ -102,7 +108,14 @@ mod tests {
     #[test]
     fn a_trigger_is_decoded() {
         let info = decode_new_trigger(&event(7, b"hello")).unwrap();
-        assert_eq!(info, TriggerInfo { trigger_id: 7, creator: [0xcc; 20], data: b"hello".to_vec() });
+        assert_eq!(
+            info,
+            TriggerInfo {
+                trigger_id: 7,
+                creator: [0xcc; 20],
+                data: b"hello".to_vec()
+            }
+        );
     }
 
     #[test]

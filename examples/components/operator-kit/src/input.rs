@@ -43,7 +43,9 @@ fn decode_message(event: &TriggerDataCosmosContractEvent) -> Result<(u64, Vec<u8
     }
     let attribute = |name: &str| {
         let found = event.event.attributes.iter().find(|(key, _)| key == name);
-        found.map(|(_, value)| value.as_str()).ok_or_else(|| format!("the event has no attribute {name}"))
+        found
+            .map(|(_, value)| value.as_str())
+            .ok_or_else(|| format!("the event has no attribute {name}"))
     };
     let id = attribute("trigger-id")?;
     let id = id.parse().map_err(|_| format!("trigger-id {id} is not a number"))?;
@@ -76,13 +78,20 @@ mod tests {
     use crate::wavs_types::service::Trigger;
 
     fn action(data: TriggerData) -> TriggerAction {
-        let config = TriggerConfig { service_id: String::new(), workflow_id: String::new(), trigger: Trigger::Manual };
+        let config = TriggerConfig {
+            service_id: String::new(),
+            workflow_id: String::new(),
+            trigger: Trigger::Manual,
+        };
         TriggerAction { config, data }
     }
 
     fn message(ty: &str, id: &str, data: &str) -> TriggerData {
         TriggerData::CosmosContractEvent(TriggerDataCosmosContractEvent {
-            contract_address: CosmosAddress { bech32_addr: "wasm1x".into(), prefix_len: 4 },
+            contract_address: CosmosAddress {
+                bech32_addr: "wasm1x".into(),
+                prefix_len: 4,
+            },
             chain: "cosmos:x".into(),
             event: CosmosEvent {
                 ty: ty.into(),
@@ -96,7 +105,10 @@ mod tests {
     #[test]
     fn inputs_decode_as_the_contracts_write_them() {
         assert_eq!(decode(&action(TriggerData::Raw(vec![1]))), Ok((0, vec![1])));
-        assert_eq!(decode(&action(message("wasm-push-message", "12", "00fF"))), Ok((12, vec![0, 0xff])));
+        assert_eq!(
+            decode(&action(message("wasm-push-message", "12", "00fF"))),
+            Ok((12, vec![0, 0xff]))
+        );
         assert_eq!(decode(&action(message("push-message", "0", ""))), Ok((0, vec![])));
     }
 
@@ -108,7 +120,9 @@ mod tests {
             message("push-message", "1", "0"),
             message("push-message", "1", "zz"),
             message("push-message", "1", "é"),
-            TriggerData::Cron(TriggerDataCron { trigger_time: Timestamp { nanos: 1 } }),
+            TriggerData::Cron(TriggerDataCron {
+                trigger_time: Timestamp { nanos: 1 },
+            }),
         ] {
             assert!(decode(&action(data)).is_err());
         }

@@ -7,7 +7,11 @@ use crate::wavs_types::service::ServiceManager;
 
 /// A response with that payload and nothing else.
 pub fn response(payload: Vec<u8>) -> WasmResponse {
-    WasmResponse { payload, ordering: None, event_id_salt: None }
+    WasmResponse {
+        payload,
+        ordering: None,
+        event_id_salt: None,
+    }
 }
 
 /// Pack a result with the id of its trigger, for the chain of the service's manager.

@@ -19,7 +19,9 @@ impl Guest for Square {
     fn run(action: TriggerAction) -> Result<Vec<WasmResponse>, String> {
         let (id, bytes) = input::decode(&action)?;
         let request: Request = serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
-        let reply = Reply { y: request.x.wrapping_mul(request.x) };
+        let reply = Reply {
+            y: request.x.wrapping_mul(request.x),
+        };
         let json = serde_json::to_vec(&reply).map_err(|error| error.to_string())?;
         Ok(vec![output::response(output::wrap(id, &json))])
     }

@@ -15,8 +15,12 @@ struct TimerAggregator;
 impl Guest for TimerAggregator {
     fn process_input(_: AggregatorInput) -> Result<Vec<AggregatorAction>, String> {
         let text = required("timer_delay_secs")?;
-        let secs = text.parse().map_err(|_| format!("timer_delay_secs {text} is not a number"))?;
-        Ok(vec![AggregatorAction::Timer(TimerAction { delay: Duration { secs } })])
+        let secs = text
+            .parse()
+            .map_err(|_| format!("timer_delay_secs {text} is not a number"))?;
+        Ok(vec![AggregatorAction::Timer(TimerAction {
+            delay: Duration { secs },
+        })])
     }
 
     fn handle_timer_callback(input: AggregatorInput) -> Result<Vec<AggregatorAction>, String> {

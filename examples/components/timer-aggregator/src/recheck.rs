@@ -10,7 +10,9 @@ use serde_json::{Value, json};
 pub fn still_in_block(event: &TriggerDataEvmContractEvent) -> Result<bool, String> {
     let chain = &event.chain;
     let config = host::get_evm_chain_config(chain).ok_or_else(|| format!("no chain config for {chain}"))?;
-    let endpoint = config.http_endpoint.ok_or_else(|| format!("chain {chain} has no http endpoint"))?;
+    let endpoint = config
+        .http_endpoint
+        .ok_or_else(|| format!("chain {chain} has no http endpoint"))?;
     let request = json!({
         "jsonrpc": "2.0",
         "id": 1,
