@@ -1,6 +1,15 @@
 //! The supervisor of the node: starts, watches and stops the four processes, and serves the HTTP API.
 //!
-//! It holds no durable state of its own. [`supervise`] keeps the processes alive; `http` answers requests by asking
-//! them over their control sockets.
+//! It holds no durable state of its own. [`supervise`] keeps the processes alive; [`http`] answers requests by asking
+//! them over their control sockets; [`run`] puts both together. [`command_line`] is the way in, [`status`] the view from
+//! another terminal.
 
+pub mod command_line;
+pub mod data_dir;
+pub mod http;
+pub mod node;
+pub mod proc_stats;
+pub mod programs;
+pub mod run;
+pub mod status;
 pub mod supervise;

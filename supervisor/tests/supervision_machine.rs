@@ -86,12 +86,7 @@ fn each_event_leads_where_the_table_says() {
             &[Spawn],
             Phase::Starting,
         ),
-        (
-            "exit 78 blocks",
-            &[(0, Start), (1, BLOCK)],
-            &[Kill],
-            Phase::Blocked,
-        ),
+        ("exit 78 blocks", &[(0, Start), (1, BLOCK)], &[Kill], Phase::Blocked),
         (
             "blocked stays so",
             &[(0, Start), (1, BLOCK), (9999, Tick)],
@@ -166,31 +161,17 @@ fn the_cause_of_an_end_is_remembered() {
             Cause::StartTimeout,
         ),
         (
-            &[
-                (0, Event::Start),
-                (1, Event::Ready),
-                (21, Event::Tick),
-                (22, CRASH),
-            ],
+            &[(0, Event::Start), (1, Event::Ready), (21, Event::Tick), (22, CRASH)],
             Cause::Watchdog,
         ),
         (
-            &[
-                (0, Event::Start),
-                (1, Event::Ready),
-                (2, Event::Stop),
-                (3, CRASH),
-            ],
+            &[(0, Event::Start), (1, Event::Ready), (2, Event::Stop), (3, CRASH)],
             Cause::Stop,
         ),
     ];
     for (events, cause) in table {
         let (child, _) = run(events);
-        assert_eq!(
-            child.last_exit().map(|(_, cause)| cause),
-            Some(*cause),
-            "{events:?}"
-        );
+        assert_eq!(child.last_exit().map(|(_, cause)| cause), Some(*cause), "{events:?}");
     }
 }
 
@@ -213,10 +194,7 @@ fn a_crash_loop_becomes_failing_and_a_stable_run_forgives_it() {
     let mut now = Duration::ZERO;
     child.on(Event::Start, now);
     let delays = delays_of_a_crash_loop(&mut child, 5, &mut now);
-    assert_eq!(
-        delays,
-        [250, 500, 1000, 2000, 4000].map(Duration::from_millis)
-    );
+    assert_eq!(delays, [250, 500, 1000, 2000, 4000].map(Duration::from_millis));
     assert!(!child.failing());
     let delays = delays_of_a_crash_loop(&mut child, 8, &mut now);
     assert!(child.failing());

@@ -1,4 +1,5 @@
-//! Supervision of real processes: the children are this test binary again, told by a variable how to behave.
+//! Supervision of real processes: the children are this test binary again, started through the real jail shim and told by
+//! an argument how to behave.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -9,6 +10,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
+use wavs_service::sandbox::{Jail, Limits};
 use wavs_supervisor::supervise::exit::Cause;
 use wavs_supervisor::supervise::logs::{self, LogFormat};
 use wavs_supervisor::supervise::policy::Policy;
@@ -16,25 +18,21 @@ use wavs_supervisor::supervise::runner::{Documents, Runner};
 use wavs_supervisor::supervise::snapshot::{ProcessState, Snapshot};
 use wavs_supervisor::supervise::spec::ChildSpec;
 
-const BEHAVIOUR: &str = "WAVS_TEST_BEHAVIOUR";
-const RECORD: &str = "WAVS_TEST_RECORD";
+/// Arguments of the child. The test harness takes them for further filters, which match nothing.
+const BEHAVIOUR: &str = "behaviour=";
+const RECORD: &str = "record=";
 /// Nothing here takes so long unless it is broken.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The child. As an ordinary test it has nothing to do.
 #[test]
 fn child_process() {
-    let Ok(behaviour) = std::env::var(BEHAVIOUR) else {
-        return;
-    };
+    let argument = |name: &str| std::env::args().find_map(|argument| argument.strip_prefix(name).map(str::to_owned));
+    let Some(behaviour) = argument(BEHAVIOUR) else { return };
+    assert_eq!(std::env::var("LISTEN_PID").unwrap(), std::process::id().to_string());
     let notify = UnixDatagram::unbound().unwrap();
     let address = std::env::var("NOTIFY_SOCKET").unwrap();
-    let say = |text: &str| {
-        notify
-            .send_to(text.as_bytes(), &address)
-            .map(drop)
-            .unwrap_or_default()
-    };
+    let say = |text: &str| notify.send_to(text.as_bytes(), &address).map(drop).unwrap_or_default();
     let (name, behaviour) = behaviour.split_once(':').unwrap();
     match behaviour {
         "exit-78" => std::process::exit(78),
@@ -51,10 +49,8 @@ fn child_process() {
                 .read_to_string(&mut config)
                 .unwrap();
             let names = std::env::var("LISTEN_FDNAMES").unwrap();
-            say(&format!(
-                "READY=1\nSTATUS={names} {config} {}",
-                std::env::vars_os().count()
-            ));
+            let inherited = std::env::var_os("CARGO_MANIFEST_DIR").is_some();
+            say(&format!("READY=1\nSTATUS={names} {config} {inherited}"));
             std::thread::park();
         }
         "serve" | "deaf" => {
@@ -63,12 +59,8 @@ fn child_process() {
                 .build()
                 .unwrap();
             runtime.block_on(async {
-                let mut term =
-                    tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
-                        .unwrap();
-                eprintln!(
-                    "{{\"level\":\"INFO\",\"fields\":{{\"message\":\"hello from {name}\"}}}}"
-                );
+                let mut term = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).unwrap();
+                eprintln!("{{\"level\":\"INFO\",\"fields\":{{\"message\":\"hello from {name}\"}}}}");
                 say("READY=1\nSTATUS=serving");
                 loop {
                     tokio::select! {
@@ -80,7 +72,7 @@ fn child_process() {
             let mut record = File::options()
                 .append(true)
                 .create(true)
-                .open(std::env::var(RECORD).unwrap())
+                .open(argument(RECORD).unwrap())
                 .unwrap();
             writeln!(record, "{name}").unwrap();
             std::process::exit(0);
@@ -124,14 +116,18 @@ impl Bench {
                 std::fs::create_dir(&run_dir).unwrap();
                 ChildSpec {
                     name,
-                    program: std::env::current_exe().unwrap(),
-                    args: ["--exact", "child_process", "--nocapture"]
-                        .map(Into::into)
-                        .to_vec(),
-                    env: vec![
-                        (BEHAVIOUR.into(), format!("{name}:{behaviour}").into()),
-                        (RECORD.into(), record.clone().into()),
-                    ],
+                    jail: Jail {
+                        program: std::env::current_exe().unwrap(),
+                        arguments: vec![
+                            "--exact".into(),
+                            "child_process".into(),
+                            "--nocapture".into(),
+                            format!("{BEHAVIOUR}{name}:{behaviour}").into(),
+                            format!("{RECORD}{}", record.display()).into(),
+                        ],
+                        limits: Limits::default(),
+                    },
+                    shim: env!("CARGO_BIN_EXE_wavs").into(),
                     sockets: vec![(
                         "ctl",
                         OwnedFd::from(UnixListener::bind(run_dir.join("ctl.sock")).unwrap()),
@@ -150,12 +146,9 @@ impl Bench {
         let (sink, writer) = logs::channel(output, LogFormat::Text);
         let log = tokio::spawn(async move {
             let mut bytes = Vec::new();
-            tokio::join!(
-                writer,
-                tokio::io::AsyncReadExt::read_to_end(&mut captured, &mut bytes)
-            )
-            .1
-            .unwrap();
+            tokio::join!(writer, tokio::io::AsyncReadExt::read_to_end(&mut captured, &mut bytes))
+                .1
+                .unwrap();
             bytes
         });
         let runner = Runner::new(self.specs, sink);
@@ -176,11 +169,7 @@ impl Bench {
 }
 
 impl Running {
-    async fn until(
-        &mut self,
-        what: &str,
-        condition: impl Fn(&[Snapshot]) -> bool,
-    ) -> Vec<Snapshot> {
+    async fn until(&mut self, what: &str, condition: impl Fn(&[Snapshot]) -> bool) -> Vec<Snapshot> {
         let waited = async {
             self.snapshots
                 .wait_for(|snapshots| condition(snapshots))
@@ -209,9 +198,7 @@ impl Running {
 }
 
 fn all_running(snapshots: &[Snapshot]) -> bool {
-    snapshots
-        .iter()
-        .all(|snapshot| snapshot.state == ProcessState::Running)
+    snapshots.iter().all(|snapshot| snapshot.state == ProcessState::Running)
 }
 
 fn alive(pid: u32) -> bool {
@@ -229,8 +216,7 @@ async fn children_become_ready_and_stop_in_order() {
     let snapshots = running.until("all run", all_running).await;
     running
         .until("the status is known", |all| {
-            all.iter()
-                .all(|one| one.status.as_deref() == Some("serving"))
+            all.iter().all(|one| one.status.as_deref() == Some("serving"))
         })
         .await;
     let (record, log, _dir) = running.stop().await;
@@ -239,11 +225,7 @@ async fn children_become_ready_and_stop_in_order() {
         "aggregator-svc\ntrigger-svc\nengine-svc\n"
     );
     assert!(log.contains("engine-svc : hello from engine-svc"), "{log}");
-    assert!(
-        snapshots
-            .iter()
-            .all(|snapshot| !alive(snapshot.pid.unwrap()))
-    );
+    assert!(snapshots.iter().all(|snapshot| !alive(snapshot.pid.unwrap())));
 }
 
 #[tokio::test]
@@ -259,11 +241,7 @@ async fn a_killed_child_is_back_in_under_a_second_and_alone() {
     let after = running
         .until("it is back", |all| all[0].restarts == 1 && all_running(all))
         .await;
-    assert!(
-        killed.elapsed() < Duration::from_secs(1),
-        "{:?}",
-        killed.elapsed()
-    );
+    assert!(killed.elapsed() < Duration::from_secs(1), "{:?}", killed.elapsed());
     assert_eq!(after[0].last_exit.unwrap().cause, Cause::Crash);
     assert_eq!((after[1].pid, after[1].restarts), (before[1].pid, 0));
     running.stop().await;
@@ -273,9 +251,7 @@ async fn a_killed_child_is_back_in_under_a_second_and_alone() {
 async fn a_hanging_child_is_killed_by_the_watchdog() {
     let mut running = Bench::new(&[("engine-svc", "hang")]).start();
     let first = running.until("it runs", all_running).await[0].pid.unwrap();
-    let after = running
-        .until("it was restarted", |all| all[0].restarts >= 1)
-        .await;
+    let after = running.until("it was restarted", |all| all[0].restarts >= 1).await;
     assert_eq!(after[0].last_exit.unwrap().cause, Cause::Watchdog);
     assert!(!alive(first));
     running.stop().await;
@@ -289,9 +265,7 @@ async fn a_configuration_error_blocks_until_a_reload() {
         .await;
     assert_eq!(blocked[0].restarts, 0);
     running
-        .until("the other one runs", |all| {
-            all[1].state == ProcessState::Running
-        })
+        .until("the other one runs", |all| all[1].state == ProcessState::Running)
         .await;
     running.reload.send(vec![None, None]).await.unwrap();
     running
@@ -313,7 +287,7 @@ async fn a_deaf_child_is_killed_after_the_drain_timeout() {
 #[tokio::test]
 async fn a_missing_program_is_tried_again_later() {
     let mut bench = Bench::new(&[("engine-svc", "serve")]);
-    bench.specs[0].program = "/nonexistent/wavs-engine".into();
+    bench.specs[0].shim = "/nonexistent/wavs".into();
     let mut running = bench.start();
     let waiting = running
         .until("it waits", |all| all[0].state == ProcessState::Backoff)
@@ -331,17 +305,12 @@ async fn sockets_and_configuration_outlive_a_restart() {
     let socket = bench.specs[0].run_dir.join("ctl.sock");
     let mut running = bench.start();
     let known = |all: &[Snapshot]| all[0].status.is_some();
-    // Two variables of the test, five of the protocols, nothing inherited.
-    let expected = Some("ctl:config the document 6".to_owned());
+    let expected = Some("ctl:config the document false".to_owned());
     let first = running.until("it read its configuration", known).await;
     assert_eq!(first[0].status, expected);
-    running
-        .until("it was restarted", |all| all[0].restarts >= 1)
-        .await;
+    running.until("it was restarted", |all| all[0].restarts >= 1).await;
     let _queued = UnixStream::connect(&socket).expect("a connect queues while the process is down");
-    let second = running
-        .until("it read its configuration again", known)
-        .await;
+    let second = running.until("it read its configuration again", known).await;
     assert_eq!(second[0].status, expected);
     running.stop().await;
 }
@@ -349,9 +318,7 @@ async fn sockets_and_configuration_outlive_a_restart() {
 #[tokio::test]
 async fn a_crash_loop_backs_off() {
     let mut running = Bench::new(&[("engine-svc", "crash")]).start();
-    let after = running
-        .until("three restarts", |all| all[0].restarts >= 3)
-        .await;
+    let after = running.until("three restarts", |all| all[0].restarts >= 3).await;
     assert_eq!(after[0].last_exit.unwrap().exit.signal(), Some("SIGABRT"));
     running.stop().await;
 }
@@ -361,9 +328,7 @@ async fn a_slow_start_is_killed() {
     let mut bench = Bench::new(&[("engine-svc", "silent")]);
     bench.specs[0].policy.start_timeout = Duration::from_millis(300);
     let mut running = bench.start();
-    let after = running
-        .until("it was restarted", |all| all[0].restarts >= 1)
-        .await;
+    let after = running.until("it was restarted", |all| all[0].restarts >= 1).await;
     assert_eq!(after[0].last_exit.unwrap().cause, Cause::StartTimeout);
     running.stop().await;
 }

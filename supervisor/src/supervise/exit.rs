@@ -39,10 +39,9 @@ impl Exit {
     #[must_use]
     pub fn signal(self) -> Option<&'static str> {
         match self {
-            Self::Signal(number) => Some(
-                nix::sys::signal::Signal::try_from(number)
-                    .map_or("unknown", nix::sys::signal::Signal::as_str),
-            ),
+            Self::Signal(number) => {
+                Some(nix::sys::signal::Signal::try_from(number).map_or("unknown", nix::sys::signal::Signal::as_str))
+            }
             Self::Code(_) | Self::NotStarted => None,
         }
     }

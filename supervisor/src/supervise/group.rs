@@ -41,8 +41,7 @@ impl Group {
     /// True once a stop was asked for and no process is left.
     #[must_use]
     pub fn finished(&self) -> bool {
-        self.stopping
-            .is_some_and(|index| index >= self.children.len())
+        self.stopping.is_some_and(|index| index >= self.children.len())
     }
 
     /// True from the request to stop on.
@@ -80,10 +79,7 @@ impl Group {
         let mut actions = self.one(index, event, now);
         if self.stopping.is_some() {
             // A child that dies while others stop must not come back.
-            if matches!(
-                self.children[index].phase(),
-                Phase::Backoff | Phase::Blocked
-            ) {
+            if matches!(self.children[index].phase(), Phase::Backoff | Phase::Blocked) {
                 actions.extend(self.one(index, Event::Stop, now));
             }
             actions.extend(self.advance(now));

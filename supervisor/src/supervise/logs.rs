@@ -7,15 +7,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::Value;
-use tokio::io::{
-    AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader,
-};
+use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::sync::mpsc;
 
 /// Lines that wait for the writer; further ones are dropped and counted.
 const QUEUE_LINES: usize = 1024;
 /// Longest line in bytes; the rest of a longer one is discarded.
 const MAX_LINE: usize = 16 * 1024;
+
+/// Members of an event that are no fields of it.
+const STANDARD: [&str; 6] = ["timestamp", "level", "target", "fields", "span", "spans"];
 
 /// How lines are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,10 +47,7 @@ impl Dropped {
 }
 
 /// A sink, and the writer that empties it into `output` until all sinks are gone.
-pub fn channel<W: AsyncWrite + Unpin>(
-    output: W,
-    format: LogFormat,
-) -> (LogSink, impl Future<Output = ()>) {
+pub fn channel<W: AsyncWrite + Unpin>(output: W, format: LogFormat) -> (LogSink, impl Future<Output = ()>) {
     let (lines, queue) = mpsc::channel(QUEUE_LINES);
     (LogSink { lines, format }, write_all(queue, output))
 }
@@ -67,12 +65,7 @@ async fn write_all<W: AsyncWrite + Unpin>(mut queue: mpsc::Receiver<Vec<u8>>, mu
 
 impl LogSink {
     /// Forwards what `process` writes to `stderr` until it closes it.
-    pub async fn forward(
-        self,
-        process: &'static str,
-        stderr: impl AsyncRead + Unpin,
-        dropped: Dropped,
-    ) {
+    pub async fn forward(self, process: &'static str, stderr: impl AsyncRead + Unpin, dropped: Dropped) {
         let mut reader = BufReader::new(stderr);
         while let Some(line) = next_line(&mut reader).await {
             let rendered = self.render(process, &line);
@@ -85,19 +78,14 @@ impl LogSink {
     fn render(&self, process: &str, line: &[u8]) -> Vec<u8> {
         let parsed = match self.format {
             LogFormat::Json => None,
-            LogFormat::Text => serde_json::from_slice::<Value>(line)
-                .ok()
-                .filter(Value::is_object),
+            LogFormat::Text => serde_json::from_slice::<Value>(line).ok().filter(Value::is_object),
         };
         let mut text = match (parsed, self.format) {
             (Some(event), _) => human(process, &event),
-            (None, LogFormat::Json) if line.first() == Some(&b'{') => {
-                String::from_utf8_lossy(line).into_owned()
-            }
+            (None, LogFormat::Json) if line.first() == Some(&b'{') => String::from_utf8_lossy(line).into_owned(),
             // A panic or an allocation failure is plain text in every format; keep the stream parseable.
             (None, LogFormat::Json) => {
-                serde_json::json!({"process": process, "message": String::from_utf8_lossy(line)})
-                    .to_string()
+                serde_json::json!({"process": process, "message": String::from_utf8_lossy(line)}).to_string()
             }
             (None, LogFormat::Text) => {
                 format!("{process}: {}", escape(&String::from_utf8_lossy(line)))
@@ -111,11 +99,7 @@ impl LogSink {
 /// The next line without its end, cut to [`MAX_LINE`]; `None` at the end of the stream.
 async fn next_line(reader: &mut (impl AsyncBufRead + Unpin)) -> Option<Vec<u8>> {
     let mut line = Vec::new();
-    let read = reader
-        .take(MAX_LINE as u64)
-        .read_until(b'\n', &mut line)
-        .await
-        .ok()?;
+    let read = reader.take(MAX_LINE as u64).read_until(b'\n', &mut line).await.ok()?;
     if read == 0 {
         return None;
     }
@@ -150,12 +134,14 @@ fn human(process: &str, event: &Value) -> String {
         text("level"),
         text("target")
     );
-    let fields = event
-        .get("fields")
-        .and_then(Value::as_object)
+    // Fields are beside the standard members, or in a member of their own.
+    let beside = event
+        .as_object()
         .into_iter()
-        .flatten();
-    let (message, others): (Vec<_>, Vec<_>) = fields.partition(|(key, _)| *key == "message");
+        .flatten()
+        .filter(|(key, _)| !STANDARD.contains(&key.as_str()));
+    let inside = event.get("fields").and_then(Value::as_object).into_iter().flatten();
+    let (message, others): (Vec<_>, Vec<_>) = beside.chain(inside).partition(|(key, _)| *key == "message");
     for (_, value) in message {
         line.push(' ');
         line.push_str(&plain(value));
@@ -190,10 +176,7 @@ mod tests {
     async fn forwarded(input: &[u8], format: LogFormat) -> String {
         let mut output = Vec::new();
         let (sink, writer) = channel(&mut output, format);
-        tokio::join!(
-            sink.forward("engine-svc", input, Dropped::default()),
-            writer
-        );
+        tokio::join!(sink.forward("engine-svc", input, Dropped::default()), writer);
         String::from_utf8(output).unwrap()
     }
 
@@ -206,8 +189,7 @@ mod tests {
         );
         let json = forwarded(input, LogFormat::Json).await;
         assert!(
-            json.lines()
-                .all(|line| serde_json::from_str::<Value>(line).is_ok()),
+            json.lines().all(|line| serde_json::from_str::<Value>(line).is_ok()),
             "{json}"
         );
     }
@@ -228,8 +210,7 @@ mod tests {
         let dropped = Dropped::default();
         let input: Vec<u8> = b"line\n".repeat(QUEUE_LINES + 10);
         let (sink, _writer) = channel(tokio::io::sink(), LogFormat::Text);
-        sink.forward("engine-svc", &input[..], dropped.clone())
-            .await;
+        sink.forward("engine-svc", &input[..], dropped.clone()).await;
         assert_eq!(dropped.count(), 10);
     }
 }

@@ -67,10 +67,7 @@ impl NotifySocket {
 }
 
 fn parse(message: &[u8]) -> Vec<Notice> {
-    String::from_utf8_lossy(message)
-        .lines()
-        .filter_map(notice)
-        .collect()
+    String::from_utf8_lossy(message).lines().filter_map(notice).collect()
 }
 
 fn notice(line: &str) -> Option<Notice> {
@@ -79,10 +76,7 @@ fn notice(line: &str) -> Option<Notice> {
         ("WATCHDOG", "1") => Some(Notice::Ping),
         ("STOPPING", "1") => Some(Notice::Stopping),
         ("STATUS", text) => Some(Notice::Status(
-            text.chars()
-                .filter(|c| !c.is_control())
-                .take(MAX_STATUS)
-                .collect(),
+            text.chars().filter(|c| !c.is_control()).take(MAX_STATUS).collect(),
         )),
         _ => None,
     }
@@ -97,11 +91,7 @@ mod tests {
         let notices = parse(b"READY=1\nSTATUS=4 services\nX_FOO=bar\nWATCHDOG=1\nWATCHDOG=trigger");
         assert_eq!(
             notices,
-            [
-                Notice::Ready,
-                Notice::Status("4 services".into()),
-                Notice::Ping
-            ]
+            [Notice::Ready, Notice::Status("4 services".into()), Notice::Ping]
         );
     }
 
@@ -109,10 +99,7 @@ mod tests {
     fn any_bytes_are_harmless() {
         assert_eq!(parse(b"\xff\xfe=\0\nREADY\n=\nREADY=2"), []);
         let long = format!("STATUS={}\u{7}", "x".repeat(4000));
-        assert_eq!(
-            parse(long.as_bytes()),
-            [Notice::Status("x".repeat(MAX_STATUS))]
-        );
+        assert_eq!(parse(long.as_bytes()), [Notice::Status("x".repeat(MAX_STATUS))]);
     }
 
     #[tokio::test]

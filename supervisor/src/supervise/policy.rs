@@ -111,10 +111,7 @@ mod tests {
     #[test]
     fn wrong_bounds_are_refused() {
         let second = Duration::from_secs(1);
-        assert_eq!(
-            Backoff::try_new(Duration::ZERO, second),
-            Err(BackoffError::Zero)
-        );
+        assert_eq!(Backoff::try_new(Duration::ZERO, second), Err(BackoffError::Zero));
         assert!(matches!(
             Backoff::try_new(second, second / 2),
             Err(BackoffError::Reversed { .. })

@@ -243,11 +243,7 @@ impl Runner {
                 slot.pid = Some(pid);
                 slot.started_at = Some(SystemTime::now());
                 if let Some(stderr) = process.stderr.take() {
-                    tokio::spawn(self.sink.clone().forward(
-                        slot.spec.name,
-                        stderr,
-                        slot.dropped.clone(),
-                    ));
+                    tokio::spawn(self.sink.clone().forward(slot.spec.name, stderr, slot.dropped.clone()));
                 }
                 slot.listener = Some(tokio::spawn(listen(notify, report.clone())));
                 tokio::spawn(async move {

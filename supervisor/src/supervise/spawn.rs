@@ -1,30 +1,26 @@
 //! Starting a process with its sockets, its configuration and its readiness socket.
 //!
-//! Descriptors follow the protocol of systemd: from 3 on, described by `LISTEN_FDS` and `LISTEN_FDNAMES`; `LISTEN_PID` is
-//! set by the jail shim, which alone knows the final process id. The environment is empty but for what the spec names.
+//! The process is started through the jail shim, which passes the descriptors by the protocol of systemd (`LISTEN_FDS`),
+//! empties the environment and applies the limits.
 
 use std::io::{self, Seek, SeekFrom};
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::Stdio;
 
-use command_fds::{CommandFdExt, FdMapping, FdMappingCollision};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use tokio::process::{Child as Process, Command};
+use wavs_service::handover;
 
 use super::notify::NotifySocket;
 use super::spec::ChildSpec;
-
-/// First inherited descriptor (`SD_LISTEN_FDS_START`).
-const FIRST_FD: i32 = 3;
+use crate::command_line::JAIL;
 
 /// Why a process could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum SpawnError {
     /// Its readiness socket.
-    #[error(
-        "cannot bind the readiness socket of {name} in {dir}; check that the directory is writable"
-    )]
+    #[error("cannot bind the readiness socket of {name} in {dir}; check that the directory is writable")]
     Notify {
         /// The process.
         name: &'static str,
@@ -40,14 +36,6 @@ pub enum SpawnError {
         name: &'static str,
         /// What the system said.
         source: io::Error,
-    },
-    /// Two descriptors with the same number.
-    #[error("cannot map the descriptors of {name}")]
-    Mapping {
-        /// The process.
-        name: &'static str,
-        /// Which ones collide.
-        source: FdMappingCollision,
     },
     /// The program itself.
     #[error("cannot execute {program} for {name}; check that it exists and is executable")]
@@ -80,77 +68,45 @@ pub struct Spawned {
 /// See [`SpawnError`]; nothing is left running then.
 pub fn spawn(spec: &ChildSpec) -> Result<Spawned, SpawnError> {
     let name = spec.name;
-    let notify = NotifySocket::bind(&spec.run_dir.join("notify.sock")).map_err(|source| {
-        SpawnError::Notify {
-            name,
-            dir: spec.run_dir.clone(),
-            source,
-        }
+    let notify = NotifySocket::bind(&spec.run_dir.join("notify.sock")).map_err(|source| SpawnError::Notify {
+        name,
+        dir: spec.run_dir.clone(),
+        source,
     })?;
-    let (fds, names) =
-        descriptors(spec).map_err(|source| SpawnError::Descriptors { name, source })?;
+    let descriptors = descriptors(spec).map_err(|source| SpawnError::Descriptors { name, source })?;
 
-    let mut command = std::process::Command::new(&spec.program);
+    let mut command = spec.jail.command(&spec.shim, JAIL, descriptors);
     command
-        .args(&spec.args)
-        .env_clear()
-        .envs(spec.env.iter().map(|(key, value)| (key, value)))
         .env("NOTIFY_SOCKET", notify.path())
-        .env(
-            "WATCHDOG_USEC",
-            spec.policy.watchdog.as_micros().to_string(),
-        )
-        .env("LISTEN_FDS", names.len().to_string())
-        .env("LISTEN_FDNAMES", names.join(":"))
+        .env("WATCHDOG_USEC", spec.policy.watchdog.as_micros().to_string())
+        .env("WAVS_LOG_FORMAT", "json")
         .current_dir("/")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped());
-    let mappings = fds
-        .into_iter()
-        .zip(FIRST_FD..)
-        .map(|(parent_fd, child_fd)| FdMapping {
-            parent_fd,
-            child_fd,
-        })
-        .collect();
-    command
-        .fd_mappings(mappings)
-        .map_err(|source| SpawnError::Mapping { name, source })?;
-
-    let mut command = Command::from(command);
-    command.process_group(0).kill_on_drop(true);
-    let process = command.spawn().map_err(|source| SpawnError::Execute {
+    let failed = |source| SpawnError::Execute {
         name,
-        program: spec.program.clone(),
+        program: spec.shim.clone(),
         source,
-    })?;
-    let pid = process.id().ok_or_else(|| SpawnError::Execute {
-        name,
-        program: spec.program.clone(),
-        source: io::Error::other("it ended before it could be watched"),
-    })?;
-    Ok(Spawned {
-        process,
-        notify,
-        pid,
-    })
+    };
+    let process = Command::from(command).kill_on_drop(true).spawn().map_err(failed)?;
+    let pid = process
+        .id()
+        .ok_or_else(|| failed(io::Error::other("it ended before it could be watched")))?;
+    Ok(Spawned { process, notify, pid })
 }
 
-fn descriptors(spec: &ChildSpec) -> io::Result<(Vec<OwnedFd>, Vec<&'static str>)> {
-    let mut fds = Vec::new();
-    let mut names = Vec::new();
+fn descriptors(spec: &ChildSpec) -> io::Result<Vec<(String, OwnedFd)>> {
+    let mut descriptors = Vec::new();
     for (name, socket) in &spec.sockets {
-        fds.push(socket.as_fd().try_clone_to_owned()?);
-        names.push(*name);
+        descriptors.push(((*name).to_owned(), socket.as_fd().try_clone_to_owned()?));
     }
     if let Some(config) = &spec.config {
         // The offset is shared with the incarnation that read it before.
         (&*config).seek(SeekFrom::Start(0))?;
-        fds.push(config.as_fd().try_clone_to_owned()?);
-        names.push("config");
+        descriptors.push((handover::DESCRIPTOR.to_owned(), config.as_fd().try_clone_to_owned()?));
     }
-    Ok((fds, names))
+    Ok(descriptors)
 }
 
 /// Sends a signal to every process of a group. A group that is gone already is fine.

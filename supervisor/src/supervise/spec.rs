@@ -1,9 +1,10 @@
 //! What the supervisor knows about a process before it runs: data, without behaviour.
 
-use std::ffi::OsString;
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+
+use wavs_service::sandbox::Jail;
 
 use super::policy::Policy;
 
@@ -12,12 +13,10 @@ use super::policy::Policy;
 pub struct ChildSpec {
     /// The name in the API, logs and metrics, such as `engine-svc`.
     pub name: &'static str,
-    /// The program to execute.
-    pub program: PathBuf,
-    /// Its arguments.
-    pub args: Vec<OsString>,
-    /// Environment beside the variables of the readiness and socket protocols; nothing else is inherited.
-    pub env: Vec<(OsString, OsString)>,
+    /// The program to execute and the limits under which it runs.
+    pub jail: Jail,
+    /// The program that applies the limits: `wavs` itself, with its subcommand `jail`.
+    pub shim: PathBuf,
     /// Listening sockets with their names, passed in this order from descriptor 3 on. They stay open here while the
     /// process is down, so that connects queue during a restart.
     pub sockets: Vec<(&'static str, OwnedFd)>,

@@ -1,0 +1,64 @@
+//! The HTTP API of the node.
+//!
+//! A request passes the [`frame`] (request id, access log, rendering of errors), CORS, the [`access`] rules and a time limit,
+//! then a route of [`routes`], which asks the owning process through [`api::Api`]. Nothing is kept here but short caches:
+//! while a process is down its routes answer 503 and all others go on. [`server`] owns the listeners.
+
+pub mod access;
+pub mod api;
+pub mod body;
+pub mod frame;
+pub mod page;
+pub mod pattern;
+pub mod problem;
+pub mod routes;
+pub mod server;
+pub mod settings;
+pub mod time;
+pub mod wire;
+
+use axum::Router;
+use axum::http::{HeaderName, HeaderValue, Method, header};
+use axum::middleware;
+use tower_http::cors::{AllowOrigin, CorsLayer};
+
+use api::Api;
+use settings::{REQUEST_ID, Settings};
+
+/// How long a browser may remember the answer to a preflight request.
+const PREFLIGHT_AGE: std::time::Duration = std::time::Duration::from_secs(600);
+
+/// The whole API, ready for [`server::serve`].
+#[must_use]
+pub fn router(api: Api) -> Router {
+    let settings = api.settings();
+    let cors = (!settings.cors_allowed_origins.is_empty()).then(|| cors(settings));
+    let mut router = routes::all(settings.dev_endpoints)
+        .layer(middleware::from_fn_with_state(api.clone(), frame::limit_time))
+        .layer(middleware::from_fn_with_state(api.clone(), frame::guard));
+    if let Some(cors) = cors {
+        router = router.layer(cors);
+    }
+    router.layer(middleware::from_fn(frame::frame)).with_state(api)
+}
+
+fn cors(settings: &Settings) -> CorsLayer {
+    let patterns = settings.cors_allowed_origins.clone();
+    let allowed = move |origin: &HeaderValue, _: &_| {
+        origin
+            .to_str()
+            .is_ok_and(|origin| patterns.iter().any(|pattern| pattern.matches(origin)))
+    };
+    CorsLayer::new()
+        .allow_origin(AllowOrigin::predicate(allowed))
+        .allow_methods([Method::GET, Method::POST, Method::DELETE])
+        .allow_headers([
+            header::AUTHORIZATION,
+            header::CONTENT_TYPE,
+            header::IF_NONE_MATCH,
+            HeaderName::from_static("last-event-id"),
+            REQUEST_ID,
+        ])
+        .expose_headers([header::ETAG, REQUEST_ID, header::RETRY_AFTER, header::LOCATION])
+        .max_age(PREFLIGHT_AGE)
+}

@@ -1,0 +1,69 @@
+//! The routes, one file per group. Paths under `/dev` and their aliases exist only while dev endpoints are on.
+
+pub mod config;
+pub mod dev_chains;
+pub mod dev_components;
+pub mod dev_kv;
+pub mod dev_services;
+pub mod dev_triggers;
+pub mod health;
+pub mod info;
+pub mod jobs;
+pub mod metrics;
+pub mod p2p;
+pub mod processes;
+pub mod ready;
+pub mod service_ref;
+pub mod services;
+pub mod signer;
+pub mod v1_services;
+
+use axum::Router;
+use axum::routing::{get, post};
+
+use super::api::Api;
+use super::problem::Problem;
+
+/// Every route.
+pub fn all(dev_endpoints: bool) -> Router<Api> {
+    let router = Router::new()
+        .route("/info", get(info::show))
+        .route("/health", get(health::show))
+        .route("/healthz", get(ready::alive))
+        .route("/readyz", get(ready::ready))
+        .route("/metrics", get(metrics::show))
+        .route("/config", get(config::show))
+        .route("/p2p/status", get(p2p::status))
+        .route(
+            "/services",
+            get(services::list).post(services::add).delete(services::remove),
+        )
+        .route("/services/signer", post(signer::show))
+        .route("/services/{chain}/{address}", get(services::show))
+        .route("/v1/processes", get(processes::list))
+        .route("/v1/processes/{name}", get(processes::show))
+        .route("/v1/services", get(v1_services::list))
+        .route("/v1/services/{id}", get(v1_services::show))
+        .route("/v1/services/{id}/status", get(v1_services::status))
+        .route("/v1/services/{id}/logs", get(v1_services::logs))
+        .route("/v1/jobs", get(jobs::list))
+        .route("/v1/jobs/{id}", get(jobs::show));
+    let router = if dev_endpoints { router.merge(dev()) } else { router };
+    router.fallback(async || Problem::not_found())
+}
+
+fn dev() -> Router<Api> {
+    Router::new()
+        .route("/dev/services", post(dev_services::put))
+        .route(
+            "/dev/services/{hash}",
+            get(dev_services::show).post(dev_services::register),
+        )
+        .route("/dev/components", post(dev_components::upload))
+        .route("/components", post(dev_components::upload))
+        .route("/upload", post(dev_components::upload))
+        .route("/dev/chains", post(dev_chains::add))
+        .route("/dev/triggers", post(dev_triggers::inject))
+        .route("/dev/trigger-streams", get(dev_triggers::streams))
+        .route("/dev/kv/{service_id}/{bucket}/{key}", get(dev_kv::read))
+}

@@ -1,0 +1,223 @@
+//! `wavs run`: the node from its configuration to its ordered end.
+//!
+//! The supervision loop runs on the main thread, because the life of the children is bound to the thread that spawns them;
+//! the API runs on the threads of the runtime. A stop first finishes the requests that run, while the processes still
+//! answer, then stops the processes.
+
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixListener as StdUnixListener;
+use std::path::Path;
+
+use anyhow::Context;
+use tokio::net::{TcpListener, UnixListener};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use wavs_service::config::{Flags, Loaded, Loader, TelemetryConfig};
+use wavs_service::{Fatal, telemetry};
+
+use crate::command_line::print;
+use crate::data_dir::{ClaimError, DataDir};
+use crate::http::api::Api;
+use crate::http::server::{self, Listeners};
+use crate::http::settings::Settings;
+use crate::supervise::logs::{self, LogFormat};
+use crate::supervise::runner::{Documents, Runner};
+use crate::supervise::snapshot::{ProcessState, Snapshot};
+use crate::{http, node, proc_stats};
+
+/// Threads for the API; the work is in the other processes.
+const WORKER_THREADS: usize = 2;
+
+/// Runs the node until SIGTERM or SIGINT.
+///
+/// # Errors
+/// When the configuration is wrong, the data directory is taken, a program is missing or an address cannot be bound.
+pub fn run(flags: Flags) -> anyhow::Result<()> {
+    proc_stats::started_at();
+    let loaded = Loader::from_process(flags.clone()).load()?;
+    telemetry::install(&loaded.node.telemetry);
+    loaded.log();
+    let data_dir = DataDir::claim(&loaded.node.data_dir).map_err(claim_failed)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKER_THREADS)
+        .thread_name("wavs")
+        .enable_all()
+        .build()
+        .context("cannot start the threads of the supervisor; check its task limit")?;
+    let result = runtime.block_on(supervise(loaded, flags, &data_dir));
+    runtime.shutdown_background();
+    result
+}
+
+async fn supervise(loaded: Loaded, flags: Flags, data_dir: &DataDir) -> anyhow::Result<()> {
+    let signals = Signals::install()?;
+    let settings = node::settings(&loaded.node.http);
+    let listeners = bind(&settings.host, loaded.node.http.port, &loaded.node.http.admin_socket).await?;
+    let address = listeners
+        .tcp
+        .local_addr()
+        .context("cannot read the address of the API")?;
+    warn_about_exposure(&settings, address);
+
+    let (sink, writer) = logs::channel(stderr()?, log_format(&loaded.node.telemetry));
+    let writer = tokio::spawn(writer);
+    let runner = Runner::new(node::children(&loaded.node)?, sink);
+    let snapshots = runner.snapshots();
+    let header_timeout = settings.header_timeout;
+    let api = Api::new(settings, loaded.redacted, data_dir.path(), snapshots.clone());
+    // From here on the secrets are with the processes that use them.
+    drop(loaded.node);
+
+    print(&format!("HTTP API listening on http://{address}"))?;
+    tracing::info!(%address, data = %data_dir.path().display(), "HTTP API listening");
+    let (stop_api, stop_processes) = (CancellationToken::new(), CancellationToken::new());
+    let (reload, reloads) = mpsc::channel(1);
+    let api = tokio::spawn(server::serve(
+        listeners,
+        http::router(api),
+        header_timeout,
+        stop_api.clone(),
+    ));
+    let announcement = tokio::spawn(announce(snapshots));
+    let control = async {
+        signals.until_stop(&flags, &reload).await;
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+        stop_api.cancel();
+        // A panic inside is reported by the runtime; the processes are stopped all the same.
+        let _ = api.await;
+        stop_processes.cancel();
+    };
+    tokio::join!(control, runner.run(stop_processes.clone(), reloads));
+    announcement.abort();
+    // The last lines of the children are on their way; the writer ends when all pipes are closed.
+    let _ = writer.await;
+    tracing::info!("all processes stopped");
+    Ok(())
+}
+
+fn claim_failed(error: ClaimError) -> anyhow::Error {
+    match error {
+        taken @ ClaimError::Taken { .. } => anyhow::Error::new(taken),
+        other => {
+            let cause = std::error::Error::source(&other)
+                .map(|cause| format!(": {cause}"))
+                .unwrap_or_default();
+            Fatal::config(format!("{other}{cause}")).into()
+        }
+    }
+}
+
+async fn bind(host: &str, port: u16, admin: &Path) -> anyhow::Result<Listeners> {
+    let tcp = TcpListener::bind((host, port)).await.with_context(|| {
+        format!("cannot open the HTTP API on {host}:{port}; choose another --host or --port (0 is any free one)")
+    })?;
+    let admin = wavs_ipc::socket::bind_fd(admin).context("cannot open the admin socket")?;
+    let admin = StdUnixListener::from(admin);
+    admin.set_nonblocking(true).context("cannot open the admin socket")?;
+    Ok(Listeners {
+        tcp,
+        admin: UnixListener::from_std(admin).context("cannot open the admin socket")?,
+    })
+}
+
+fn warn_about_exposure(settings: &Settings, address: SocketAddr) {
+    if !address.ip().is_loopback() && settings.tokens.is_empty() {
+        tracing::warn!(%address, "the API is open to the network and no bearer_token is configured: only this machine may use it");
+    }
+    for pattern in settings
+        .cors_allowed_origins
+        .iter()
+        .filter(|pattern| pattern.never_matches())
+    {
+        tracing::warn!(
+            ?pattern,
+            "this entry of cors_allowed_origins matches nothing: an origin has no path"
+        );
+    }
+}
+
+/// This process's stderr for the writer of the log.
+fn stderr() -> anyhow::Result<tokio::fs::File> {
+    let stderr = std::io::stderr()
+        .as_fd()
+        .try_clone_to_owned()
+        .context("cannot take stderr for the log")?;
+    Ok(tokio::fs::File::from_std(stderr.into()))
+}
+
+/// Children write JSON; people at a terminal want text.
+fn log_format(telemetry: &TelemetryConfig) -> LogFormat {
+    let configured = telemetry.log_format == wavs_service::config::LogFormat::Json;
+    match std::env::var("WAVS_LOG_FORMAT").as_deref() {
+        Ok("json") => LogFormat::Json,
+        Ok("text") => LogFormat::Text,
+        _ if configured || std::env::var_os("NOTIFY_SOCKET").is_some() => LogFormat::Json,
+        _ => LogFormat::Text,
+    }
+}
+
+/// Says once that every process runs.
+async fn announce(mut snapshots: watch::Receiver<Vec<Snapshot>>) {
+    let all_run = |all: &Vec<Snapshot>| all.iter().all(|one| one.state == ProcessState::Running);
+    if snapshots.wait_for(all_run).await.is_ok() {
+        tracing::info!(processes = snapshots.borrow().len(), "the node is ready");
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    }
+}
+
+/// The signals that the supervisor understands.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn install() -> anyhow::Result<Self> {
+        let catch = |kind| signal(kind).context("cannot catch signals");
+        Ok(Self {
+            terminate: catch(SignalKind::terminate())?,
+            interrupt: catch(SignalKind::interrupt())?,
+            hangup: catch(SignalKind::hangup())?,
+        })
+    }
+
+    /// Answers SIGHUP until SIGTERM or SIGINT comes.
+    async fn until_stop(mut self, flags: &Flags, reload: &mpsc::Sender<Documents>) {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return tracing::info!("SIGTERM: stopping all processes in order"),
+                _ = self.interrupt.recv() => return tracing::info!("SIGINT: stopping all processes in order"),
+                _ = self.hangup.recv() => {
+                    // The runner ends only after this loop.
+                    let _ = reload.send(reloaded(flags)).await;
+                }
+            }
+        }
+    }
+}
+
+/// The documents of the configuration as it is now; none when it is wrong, so that the old ones stay.
+fn reloaded(flags: &Flags) -> Documents {
+    let documents = Loader::from_process(flags.clone())
+        .load()
+        .map_err(|error| error.to_string())
+        .and_then(|loaded| node::documents(&loaded.node).map_err(|error| error.to_string()));
+    match documents {
+        Ok(documents) => {
+            tracing::info!(
+                "SIGHUP: configuration loaded; blocked processes start now, running ones take it at their next start"
+            );
+            documents
+        }
+        Err(error) => {
+            tracing::error!(
+                error,
+                "SIGHUP: the new configuration is refused, the old one stays; blocked processes start again"
+            );
+            Documents::new()
+        }
+    }
+}
