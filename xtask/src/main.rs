@@ -1,1 +1,35 @@
-fn main() {}
+//! Development tasks, run as `cargo xtask <task>`. Each task is one file; this one only reads the command line.
+
+mod contracts;
+mod digests;
+mod guests;
+mod solc;
+mod toolchain;
+
+use std::io::Write as _;
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+
+/// Development tasks of the WAVS node.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    Guests(guests::Guests),
+    Contracts(contracts::Contracts),
+}
+
+fn main() -> anyhow::Result<()> {
+    let root = e2e::tools::repository();
+    let summary = match Arguments::parse().task {
+        Task::Guests(guests) => guests.run(root)?,
+        Task::Contracts(contracts) => contracts.run(root)?,
+    };
+    writeln!(std::io::stdout(), "{summary}").context("cannot write to the standard output")
+}
