@@ -9,6 +9,7 @@ use std::io::{Read as _, Seek as _, SeekFrom, Write};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
+use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
@@ -120,11 +121,16 @@ impl<C: ProcessConfig> Handover<C> {
             process: C::PROCESS,
             source,
         };
-        let mut file =
-            File::from(memfd_create(c"wavs-config", MFdFlags::MFD_CLOEXEC).map_err(|errno| failed(errno.into()))?);
+        let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
+        let mut file = memfd_create(c"wavs-config", flags)
+            .map(File::from)
+            .map_err(|errno| failed(errno.into()))?;
         file.write_all(&bytes)
             .and_then(|()| file.seek(SeekFrom::Start(0)))
             .map_err(failed)?;
+        // The parent may keep the file for the next start of the child, so no child may be able to change it.
+        let seals = SealFlag::F_SEAL_WRITE | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;
+        fcntl(&file, FcntlArg::F_ADD_SEALS(seals)).map_err(|errno| failed(errno.into()))?;
         Ok(file.into())
     }
 

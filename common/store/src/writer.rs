@@ -80,15 +80,13 @@ impl From<Undone> for StoreError {
 impl Writer {
     pub(crate) fn start(connection: Connection, path: &Path) -> Result<Self, StoreError> {
         let (jobs, queue) = mpsc::channel(QUEUE);
+        let thread = Thread {
+            connection,
+            synchronous: None,
+        };
         std::thread::Builder::new()
             .name("store-writer".to_owned())
-            .spawn(move || {
-                Thread {
-                    connection,
-                    synchronous: None,
-                }
-                .run(queue)
-            })
+            .spawn(move || thread.run(queue))
             .map_err(|source| StoreError::Prepare {
                 path: path.to_owned(),
                 source,

@@ -40,8 +40,8 @@ pub(crate) fn split(layer: &mut Layer, warnings: &mut Vec<String>) -> Layer {
     let mut old = Layer::default();
     let renamed = layer
         .entries
-        .iter()
-        .filter_map(|(path, _)| Some((path.clone(), new_name(path)?)))
+        .keys()
+        .filter_map(|path| Some((path.clone(), new_name(path)?)))
         .collect::<Vec<_>>();
     for (path, new) in renamed {
         let Some(entry) = layer.entries.remove(&path) else {

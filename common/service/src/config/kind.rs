@@ -1,6 +1,7 @@
 //! The types of configuration values: how text becomes a value and which values fit.
 
 use serde_json::{Number, Value};
+use url::Url;
 
 /// The type of a key.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -61,7 +62,8 @@ impl Kind {
     /// Whether a value from a file fits; lists are brought to one form.
     pub(crate) fn check(self, value: Value) -> Result<Value, String> {
         let fits = match (self, &value) {
-            (Self::Text | Self::Path | Self::Credential | Self::Url, Value::String(_))
+            (Self::Url, Value::String(text)) => Url::parse(text).is_ok(),
+            (Self::Text | Self::Path | Self::Credential, Value::String(_))
             | (Self::Flag, Value::Bool(_))
             | (Self::Chain, _) => true,
             (Self::Number(low, high), Value::Number(number)) => {
@@ -92,7 +94,8 @@ impl Kind {
 
     fn expected(self) -> String {
         match self {
-            Self::Text | Self::Path | Self::Credential | Self::Url | Self::Chain => "expected a text".to_owned(),
+            Self::Text | Self::Path | Self::Credential | Self::Chain => "expected a text".to_owned(),
+            Self::Url => "expected a URL with a scheme, such as https://host/path".to_owned(),
             Self::Number(low, u64::MAX) => format!("expected a whole number of at least {low}"),
             Self::Number(low, high) => format!("expected a whole number between {low} and {high}"),
             Self::Float => "expected a number".to_owned(),

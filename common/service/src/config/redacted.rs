@@ -35,10 +35,14 @@ impl RedactedConfig {
             match path.as_slice() {
                 [first, ..] if first == "chains" => view.put(&["chains".to_owned()], chains(&node.chains)),
                 path if path.iter().any(|segment| segment == "*") => {}
+                // A table stands where the built-in value is a leaf; its members follow, the place in the order is this one.
                 path if layer
                     .entries
                     .keys()
-                    .any(|other| other.len() > path.len() && other.starts_with(path)) => {}
+                    .any(|other| other.len() > path.len() && other.starts_with(path)) =>
+                {
+                    view.put(path, Node::Table(Vec::new()));
+                }
                 path => {
                     let set = layer.entries.get(path).map(|entry| entry.value.clone());
                     let built_in = || {

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -13,13 +13,16 @@ use nix::sys::prctl;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::Signal;
 use nix::sys::stat::{Mode, umask};
-use nix::unistd::getppid;
+use nix::unistd::{Pid, getppid};
 
 /// First descriptor of the LISTEN_FDS protocol.
 const FIRST: RawFd = 3;
 
 /// Descriptors are parked above this number while they are put in order.
 const PARKED: RawFd = 200;
+
+/// Tells the shim who its parent is. The program does not see it.
+const PARENT: &str = "WAVS_JAIL_PARENT";
 
 /// Environment variables that a child keeps. Everything else is taken away, above all secrets.
 const KEPT: [&str; 12] = [
@@ -87,6 +90,9 @@ impl Jail {
     /// The command that runs `shim` with `subcommand`, which is to call [`Jail::from_arguments`] and [`Jail::enter`].
     ///
     /// The child gets `descriptors` from number 3 on, in this order, with LISTEN_FDS and LISTEN_FDNAMES set, and runs in a process group of its own.
+    /// It is killed when the *thread* that spawned it ends, so spawn from one that lives as long as the child: the main thread or a worker of
+    /// the runtime, never the pool for blocking calls.
+    ///
     /// The caller adds NOTIFY_SOCKET, WATCHDOG_USEC and the standard streams. The descriptors stay open in the parent as long as the command lives.
     #[must_use]
     pub fn command(&self, shim: &Path, subcommand: &str, descriptors: Vec<(String, OwnedFd)>) -> Command {
@@ -94,12 +100,10 @@ impl Jail {
         let mut command = Command::new(shim);
         command.arg(subcommand).args(self.to_arguments()).process_group(0);
         command
+            .env(PARENT, std::process::id().to_string())
             .env("LISTEN_FDS", names.len().to_string())
             .env("LISTEN_FDNAMES", names.join(":"));
-        let numbers = descriptors
-            .iter()
-            .map(|descriptor| descriptor.as_raw_fd())
-            .collect::<Vec<_>>();
+        let numbers = descriptors.iter().map(AsRawFd::as_raw_fd).collect::<Vec<_>>();
         let mut parked = numbers.clone();
         let arrange = move || {
             // Moved in, so that the descriptors stay open until the child has them.
@@ -152,20 +156,12 @@ impl Jail {
                 source,
             })
         };
-        let parent = getppid();
         apply(
             "the signal at the death of the parent",
             prctl::set_pdeathsig(Signal::SIGKILL).map_err(io::Error::from),
         )?;
         // If the parent died before the line above, the signal never comes.
-        apply(
-            "the signal at the death of the parent",
-            if getppid() == parent {
-                Ok(())
-            } else {
-                Err(io::Error::other("the parent is gone"))
-            },
-        )?;
+        apply("the signal at the death of the parent", check_parent())?;
         umask(Mode::from_bits_truncate(0o077));
         apply("no core files", limit(Resource::RLIMIT_CORE, Some(0)))?;
         apply(
@@ -230,6 +226,15 @@ fn close_from(first: RawFd) -> io::Result<()> {
     let flags = libc::c_int::try_from(libc::CLOSE_RANGE_CLOEXEC).unwrap_or(0);
     // SAFETY: with CLOSE_RANGE_CLOEXEC nothing is closed now, only a flag is set, so no owner loses its descriptor.
     check(unsafe { libc::close_range(first, libc::c_uint::MAX, flags) }).map(drop)
+}
+
+/// Whether the parent is the one that built the command. A shim that somebody else started has no such parent.
+fn check_parent() -> io::Result<()> {
+    let expected = std::env::var(PARENT).ok().and_then(|pid| pid.parse().ok());
+    match expected.map(Pid::from_raw) {
+        Some(parent) if parent != getppid() => Err(io::Error::other("the parent is gone")),
+        _ => Ok(()),
+    }
 }
 
 fn limit(resource: Resource, value: Option<u64>) -> io::Result<()> {
