@@ -93,6 +93,3 @@ impl Ledger {
 pub fn exists(path: &Path) -> bool {
     path.exists()
 }
-
-#[cfg(test)]
-mod tests;

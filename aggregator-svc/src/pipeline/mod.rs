@@ -20,6 +20,3 @@ pub mod settle;
 pub mod sign;
 pub mod submit;
 pub mod sweep;
-
-#[cfg(test)]
-mod tests;

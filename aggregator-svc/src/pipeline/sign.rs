@@ -49,10 +49,6 @@ pub async fn sign(
         service: &job.service_id,
         workflow: &job.workflow_id,
     };
-    let signer = match &entry.signer {
-        Ok(signer) => signer,
-        Err(reason) => return Ok(Signing::Refused(Ending::failed("signer_missing", reason.clone()))),
-    };
     let kind = submit.signature_kind;
     let mut refused: Vec<Ending> = Vec::new();
     let mut signing: Vec<(Prepared, NewBucket)> = Vec::new();
@@ -83,6 +79,13 @@ pub async fn sign(
             continue;
         }
         let envelope = response.envelope(event_id);
+        let signer = match &entry.signer {
+            Ok(signer) => signer,
+            Err(reason) => {
+                refused.push(Ending::failed("signer_missing", reason.clone()));
+                continue;
+            }
+        };
         match Prepared::new(signer, envelope, kind) {
             Ok(prepared) => {
                 let digest = prepared.digest();

@@ -1,0 +1,288 @@
+//! Adding, removing, updating and pausing services, over scripted processes behind real sockets.
+
+#![allow(missing_docs)]
+
+mod support;
+
+use support::trigger::action;
+use support::{World, document, manager};
+use wavs_ipc::contract::engine::World as ComponentWorld;
+use wavs_ipc::contract::registry::{AddService, AddSource, Document, Registry as _};
+use wavs_ipc::contract::trigger_feed::SpoolBody;
+use wavs_ipc::{Context, ErrorCode, WireError};
+
+const OTHER: &str = "0x2222222222222222222222222222222222222222";
+
+#[tokio::test]
+async fn an_added_service_has_a_key_components_and_triggers() {
+    let world = World::new().await;
+    let node = world.start().await;
+    let summary = node.add(support::ADDRESS).await.unwrap();
+    assert_eq!(
+        (summary.state.as_str(), summary.hd_index, summary.workflows),
+        ("active", 1, 2)
+    );
+    let address = wavs_types::EvmAddress::from(summary.signer).to_string();
+    assert_eq!(address, "0x70997970C51812dc3A010C7d01b50e0d17dc79C8");
+    assert_eq!(summary.uri.as_deref(), Some("http://x/service.json"));
+
+    let mut worlds = world.engine.prefetched();
+    worlds.sort_by_key(|world| *world == ComponentWorld::Aggregator);
+    assert_eq!(
+        worlds,
+        [
+            ComponentWorld::Operator,
+            ComponentWorld::Operator,
+            ComponentWorld::Aggregator
+        ]
+    );
+    let watch = world.trigger.watch();
+    assert_eq!(watch.routes.len(), 2);
+    assert!(
+        watch
+            .routes
+            .iter()
+            .all(|route| route.active && route.service_id == summary.service_id)
+    );
+    assert_eq!(watch.managers, [(summary.service_id, manager(support::ADDRESS))]);
+
+    let again = node.add(support::ADDRESS).await.unwrap_err();
+    assert_eq!(again.code, ErrorCode::Conflict);
+    assert!(again.detail.contains("already registered"));
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn keys_stay_with_their_services_over_restart_removal_and_another_order() {
+    let world = World::new().await;
+    world.trigger.publish(OTHER, document(OTHER, "active"));
+    let node = world.start().await;
+    assert_eq!(node.add(support::ADDRESS).await.unwrap().hd_index, 1);
+    assert_eq!(node.add(OTHER).await.unwrap().hd_index, 2);
+    for address in [support::ADDRESS, OTHER] {
+        node.node
+            .service
+            .clone()
+            .remove_service(Context::current(), manager(address), false)
+            .await
+            .unwrap();
+    }
+    assert!(world.trigger.watch().routes.is_empty());
+    assert!(
+        node.node
+            .service
+            .clone()
+            .services(Context::current())
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    node.stop().await;
+
+    let node = world.start().await;
+    assert_eq!(node.add(OTHER).await.unwrap().hd_index, 2);
+    assert_eq!(node.add(support::ADDRESS).await.unwrap().hd_index, 1);
+    node.stop().await;
+
+    let node = world.start().await;
+    let services = node.node.service.clone().services(Context::current()).await.unwrap();
+    assert_eq!(services.len(), 2);
+    assert!(services.iter().all(|service| service.state == "active"));
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_failed_add_leaves_nothing_behind() {
+    let world = World::new().await;
+    let node = world.start().await;
+    world.engine.on_prefetch(Err(WireError::backoff(
+        ErrorCode::Component,
+        "No wasm found for digest abab",
+    )));
+    let error = node.add(support::ADDRESS).await.unwrap_err();
+    assert_eq!(error.code, ErrorCode::Component);
+    assert!(error.detail.starts_with("/workflows/"), "{error}");
+    world.engine.on_prefetch(Ok(()));
+
+    world
+        .trigger
+        .refuse_sync(Some(WireError::never(ErrorCode::Invalid, "no such source")));
+    assert_eq!(node.add(support::ADDRESS).await.unwrap_err().detail, "no such source");
+    world.trigger.refuse_sync(None);
+    assert!(
+        node.node
+            .service
+            .clone()
+            .services(Context::current())
+            .await
+            .unwrap()
+            .is_empty()
+    );
+
+    // The index of the failed add was never shown, so it is free.
+    world.trigger.publish(OTHER, document(OTHER, "active"));
+    assert_eq!(node.add(OTHER).await.unwrap().hd_index, 1);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_document_that_does_not_fit_is_refused_with_its_reasons() {
+    let world = World::new().await;
+    let node = world.start().await;
+    world.trigger.publish(OTHER, document(support::ADDRESS, "active"));
+    assert_eq!(node.add(OTHER).await.unwrap_err().code, ErrorCode::ManagerMismatch);
+    world.trigger.publish(OTHER, b"{\"name\":1}".to_vec());
+    let error = node.add(OTHER).await.unwrap_err();
+    assert_eq!(error.code, ErrorCode::InvalidService);
+    let findings: Vec<serde_json::Value> = serde_json::from_str(&error.detail).unwrap();
+    assert!(!findings.is_empty() && findings[0]["pointer"].is_string());
+
+    let elsewhere = wavs_types::ServiceManager::Evm {
+        chain: "evm:1".parse().unwrap(),
+        address: support::ADDRESS.parse().unwrap(),
+    };
+    let request = AddService {
+        source: AddSource::Manager(elsewhere),
+        hd_index: None,
+    };
+    let error = node
+        .node
+        .service
+        .clone()
+        .add_service(Context::current(), request)
+        .await
+        .unwrap_err();
+    assert_eq!(error.code, ErrorCode::ChainNotConfigured);
+    assert!(error.detail.contains("Could not get chain config for chain evm:1"));
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn without_a_signing_key_the_node_starts_and_refuses_services() {
+    let mut world = World::new().await;
+    world.phrase = None;
+    let node = world.start().await;
+    let error = node.add(support::ADDRESS).await.unwrap_err();
+    assert_eq!(error.code, ErrorCode::SignerMissing);
+    assert!(error.detail.contains("missing signing mnemonic"));
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn another_mnemonic_stops_signing_for_known_services() {
+    let mut world = World::new().await;
+    let node = world.start().await;
+    let summary = node.add(support::ADDRESS).await.unwrap();
+    node.stop().await;
+
+    world.phrase =
+        Some("abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon about");
+    let node = world.start().await;
+    let known = node
+        .node
+        .service
+        .clone()
+        .services(Context::current())
+        .await
+        .unwrap()
+        .remove(0);
+    assert_eq!((known.state.as_str(), known.signer), ("failed", summary.signer));
+    assert!(known.reason.unwrap().contains("another one than before"));
+    world
+        .trigger
+        .fire("manual/1/0", &action(summary.service_id, "submit", b"1"), Some(1));
+    let progress = node.injected(1, 1).await;
+    assert!(progress.first_error.unwrap().starts_with("signer_missing: "));
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_paused_service_drops_triggers_and_goes_on_when_resumed() {
+    let world = World::new().await;
+    let node = world.start().await;
+    let service = node.add(support::ADDRESS).await.unwrap();
+    let registry = node.node.service.clone();
+    let paused = registry
+        .clone()
+        .pause_service(Context::current(), service.service_id, true, "test".to_owned())
+        .await;
+    assert_eq!(paused.unwrap().state, "paused");
+    world
+        .trigger
+        .fire("manual/1/0", &action(service.service_id, "silent", b"1"), Some(1));
+    node.injected(1, 1).await;
+    assert_eq!(node.jobs().await[0].state, "skipped");
+    assert!(world.engine.runs().is_empty());
+
+    registry
+        .pause_service(Context::current(), service.service_id, false, String::new())
+        .await
+        .unwrap();
+    world
+        .trigger
+        .fire("manual/2/0", &action(service.service_id, "silent", b"2"), Some(2));
+    node.injected(2, 1).await;
+    assert_eq!(node.jobs().await[0].state, "executed");
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn an_announced_document_replaces_the_old_one_and_a_broken_one_does_not() {
+    let world = World::new().await;
+    let node = world.start().await;
+    let service = node.add(support::ADDRESS).await.unwrap();
+    let announce = |uri: &str| {
+        let uri = uri.to_owned();
+        world.trigger.push(SpoolBody::ServiceUri {
+            service_id: service.service_id,
+            uri,
+            height: 1,
+        });
+    };
+    let registry = node.node.service.clone();
+    let wait = async |wanted: &str| loop {
+        let summary = registry.clone().services(Context::current()).await.unwrap().remove(0);
+        if summary.state == wanted {
+            return summary;
+        }
+        tokio::task::yield_now().await;
+    };
+    world.trigger.publish(support::ADDRESS, document(OTHER, "active"));
+    announce("http://x/2.json");
+    let degraded = wait("degraded").await;
+    assert_eq!(degraded.digest, service.digest);
+    assert!(degraded.reason.unwrap().contains("names manager"));
+
+    world
+        .trigger
+        .publish(support::ADDRESS, document(support::ADDRESS, "paused"));
+    announce("http://x/3.json");
+    let updated = wait("paused").await;
+    assert_ne!(updated.digest, service.digest);
+    assert_eq!(updated.uri.as_deref(), Some("http://x/3.json"));
+    assert_eq!((updated.hd_index, updated.reason), (1, None));
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_stored_document_can_be_registered_without_its_chain() {
+    let world = World::new().await;
+    let node = world.start().await;
+    let registry = node.node.service.clone();
+    let raw = Document(document(support::ADDRESS, "active"));
+    let digest = registry.clone().put_document(Context::current(), raw).await.unwrap();
+    let echoed = registry.clone().document(Context::current(), digest).await.unwrap();
+    assert!(String::from_utf8(echoed.0).unwrap().starts_with("{\"name\":\"demo\""));
+    let request = AddService {
+        source: AddSource::Document(digest),
+        hd_index: Some(12),
+    };
+    let summary = registry.clone().add_service(Context::current(), request).await.unwrap();
+    assert_eq!((summary.hd_index, summary.uri, summary.digest), (12, None, digest));
+    let missing = registry
+        .document(Context::current(), wavs_types::ServiceDigest::new([9; 32]))
+        .await
+        .unwrap_err();
+    assert_eq!(missing.code, ErrorCode::NotFound);
+    node.stop().await;
+}

@@ -1,0 +1,126 @@
+//! engine-svc as a script: closures answer the runs, calls are recorded.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::Semaphore;
+use wavs_ipc::contract::engine::{
+    Action, AggregatorJob, AggregatorOutcome, Engine, EngineClient, OperatorJob, OperatorOutcome, Prefetch, World,
+};
+use wavs_ipc::contract::job::{GuestError, Response, Usage};
+use wavs_ipc::{Context, Identity, Role, Router, WireError, handler, socket};
+
+type Operator = Box<dyn Fn(usize, &OperatorJob) -> Result<Result<Vec<Response>, GuestError>, WireError> + Send>;
+type Aggregator = Box<dyn Fn(&AggregatorJob) -> Result<Result<Vec<Action>, GuestError>, WireError> + Send>;
+
+#[derive(Clone)]
+pub struct FakeEngine {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    operator: Mutex<Operator>,
+    aggregator: Mutex<Aggregator>,
+    prefetch: Mutex<Result<(), WireError>>,
+    pub runs: Mutex<Vec<OperatorJob>>,
+    pub aggregator_runs: Mutex<Vec<AggregatorJob>>,
+    pub prefetched: Mutex<Vec<World>>,
+    /// Runs may start only with a permit; closed gates hold them back.
+    gate: Semaphore,
+}
+
+pub fn response(payload: &[u8]) -> Response {
+    Response {
+        payload: payload.to_vec(),
+        ordering: None,
+        event_id_salt: None,
+    }
+}
+
+impl FakeEngine {
+    pub fn serve(path: &Path) -> Self {
+        let inner = Inner {
+            operator: Mutex::new(Box::new(|_, _| Ok(Ok(vec![response(b"result")])))),
+            aggregator: Mutex::new(Box::new(|_| Ok(Ok(vec![])))),
+            prefetch: Mutex::new(Ok(())),
+            runs: Mutex::default(),
+            aggregator_runs: Mutex::default(),
+            prefetched: Mutex::default(),
+            gate: Semaphore::new(Semaphore::MAX_PERMITS),
+        };
+        let engine = Self { inner: Arc::new(inner) };
+        let router =
+            Router::new(Identity::new(Role::Engine)).serve::<EngineClient, _, _>(handler!(Engine, engine.clone()));
+        tokio::spawn(router.run(socket::bind(path).unwrap(), std::future::pending()));
+        engine
+    }
+
+    pub fn on_operator(
+        &self,
+        script: impl Fn(usize, &OperatorJob) -> Result<Result<Vec<Response>, GuestError>, WireError> + Send + 'static,
+    ) {
+        *self.inner.operator.lock().unwrap() = Box::new(script);
+    }
+
+    pub fn on_aggregator(
+        &self,
+        script: impl Fn(&AggregatorJob) -> Result<Result<Vec<Action>, GuestError>, WireError> + Send + 'static,
+    ) {
+        *self.inner.aggregator.lock().unwrap() = Box::new(script);
+    }
+
+    pub fn on_prefetch(&self, answer: Result<(), WireError>) {
+        *self.inner.prefetch.lock().unwrap() = answer;
+    }
+
+    /// Holds every run back until [`Self::open`].
+    pub fn close(&self) {
+        self.inner.gate.forget_permits(Semaphore::MAX_PERMITS);
+    }
+
+    pub fn open(&self) {
+        self.inner.gate.add_permits(Semaphore::MAX_PERMITS / 2);
+    }
+
+    pub fn runs(&self) -> Vec<OperatorJob> {
+        self.inner.runs.lock().unwrap().clone()
+    }
+
+    pub fn aggregator_runs(&self) -> Vec<AggregatorJob> {
+        self.inner.aggregator_runs.lock().unwrap().clone()
+    }
+
+    pub fn prefetched(&self) -> Vec<World> {
+        self.inner.prefetched.lock().unwrap().clone()
+    }
+}
+
+impl Engine for FakeEngine {
+    async fn run_operator(self, _: Context, job: OperatorJob) -> Result<OperatorOutcome, WireError> {
+        let number = {
+            let mut runs = self.inner.runs.lock().unwrap();
+            runs.push(job.clone());
+            runs.len()
+        };
+        self.inner.gate.acquire().await.unwrap().forget();
+        let result = (self.inner.operator.lock().unwrap())(number, &job)?;
+        Ok(OperatorOutcome {
+            result,
+            usage: Usage::default(),
+        })
+    }
+
+    async fn run_aggregator(self, _: Context, job: AggregatorJob) -> Result<AggregatorOutcome, WireError> {
+        self.inner.aggregator_runs.lock().unwrap().push(job.clone());
+        let result = (self.inner.aggregator.lock().unwrap())(&job)?;
+        Ok(AggregatorOutcome {
+            result,
+            usage: Usage::default(),
+        })
+    }
+
+    async fn prefetch(self, _: Context, request: Prefetch) -> Result<(), WireError> {
+        self.inner.prefetched.lock().unwrap().push(request.world);
+        self.inner.prefetch.lock().unwrap().clone()
+    }
+}

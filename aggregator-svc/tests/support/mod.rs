@@ -1,0 +1,214 @@
+//! A node on a temporary directory, with scripted engine-svc and trigger-svc behind real sockets.
+
+#![allow(dead_code, missing_docs, unreachable_pub)]
+
+pub mod engine;
+pub mod trigger;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+use wavs_aggregator::keys::{Credential, Keyring};
+use wavs_aggregator::node::{Node, Setup};
+use wavs_aggregator::settings::Settings;
+use wavs_aggregator::variables::Variables;
+use wavs_ipc::contract::registry::{
+    AddService, AddSource, InjectionProgress, JobQuery, JobView, Registry as _, ServiceSummary,
+};
+use wavs_ipc::{Context, WireError};
+use wavs_service::{Metrics, ProcessName, StatusBoard};
+use wavs_types::{ChainConfig, EvmChainConfig, ServiceManager};
+
+pub use engine::FakeEngine;
+pub use trigger::FakeTrigger;
+
+pub const PHRASE: &str = "test test test test test test test test test test test junk";
+
+/// A document with the workflows `submit` (aggregator) and `silent` (submits nothing).
+pub fn document(address: &str, status: &str) -> Vec<u8> {
+    let component = r#"{"source":{"digest":"abababababababababababababababababababababababababababababababab"},"permissions":{},"config":{},"env_keys":[]}"#;
+    format!(
+        r#"{{"name":"demo","status":"{status}","manager":{{"evm":{{"chain":"evm:31337","address":"{address}"}}}},
+        "workflows":{{
+          "silent":{{"trigger":"manual","component":{component},"submit":"none"}},
+          "submit":{{"trigger":"manual","component":{component},
+            "submit":{{"aggregator":{{"component":{component},"signature_kind":{{"algorithm":"secp256k1","prefix":"eip191"}}}}}}}}}}}}"#
+    )
+    .into_bytes()
+}
+
+pub const ADDRESS: &str = "0x1111111111111111111111111111111111111111";
+
+pub fn manager(address: &str) -> ServiceManager {
+    ServiceManager::Evm {
+        chain: "evm:31337".parse().unwrap(),
+        address: address.parse().unwrap(),
+    }
+}
+
+/// Everything that outlives a restart of the node.
+pub struct World {
+    pub dir: tempfile::TempDir,
+    pub engine: FakeEngine,
+    pub trigger: FakeTrigger,
+    pub phrase: Option<&'static str>,
+}
+
+pub struct Running {
+    pub node: Node,
+    stop: CancellationToken,
+}
+
+impl World {
+    pub async fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let engine = FakeEngine::serve(&dir.path().join("engine.sock"));
+        let trigger = FakeTrigger::serve(&dir.path().join("trigger.sock"));
+        trigger.publish(ADDRESS, document(ADDRESS, "active"));
+        Self {
+            dir,
+            engine,
+            trigger,
+            phrase: Some(PHRASE),
+        }
+    }
+
+    pub fn ledger(&self) -> PathBuf {
+        self.dir.path().join("ledger.db")
+    }
+
+    pub async fn start(&self) -> Running {
+        let stop = CancellationToken::new();
+        Running {
+            node: Node::start(self.setup(), stop.clone()).await.unwrap(),
+            stop,
+        }
+    }
+
+    fn setup(&self) -> Setup {
+        let chain = EvmChainConfig {
+            chain_id: "31337".to_owned(),
+            ..EvmChainConfig::default()
+        };
+        let settings = Settings {
+            chains: BTreeMap::from([("evm:31337".parse().unwrap(), ChainConfig::Evm(chain))]),
+            max_queue: 64,
+            ..Settings::default()
+        };
+        let keyring = self
+            .phrase
+            .map(|phrase| Arc::new(Keyring::new(Credential::parse(phrase).ok().unwrap()).ok().unwrap()));
+        Setup {
+            ledger: self.ledger(),
+            engine: self.dir.path().join("engine.sock"),
+            trigger: self.dir.path().join("trigger.sock"),
+            settings,
+            variables: Variables::default(),
+            keyring,
+            posting: None,
+            metrics: Metrics::new(),
+            status: StatusBoard::new(ProcessName::Aggregator),
+        }
+    }
+}
+
+/// A node in a runtime of its own, which can be taken away in the middle of everything.
+pub struct Killable {
+    pub node: Running,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl World {
+    pub async fn start_killable(&self) -> Killable {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap();
+        let (setup, stop) = (self.setup(), CancellationToken::new());
+        let started = runtime.spawn({
+            let stop = stop.clone();
+            async move { Node::start(setup, stop).await.unwrap() }
+        });
+        Killable {
+            node: Running {
+                node: started.await.unwrap(),
+                stop,
+            },
+            runtime,
+        }
+    }
+}
+
+impl Killable {
+    /// Ends all its tasks wherever they are.
+    pub async fn kill(self) {
+        let Self { node, runtime } = self;
+        tokio::task::spawn_blocking(move || runtime.shutdown_timeout(std::time::Duration::from_secs(5)))
+            .await
+            .unwrap();
+        drop(node);
+    }
+}
+
+impl Running {
+    pub async fn stop(self) {
+        self.stop.cancel();
+        self.node.stop().await;
+    }
+
+    pub async fn add(&self, address: &str) -> Result<ServiceSummary, WireError> {
+        let request = AddService {
+            source: AddSource::Manager(manager(address)),
+            hd_index: None,
+        };
+        self.node.service.clone().add_service(Context::current(), request).await
+    }
+
+    /// Waits until all `count` jobs of an injection are signed or over.
+    pub async fn injected(&self, id: u128, count: u32) -> InjectionProgress {
+        let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(30);
+        loop {
+            let progress = self
+                .node
+                .service
+                .clone()
+                .injection(Context::current(), id, 5_000)
+                .await
+                .unwrap();
+            if progress.received == count && progress.done == count {
+                return progress;
+            }
+            assert!(
+                tokio::time::Instant::now() < deadline,
+                "the injection is stuck at {progress:?}"
+            );
+        }
+    }
+
+    pub async fn jobs(&self) -> Vec<JobView> {
+        let query = JobQuery {
+            max: 100,
+            ..JobQuery::default()
+        };
+        self.node.service.clone().jobs(Context::current(), query).await.unwrap()
+    }
+
+    /// Waits until the newest job satisfies `wanted`.
+    pub async fn job(&self, mut wanted: impl FnMut(&JobView) -> bool) -> JobView {
+        let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(20);
+        loop {
+            let newest = self.jobs().await.into_iter().next();
+            if let Some(job) = newest.clone().filter(|job| wanted(job)) {
+                return job;
+            }
+            assert!(
+                tokio::time::Instant::now() < deadline,
+                "the job did not get there: {newest:#?}"
+            );
+            tokio::task::yield_now().await;
+        }
+    }
+}
