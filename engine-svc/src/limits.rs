@@ -33,6 +33,9 @@ pub(crate) const ERROR_TEXT_BYTES: usize = 8 << 10;
 /// The fuel cap that stands for "no cap".
 pub const NO_FUEL_CAP: u64 = u64::MAX;
 
+/// Longest run in seconds that any configuration can ask for: a clock cannot count to arbitrary deadlines.
+const LONGEST_SECONDS: u64 = 30 * 86_400;
+
 /// Who set a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SetBy {
@@ -111,7 +114,7 @@ impl Caps {
         let fuel = lower(component.fuel_limit, cap(grant.max_fuel, self.max_fuel));
         let time = lower(component.time_limit_seconds, cap(grant.max_seconds, self.max_seconds));
         let hard = Bound {
-            value: self.hard_seconds,
+            value: self.hard_seconds.min(LONGEST_SECONDS),
             set_by: SetBy::Node,
         };
         let time = if time.value <= hard.value { time } else { hard };
@@ -203,6 +206,13 @@ mod tests {
             (Some((5, Grant)), (400, Component)),
         );
         check(None, Some(9000), grant(None, Some(9000)), (None, (3600, Node)));
+        let endless = Caps {
+            max_seconds: u64::MAX,
+            hard_seconds: u64::MAX,
+            ..CAPS
+        };
+        let limits = endless.effective(&crate::testing::component(None, Some(u64::MAX)), none);
+        assert_eq!(limits.time.value.as_secs(), LONGEST_SECONDS);
         check(None, None, grant(Some(5), Some(2)), (Some((5, Grant)), (2, Grant)));
     }
 

@@ -18,6 +18,8 @@ use crate::limits::{CapGrant, Caps, NO_FUEL_CAP};
 const ANSWER_OVERHEAD: usize = 128 << 10;
 /// Slots for each guest thread: guests that wait for the network or sleep leave their thread to others.
 const SLOTS_PER_WORKER: usize = 8;
+/// Most slots. Each reserves address space for its linear memories, which is finite even at 64 bits.
+const MAX_SLOTS: usize = 256;
 /// Fewest slots, so that a small machine still runs sleeping guests side by side.
 const MIN_SLOTS: usize = 16;
 
@@ -170,7 +172,9 @@ impl Settings {
     /// Runs at a time.
     #[must_use]
     pub fn slots(&self) -> usize {
-        self.workers.saturating_mul(SLOTS_PER_WORKER).max(MIN_SLOTS)
+        self.workers
+            .saturating_mul(SLOTS_PER_WORKER)
+            .clamp(MIN_SLOTS, MAX_SLOTS)
     }
 
     /// The grant of a service, or what applies without one.

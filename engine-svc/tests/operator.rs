@@ -315,3 +315,20 @@ async fn many_runs_share_the_slots() {
         assert_eq!(*text, n.to_string());
     }
 }
+
+#[tokio::test]
+async fn only_declared_variables_are_visible() {
+    let fixture = Fixture::new();
+    let echo = fixture.guest("echo").await;
+    let mut job = Job::new(echo, "envvar:WAVS_ENV_B").env("WAVS_ENV_A", "a");
+    job.env.push(("WAVS_ENV_B".into(), "not declared".into()));
+    assert!(
+        fixture
+            .failure(&job)
+            .await
+            .detail
+            .contains("env var WAVS_ENV_B not found")
+    );
+    let home = Job::new(echo, "envvar:HOME").env("HOME", "declared, but of the node itself");
+    assert!(fixture.failure(&home).await.detail.contains("env var HOME not found"));
+}

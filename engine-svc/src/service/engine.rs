@@ -3,6 +3,7 @@
 use wavs_ipc::contract::engine::{
     AggregatorJob, AggregatorOutcome, Engine, OperatorJob, OperatorOutcome, Prefetch, World,
 };
+use wavs_ipc::contract::job::Usage;
 use wavs_ipc::{Context, ErrorCode, WireError};
 
 use super::job::Job;
@@ -90,13 +91,15 @@ impl Node {
             job.run(&prepared, call).await
         });
         let finished = run.await.unwrap_or_else(|cause| {
-            tracing::error!(service_id = %service, workflow_id = %workflow, %cause, "a host function panicked; this is a bug of the engine");
-            Finished { result: Err(Failure::Host(format!("the host failed during the run: {cause}"))), usage: Default::default() }
+            // A panic inside a host function ends this run alone; otherwise the process is stopping.
+            tracing::error!(service_id = %service, workflow_id = %workflow, panic = cause.is_panic(), %cause, "the host failed during a run");
+            let result = Err(Failure::Host(format!("the host failed during the run: {cause}")));
+            Finished { result, usage: Usage::default() }
         });
         inner.metrics.finished(kind, &service, &workflow, &finished);
         match &finished.result {
             Ok(_) => {
-                tracing::debug!(service_id = %service, workflow_id = %workflow, usage = ?finished.usage, "a run returned")
+                tracing::debug!(service_id = %service, workflow_id = %workflow, usage = ?finished.usage, "a run returned");
             }
             Err(failure) => tracing::warn!(service_id = %service, workflow_id = %workflow, ?failure, "a run failed"),
         }

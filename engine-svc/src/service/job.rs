@@ -96,7 +96,7 @@ impl Job {
             workflow,
             chains,
             config: component.config.clone(),
-            env,
+            env: env.into_iter().filter(|(key, _)| visible(&component, key)).collect(),
             event,
             egress,
             dns: component.permissions.dns_resolution,
@@ -135,6 +135,11 @@ impl Job {
             },
         }
     }
+}
+
+/// Whether a component may see a variable at all. The caller sends no other; this holds even if it errs.
+fn visible(component: &Component, key: &str) -> bool {
+    key.starts_with("WAVS_ENV") && component.env_keys.contains(key)
 }
 
 /// The http(s) endpoints that the host functions hand out.
