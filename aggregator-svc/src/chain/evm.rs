@@ -121,7 +121,7 @@ impl EvmChain {
                     number,
                     at: now,
                     block_time: BLOCK_TIME_UNKNOWN,
-                })
+                });
             }
         }
     }

@@ -69,10 +69,10 @@ async fn scan(chain: &EvmChain, rpc: &Rpc, query: &LandedQuery, head: u64) -> Re
         };
         for tx in block.transactions.iter().filter(|tx| tx.to == Some(query.handler)) {
             seen.insert(tx.hash);
-            if let Some(digest) = delivered(tx, query) {
-                if let Some(landed) = succeeded(rpc, tx.hash, Some(digest)).await? {
-                    return Ok(Some(landed));
-                }
+            if let Some(digest) = delivered(tx, query)
+                && let Some(landed) = succeeded(rpc, tx.hash, Some(digest)).await?
+            {
+                return Ok(Some(landed));
             }
         }
     }

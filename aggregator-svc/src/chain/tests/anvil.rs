@@ -61,6 +61,19 @@ impl Anvil {
         self.endpoint.request(method, params).await.unwrap()
     }
 
+    /// Sends a transaction of an account that the node itself holds the key of; answers its receipt.
+    pub(super) async fn transact(&self, transaction: Value) -> Value {
+        let hash = self.request("eth_sendTransaction", json!([transaction])).await;
+        loop {
+            let receipt = self.request("eth_getTransactionReceipt", json!([hash])).await;
+            if !receipt.is_null() {
+                assert_eq!(receipt["status"], "0x1", "transaction failed");
+                return receipt;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
     pub(super) async fn mine(&self, blocks: u64) {
         self.request("anvil_mine", json!([format!("0x{blocks:x}")])).await;
     }

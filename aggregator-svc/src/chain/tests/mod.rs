@@ -1,9 +1,11 @@
-//! Tests against a real node (anvil), with scripted contracts in place of managers and handlers. Each test starts its own chain.
+//! Tests against a real node (anvil), with scripted contracts where a fixed answer is the point and the example
+//! contracts where verification is. Each test starts its own chain.
 //! Where anvil is missing they are skipped with a message.
 
 mod anvil;
 mod endpoints;
 mod quorum;
+mod real;
 mod scripted;
 mod transactions;
 

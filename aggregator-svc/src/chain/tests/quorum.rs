@@ -106,7 +106,8 @@ async fn a_guess_is_checked_at_the_pinned_block() {
 
 #[tokio::test]
 async fn each_manager_error_has_its_reaction() {
-    let table: [(Vec<u8>, fn(&Verdict) -> bool); 10] = [
+    type Expect = fn(&Verdict) -> bool;
+    let table: [(Vec<u8>, Expect); 10] = [
         (below(), |v| *v == Verdict::BelowQuorum),
         (ManagerErrors::InsufficientSignedStake {}.abi_encode(), |v| {
             *v == Verdict::BelowQuorum

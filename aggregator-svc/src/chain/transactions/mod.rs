@@ -91,7 +91,7 @@ struct Shared {
 /// What the reservation found.
 enum Reserved {
     /// A new transaction.
-    New(Row),
+    New(Box<Row>),
     /// The target has one already.
     Existing(Vec<Row>),
 }
@@ -220,12 +220,12 @@ impl Transactions {
             if let Some(along) = along {
                 along(tx)?;
             }
-            Ok(Reserved::New(row))
+            Ok(Reserved::New(Box::new(row)))
         };
         match self.inner.writer.write(Durability::Power, reserve).await? {
             Reserved::New(row) => {
                 chain.metrics.submitted(chain.key.as_str());
-                Ok(self.inner.pursue(lane, vec![row], room, false))
+                Ok(self.inner.pursue(lane, vec![*row], room, false))
             }
             Reserved::Existing(versions) => self.follow_rows(versions).ok_or(SubmitError::Stale),
         }

@@ -183,7 +183,7 @@ impl Pursuit {
         match self.broadcast(chain).await {
             Answer::Accepted => {}
             Answer::Ambiguous(fault) => {
-                tracing::debug!(chain = %chain.key, fault, "broadcast is ambiguous; looking for the transaction")
+                tracing::debug!(chain = %chain.key, fault, "broadcast is ambiguous; looking for the transaction");
             }
             Answer::Underpriced | Answer::FeeTooLow => return Round::TooLow,
             Answer::Refused(text) => return Round::Refused(text),

@@ -88,16 +88,6 @@ impl Tracked {
         self.until(|progress| matches!(progress, Progress::Ended(_))).await
     }
 
-    /// The outcome if there is one.
-    #[cfg(test)]
-    pub(in crate::chain) fn outcome_now(&mut self) -> Option<Outcome> {
-        match &*self.progress.borrow() {
-            Progress::Pending { .. } => None,
-            Progress::Mined(tx) => Some(Outcome::Mined(tx.clone())),
-            Progress::Ended(outcome) => Some(outcome.clone()),
-        }
-    }
-
     /// Waits for any news.
     #[cfg(test)]
     pub(in crate::chain) async fn changed(&mut self) {
