@@ -199,3 +199,58 @@ fn allow(key: &str, lines: &[String]) -> Result<Vec<AllowEntry>, SettingsError> 
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn config(allow_private: &str) -> EngineConfig {
+        let seconds = |secs: u64| json!({"secs": secs, "nanos": 0});
+        let service = "11".repeat(32);
+        serde_json::from_value(json!({
+            "worker_threads": 1, "workers": 3, "max_parallel_per_service": 8, "queue_per_service": 9,
+            "guest_memory_bytes": 1 << 20, "response_max_bytes": u64::MAX, "hard_timeout": seconds(10), "max_execution": seconds(5),
+            "max_fuel": null, "component_cache": 2, "http_allow_private": [allow_private], "cache_dir": "/x", "dev_endpoints": false,
+            "fetch": {"timeout": seconds(30), "max_component_bytes": 7, "allow_hosts": [], "allow_file": false,
+                "ipfs_verify": "prefer", "ipfs_gateways": ["https://ipfs.io/ipfs/"]},
+            "grants": {"env_default": "declared", "services": {service: {"env": [], "http_hosts": ["10.0.0.1"], "raw_sockets": true,
+                "chains": null, "max_fuel": 5, "max_seconds": 8}}}
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn grants_add_to_what_the_node_allows() {
+        let settings = Settings::from_config(&config("127.0.0.1:80"), Path::new("/data")).unwrap();
+        assert_eq!(settings.state_dir, Path::new("/data/engine"));
+        assert_eq!(settings.uploads_dir, Path::new("/data/run/uploads"));
+        assert!(settings.caps.response < MAX_PAYLOAD);
+        assert_eq!(settings.caps.max_fuel, NO_FUEL_CAP);
+        let permits = |grant: &Grant, ip: &str| grant.addresses.permits(ip, ip.parse().unwrap(), 80);
+        let (granted, other) = (
+            settings.grant(&ServiceId::new([0x11; 32])),
+            settings.grant(&ServiceId::new([0; 32])),
+        );
+        assert_eq!(
+            granted.caps,
+            CapGrant {
+                max_fuel: Some(5),
+                max_seconds: Some(8)
+            }
+        );
+        assert!(granted.listen && permits(&granted, "10.0.0.1") && permits(&granted, "127.0.0.1"));
+        assert!(!other.listen && !permits(&other, "10.0.0.1") && permits(&other, "127.0.0.1"));
+    }
+
+    #[test]
+    fn a_bad_line_is_named_with_its_key() {
+        let error = Settings::from_config(&config("not a host"), Path::new("/data"))
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.starts_with("engine.http_allow_private") && error.contains("not a host"),
+            "{error}"
+        );
+    }
+}
