@@ -4,6 +4,8 @@
 //! directory of their own, [`service`] writes service documents. Nothing here is a fake.
 
 pub mod anvil;
+pub mod contracts;
 pub mod node;
+pub mod scenario;
 pub mod service;
 pub mod tools;

@@ -1,6 +1,8 @@
 //! The contract with aggregator-svc.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -11,6 +13,7 @@ use wavs_ipc::contract::trigger_feed::{
     MAX_PULL_WAIT_MS, ResolveService, ResolvedService, SpoolBatch, SpoolCursor, TriggerFeed, WatchSet,
 };
 use wavs_ipc::{ErrorCode, WireError};
+use wavs_service::StatusBoard;
 use wavs_types::{ChainConfig, ChainKey};
 
 use crate::health;
@@ -29,9 +32,40 @@ pub struct Feed {
     pub sources: Arc<Mutex<Sources>>,
     pub watch: Arc<Mutex<Watch>>,
     pub resolver: Resolver,
+    pub status: StatusBoard,
 }
 
+/// How often the status board is brought up to date.
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+
 impl Feed {
+    /// Keeps the status board up to date: chains without connection, the depth of the spool.
+    pub async fn report(self) {
+        let depth = Arc::new(AtomicU64::new(0));
+        let shown = Arc::clone(&depth);
+        self.status.queue("spool", self.spool.quota().entries, move || shown.load(Ordering::Relaxed));
+        let mut ticks = tokio::time::interval(REPORT_INTERVAL);
+        let mut troubled = BTreeSet::new();
+        loop {
+            ticks.tick().await;
+            match self.spool.size().await {
+                Ok(size) => {
+                    depth.store(size.entries, Ordering::Relaxed);
+                    self.status.recover("spool");
+                }
+                Err(error) => self.status.degrade("spool", error.to_string()),
+            }
+            let now: BTreeMap<_, _> = self.sources.lock().await.troubled().into_iter().collect();
+            for chain in troubled.iter().filter(|chain| !now.contains_key(*chain)) {
+                self.status.recover(&format!("chain:{chain}"));
+            }
+            for (chain, reason) in &now {
+                self.status.degrade(format!("chain:{chain}"), format!("{chain}: {reason}"));
+            }
+            troubled = now.into_keys().collect();
+        }
+    }
+
     /// Replaces the desired state. Routes that are new start above the height that their chain has now: what is emitted
     /// after the answer fires.
     async fn replace(&self, set: &WatchSet) -> Result<(), WireError> {

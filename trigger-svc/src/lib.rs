@@ -14,3 +14,65 @@ mod resolve;
 mod sources;
 mod spool;
 mod watch;
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use tokio::sync::Mutex;
+use wavs_fetch::{AddressPolicy, Fetcher, Gateways};
+use wavs_ipc::contract::lifecycle::{Lifecycle, LifecycleClient};
+use wavs_ipc::contract::trigger_admin::{TriggerAdmin, TriggerAdminClient};
+use wavs_ipc::contract::trigger_feed::{TriggerFeed, TriggerFeedClient};
+use wavs_ipc::{Identity, Role, Router, handler};
+use wavs_service::config::TriggerConfig;
+use wavs_service::{Boot, Fatal, ProcessName};
+
+use feed::Feed;
+use metrics::Metrics;
+use resolve::Resolver;
+use sources::Sources;
+use spool::{Quota, Spool};
+
+/// Serves until the process is told to stop.
+///
+/// # Errors
+/// When the spool cannot be opened or the configuration does not hold together.
+pub async fn run(boot: Boot<TriggerConfig>) -> anyhow::Result<()> {
+    let Boot { config, data_dir, ctl, rpc, shutdown, notify, lifecycle } = boot;
+    let rpc = rpc.context("trigger-svc needs its rpc socket")?;
+    let quota = Quota { entries: config.spool_max_entries, bytes: config.spool_max_bytes };
+    let state = ProcessName::Trigger.state_dir(&data_dir);
+    let spool = Spool::open(state.join("spool.db"), quota).await.context("cannot open the spool")?;
+    let watch = spool.load_watch().await.context("cannot read what was watched before")?;
+    let mut sources = Sources::new(spool.clone(), Metrics::new(&lifecycle.metrics), !config.networking_disabled);
+    // Work goes on at once, from what was wanted before the restart.
+    sources.apply(&watch);
+    let feed = Feed {
+        spool,
+        sources: Arc::new(Mutex::new(sources)),
+        watch: Arc::new(Mutex::new(watch)),
+        resolver: resolver(&config)?,
+        status: lifecycle.status.clone(),
+    };
+
+    let identity = Identity::new(Role::Trigger);
+    let rpc_router = Router::new(identity).serve::<TriggerFeedClient, _, _>(handler!(TriggerFeed, feed.clone()));
+    let ctl_router = Router::new(identity)
+        .serve::<LifecycleClient, _, _>(handler!(Lifecycle, lifecycle))
+        .serve::<TriggerAdminClient, _, _>(handler!(TriggerAdmin, feed.clone()));
+    let reporting = tokio::spawn(feed.report());
+    notify.ready();
+    tokio::join!(rpc_router.run(rpc, shutdown.cancelled()), ctl_router.run(ctl, shutdown.cancelled()));
+    reporting.abort();
+    Ok(())
+}
+
+fn resolver(config: &TriggerConfig) -> anyhow::Result<Resolver> {
+    let fetch = &config.fetch;
+    let allowed = fetch.allow_hosts.iter().map(|line| line.parse()).collect::<Result<Vec<_>, _>>();
+    let allowed = allowed.map_err(|error| Fatal::config(format!("fetch.allow_hosts: {error}")))?;
+    let gateways = Gateways::parse(fetch.ipfs_gateways.iter().map(String::as_str));
+    let gateways = gateways.map_err(|error| Fatal::config(format!("ipfs_gateway: {error}")))?;
+    let policy = AddressPolicy::new(allowed).with_loopback(config.dev_endpoints);
+    Ok(Resolver::new(Fetcher::new(policy, gateways), fetch.timeout, fetch.allow_file))
+}

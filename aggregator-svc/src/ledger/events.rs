@@ -163,7 +163,7 @@ pub fn end_of_service(tx: &Connection, service_id: &ServiceId, ending: &Ending, 
 /// When the first trigger behind an event was seen.
 pub fn seen_us(conn: &Connection, event_id: &EventId) -> Result<Option<u64>> {
     conn.prepare_cached(
-        "SELECT min(json_extract(timeline, '$[0][1]')) FROM jobs JOIN job_events USING (job) WHERE event_id = ?1",
+        "SELECT min(json_extract(timeline, '$[0][1]')) FROM jobs JOIN job_events USING (job) WHERE job_events.event_id = ?1",
     )?
     .query_row([blob(event_id.as_bytes())], |row| row.get(0))
 }

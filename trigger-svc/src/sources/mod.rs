@@ -147,3 +147,6 @@ fn report_unserved(watch: &Watch) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,7 +17,7 @@ use wavs_ipc::contract::trigger_admin::Inject;
 use wavs_ipc::contract::trigger_feed::{MAX_PULL_ITEMS, SpoolBatch, SpoolCursor, SpoolItem};
 use wavs_ipc::{ErrorCode, WireError};
 use wavs_store::rusqlite::{self, OptionalExtension, params};
-use wavs_store::{Database, Durability, LogEntry, StoreError};
+use wavs_store::{Database, Durability, LogEntry, LogSize, StoreError};
 use wavs_types::ChainKey;
 
 pub use occurrence::{Entry, Occurrence};
@@ -26,12 +26,17 @@ use schema::{LOG, MIGRATIONS, Stored};
 use crate::clock;
 use crate::watch::Watch;
 
-/// Entries that wait for aggregator-svc; above it the sources stop reading.
-const MAX_ENTRIES: u64 = 1_000_000;
-/// Bytes that wait for aggregator-svc; above it the sources stop reading.
-const MAX_BYTES: u64 = 1024 * 1024 * 1024;
 /// Bytes of one batch: below the payload cap of a call.
 const MAX_BATCH_BYTES: usize = 3 * 1024 * 1024;
+
+/// How much may wait for aggregator-svc; above it the sources stop reading.
+#[derive(Debug, Clone, Copy)]
+pub struct Quota {
+    /// Entries.
+    pub entries: u64,
+    /// Bytes.
+    pub bytes: u64,
+}
 
 /// A failure of the spool.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +66,7 @@ impl From<SpoolError> for WireError {
 pub struct Spool {
     database: Database,
     id: u128,
+    quota: Quota,
     /// Number of the newest entry: wakes those who wait in [`Spool::pull`].
     newest: Arc<watch::Sender<u64>>,
     /// Wakes sources that wait for room.
@@ -72,7 +78,7 @@ impl Spool {
     ///
     /// # Errors
     /// When the database cannot be opened.
-    pub async fn open(path: impl AsRef<std::path::Path>) -> Result<Self, SpoolError> {
+    pub async fn open(path: impl AsRef<std::path::Path>, quota: Quota) -> Result<Self, SpoolError> {
         let database = Database::open(path, MIGRATIONS)?;
         database.writer().write(Durability::Power, |tx| LOG.create(tx)).await?;
         let (id, newest) = database
@@ -82,6 +88,7 @@ impl Spool {
         Ok(Self {
             database,
             id: u128::from_be_bytes(id.0),
+            quota,
             newest: Arc::new(watch::Sender::new(newest)),
             room: Arc::new(Notify::new()),
         })
@@ -267,13 +274,17 @@ impl Spool {
             .await
     }
 
-    /// Entries that wait, and the most that may.
+    /// What waits now.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn depth(&self) -> Result<(u64, u64), SpoolError> {
-        let size = self.database.reader().read(|connection| LOG.size(connection)).await?;
-        Ok((size.entries, MAX_ENTRIES))
+    pub async fn size(&self) -> Result<LogSize, SpoolError> {
+        Ok(self.database.reader().read(|connection| LOG.size(connection)).await?)
+    }
+
+    /// How much may wait.
+    pub fn quota(&self) -> Quota {
+        self.quota
     }
 
     fn announce(&self, newest: Option<u64>) {
@@ -287,8 +298,8 @@ impl Spool {
     }
 
     async fn is_full(&self) -> Result<bool, SpoolError> {
-        let size = self.database.reader().read(|connection| LOG.size(connection)).await?;
-        Ok(size.entries >= MAX_ENTRIES || size.bytes >= MAX_BYTES)
+        let size = self.size().await?;
+        Ok(size.entries >= self.quota.entries || size.bytes >= self.quota.bytes)
     }
 
     async fn wait_for_room(&self) -> Result<(), SpoolError> {
@@ -312,3 +323,6 @@ fn item(entry: &LogEntry) -> Result<SpoolItem, SpoolError> {
 fn signed(height: u64) -> i64 {
     i64::try_from(height).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests;

@@ -131,8 +131,12 @@ impl Session<'_> {
     }
 
     fn note_head(&self, number: u64) {
-        self.state.lock().head = Some(number);
-        self.metrics.head(self.chain, number);
+        let cursor = {
+            let mut state = self.state.lock();
+            state.head = Some(number);
+            state.cursor
+        };
+        self.metrics.head(self.chain, number, cursor);
     }
 
     /// Reads everything between the cursor and the head. The first use of a chain starts at its head.
@@ -216,7 +220,6 @@ impl Session<'_> {
         self.spool.record(self.chain, occurrences, cursor, prune_below).await?;
         if let Some(height) = cursor {
             self.state.lock().cursor = Some(height);
-            self.metrics.cursor(self.chain, height);
         }
         Ok(())
     }
