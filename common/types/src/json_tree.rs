@@ -11,9 +11,10 @@ use serde::{
 use serde_json::Number;
 use serde_path_to_error::{Path, Segment};
 
-/// A JSON value. Nesting is bounded by the parser's recursion limit (128).
+/// A JSON value whose objects keep their order and never repeat a member. Nesting is bounded by the parser's recursion
+/// limit (128).
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Node {
+pub enum Node {
     /// `null`
     Null,
     /// `true` or `false`

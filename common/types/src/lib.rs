@@ -41,6 +41,7 @@ pub use document::{DocumentError, MAX_DOCUMENT_BYTES, ServiceDocument};
 pub use envelope::{Envelope, EnvelopeOrdering};
 pub use event_id::EventId;
 pub use host_pattern::{HostMatch, HostPattern, ParseHostPatternError};
+pub use json_tree::Node as JsonTree;
 pub use redact::redacted_url;
 pub use response::WasmResponse;
 pub use service::{

@@ -1,0 +1,61 @@
+//! The commands, one file for each group: its arguments, what it does, and how its result looks.
+
+mod apply;
+mod chains;
+mod components;
+mod deploy;
+mod edit;
+mod health;
+mod jobs;
+mod processes;
+mod service;
+mod services;
+mod upload;
+mod validate;
+
+use clap::Subcommand;
+
+use crate::failure::Failure;
+use crate::session::Session;
+
+/// What the tool can do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Write a service document, and work with services on the node
+    Service(service::ServiceArgs),
+    /// Upload a component to the node and print its digest
+    UploadComponent(upload::UploadArgs),
+    /// Register the service that a document describes, after setting its URI on chain if asked to
+    DeployService(deploy::DeployArgs),
+    /// Look at jobs: one for each time a trigger fired
+    #[command(subcommand)]
+    Jobs(jobs::JobsCommand),
+    /// List the node's chains and whether they answer
+    Chains,
+    /// List the components that the node has stored, and who uses them
+    Components,
+    /// Look at the node's processes
+    #[command(subcommand)]
+    Processes(processes::ProcessesCommand),
+    /// Check that the node is ready and its chains answer; exit code 1 if not
+    Health,
+}
+
+impl Command {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// When it does not work; the failure says which exit code that is.
+    pub(crate) async fn run(self, session: &mut Session<'_>) -> Result<(), Failure> {
+        match self {
+            Self::Service(args) => args.run(session).await,
+            Self::UploadComponent(args) => args.run(session).await,
+            Self::DeployService(args) => args.run(session).await,
+            Self::Jobs(command) => command.run(session).await,
+            Self::Chains => chains::list(session).await,
+            Self::Components => components::list(session).await,
+            Self::Processes(command) => command.run(session).await,
+            Self::Health => health::check(session).await,
+        }
+    }
+}
