@@ -37,6 +37,10 @@ use variables::Variables;
 /// When a credential cannot be used or the ledger cannot be opened.
 pub async fn run(mut boot: Boot<AggregatorConfig>) -> anyhow::Result<()> {
     let config = &mut boot.config;
+    if config.submission_networking_disabled {
+        tracing::warn!("disable_submission_networking is set: this node posts nothing");
+        config.evm_credential = None;
+    }
     let setup = Setup {
         ledger: ProcessName::Aggregator.state_dir(&boot.data_dir).join("ledger.db"),
         engine: ProcessName::Engine.rpc_socket(&boot.data_dir),

@@ -8,10 +8,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use wavs_ipc::{Identity, Reconnecting, Role};
 use wavs_service::{Metrics, StatusBoard};
+use wavs_store::Durability;
 
 use crate::chain::{ChainMetrics, Chains, PostingSigner, Transactions};
 use crate::keys::Keyring;
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, jobs, targets};
 use crate::metrics::PipelineMetrics;
 use crate::pipeline::aggregate::Aggregate;
 use crate::pipeline::core::{Core, Parts};
@@ -90,8 +91,9 @@ impl Node {
         let alarms = registry.load().await?;
         report(&setup.status, &core, signs, posts, alarms);
         let interrupted = ledger
-            .write(wavs_store::Durability::Process, |tx| {
-                crate::ledger::jobs::renumber_interrupted(tx)
+            .write(Durability::Process, |tx| {
+                targets::hurry(tx)?;
+                jobs::renumber_interrupted(tx)
             })
             .await?;
         if interrupted > 0 {

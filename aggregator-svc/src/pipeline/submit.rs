@@ -27,7 +27,7 @@ use crate::metrics::Of;
 
 /// Attempts that may revert, or meet a contract that is not what it should be, before the target fails.
 const MAX_REVERTS: u32 = 5;
-/// How often a target that cannot be posted from here is looked at, and one that waits for weight at least.
+/// How often a target that cannot be posted from here, or whose manager contradicts itself, is looked at.
 const SLOW_REST: Duration = Duration::from_secs(60);
 /// Rest between two looks for the code of a handler, so that three looks take ten minutes.
 const NO_CODE_REST: Duration = Duration::from_secs(300);
@@ -207,15 +207,7 @@ async fn judge(
         },
         (Verdict::BelowQuorum, _) => {
             let text = format!("{text}: {}", assessment.quorum.insufficient_text());
-            hold(
-                core,
-                target,
-                State::Collecting,
-                text,
-                false,
-                Some(SLOW_REST.min(assessment.retry_after.max(Duration::from_secs(1)))),
-            )
-            .await
+            hold(core, target, State::Collecting, text, false, None).await
         }
         (Verdict::WaitForBlock, _) => {
             hold(
@@ -228,7 +220,7 @@ async fn judge(
             )
             .await
         }
-        (Verdict::NoOperators, _) => hold(core, target, State::Collecting, text, false, Some(SLOW_REST)).await,
+        (Verdict::NoOperators, _) => hold(core, target, State::Collecting, text, false, None).await,
         (Verdict::RegistryInconsistent(_) | Verdict::Malformed(_), _) => {
             tracing::error!(event_id = %target.event_id, chain = %target.chain, handler = target.handler, verdict = text, "the service manager does not take the signatures");
             hold(core, target, State::Collecting, text, false, Some(SLOW_REST)).await

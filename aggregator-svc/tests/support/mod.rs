@@ -10,7 +10,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
-use wavs_aggregator::keys::{Credential, Keyring};
+use wavs_aggregator::chain::PostingSigner;
+use wavs_aggregator::keys::{Credential, Keyring, PostingKey};
 use wavs_aggregator::node::{Node, Setup};
 use wavs_aggregator::settings::Settings;
 use wavs_aggregator::variables::Variables;
@@ -54,6 +55,9 @@ pub struct World {
     pub engine: FakeEngine,
     pub trigger: FakeTrigger,
     pub phrase: Option<&'static str>,
+    /// The HTTP endpoint of the chain, and whether this node posts there.
+    pub chain: Option<String>,
+    pub posts: bool,
 }
 
 pub struct Running {
@@ -72,6 +76,8 @@ impl World {
             engine,
             trigger,
             phrase: Some(PHRASE),
+            chain: None,
+            posts: false,
         }
     }
 
@@ -90,6 +96,8 @@ impl World {
     fn setup(&self) -> Setup {
         let chain = EvmChainConfig {
             chain_id: "31337".to_owned(),
+            http_endpoint: self.chain.clone(),
+            submit_confirmations: wavs_types::SubmitConfirmations::Depth(2),
             ..EvmChainConfig::default()
         };
         let settings = Settings {
@@ -107,7 +115,10 @@ impl World {
             settings,
             variables: Variables::default(),
             keyring,
-            posting: None,
+            posting: self.posts.then(|| {
+                let credential = Credential::parse(PHRASE).ok().unwrap();
+                Arc::new(PostingKey::new(&credential, 0).ok().unwrap()) as Arc<dyn PostingSigner>
+            }),
             metrics: Metrics::new(),
             status: StatusBoard::new(ProcessName::Aggregator),
         }
