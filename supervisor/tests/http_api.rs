@@ -122,7 +122,7 @@ async fn wrong_requests_say_what_is_wrong() {
     );
     node.get("/nowhere").await.expect(404, "not-found", "not found");
     let method = Answer::of(node.request("PUT", "/services")).await;
-    method.expect(405, "method-not-allowed", "GET");
+    method.expect(405, "method-not-allowed", "Allow");
     for allowed in ["GET", "POST", "DELETE"] {
         assert!(method.header("allow").contains(allowed), "{method:?}");
     }

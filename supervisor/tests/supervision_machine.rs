@@ -31,11 +31,14 @@ fn run(events: &[(u64, Event)]) -> (Child, Vec<(Vec<Action>, Phase)>) {
     (child, steps)
 }
 
+/// A name, events with their seconds, the actions after the last one, and the phase then.
+type Row = (&'static str, &'static [(u64, Event)], &'static [Action], Phase);
+
 #[test]
 fn each_event_leads_where_the_table_says() {
     use Action::{Abort, Kill, Spawn, Terminate};
     use Event::{Ping, Ready, Reload, Start, Stop, Tick};
-    let table: &[(&str, &[(u64, Event)], &[Action], Phase)] = &[
+    let table: &[Row] = &[
         ("a start spawns", &[(0, Start)], &[Spawn], Phase::Starting),
         (
             "a second start changes nothing",
@@ -113,7 +116,7 @@ fn each_event_leads_where_the_table_says() {
         ),
         (
             "a long drain is killed",
-            &[(0, Start), (1, Ready), (2, Stop), (12, Tick)],
+            &[(0, Start), (1, Ready), (2, Stop), (17, Tick)],
             &[Kill],
             Phase::Killing,
         ),

@@ -229,6 +229,8 @@ mod tests {
     const LOCAL: Peer = Peer::Tcp(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST));
     const REMOTE: Peer = Peer::Tcp(IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)));
 
+    type Pairs = &'static [(&'static str, &'static str)];
+
     fn with_tokens() -> Settings {
         Settings {
             tokens: vec![Token::new("full", Scope::Full), Token::new("read", Scope::Read)],
@@ -257,6 +259,11 @@ mod tests {
 
     #[test]
     fn the_matrix_of_peers_and_tokens() {
+        const FULL: (&str, &str) = ("authorization", "bEaReR full");
+        const READ: (&str, &str) = ("authorization", "Bearer read");
+        const WRONG: (&str, &str) = ("authorization", "Bearer wrong");
+        const BASIC: (&str, &str) = ("authorization", "Basic Zm9v");
+        const PROXIED: (&str, &str) = ("x-forwarded-for", "10.0.0.1");
         let (none, some) = (Settings::default(), with_tokens());
         let always = Settings {
             open_reads: OpenReads::Always,
@@ -266,35 +273,30 @@ mod tests {
             open_reads: OpenReads::Never,
             ..with_tokens()
         };
-        let full = ("authorization", "bEaReR full");
-        let read = ("authorization", "Bearer read");
-        let wrong = ("authorization", "Bearer wrong");
-        let basic = ("authorization", "Basic Zm9v");
-        let proxied = ("x-forwarded-for", "10.0.0.1");
         let (get, post) = (Method::GET, Method::POST);
-        let table: &[(&Settings, Peer, &Method, &str, &[(&'static str, &'static str)], &str)] = &[
+        let table: &[(&Settings, Peer, &Method, &str, Pairs, &str)] = &[
             (&none, LOCAL, &get, "/services", &[], "ok"),
             (&none, LOCAL, &post, "/services", &[], "ok"),
-            (&none, LOCAL, &get, "/services", &[proxied], "token-not-configured"),
+            (&none, LOCAL, &get, "/services", &[PROXIED], "token-not-configured"),
             (&none, REMOTE, &get, "/info", &[], "ok"),
             (&none, REMOTE, &get, "/services", &[], "token-not-configured"),
-            (&none, REMOTE, &post, "/services", &[full], "token-not-configured"),
+            (&none, REMOTE, &post, "/services", &[FULL], "token-not-configured"),
             (&some, LOCAL, &get, "/services", &[], "ok"),
             (&some, LOCAL, &post, "/services", &[], "unauthorized"),
-            (&some, LOCAL, &post, "/dev/triggers", &[read], "insufficient-scope"),
-            (&some, LOCAL, &post, "/services/signer", &[read], "ok"),
+            (&some, LOCAL, &post, "/dev/triggers", &[READ], "insufficient-scope"),
+            (&some, LOCAL, &post, "/services/signer", &[READ], "ok"),
             (&some, LOCAL, &post, "/services/signer", &[], "unauthorized"),
             (&some, REMOTE, &get, "/services", &[], "unauthorized"),
-            (&some, REMOTE, &get, "/services", &[read], "ok"),
-            (&some, REMOTE, &get, "/services", &[wrong], "unauthorized"),
-            (&some, REMOTE, &get, "/services", &[basic], "unauthorized"),
-            (&some, REMOTE, &post, "/services", &[full], "ok"),
+            (&some, REMOTE, &get, "/services", &[READ], "ok"),
+            (&some, REMOTE, &get, "/services", &[WRONG], "unauthorized"),
+            (&some, REMOTE, &get, "/services", &[BASIC], "unauthorized"),
+            (&some, REMOTE, &post, "/services", &[FULL], "ok"),
             (
                 &some,
                 REMOTE,
                 &Method::DELETE,
                 "/services",
-                &[read],
+                &[READ],
                 "insufficient-scope",
             ),
             (&some, REMOTE, &get, "/readyz", &[], "ok"),

@@ -29,7 +29,6 @@ use settings::{REQUEST_ID, Settings};
 const PREFLIGHT_AGE: std::time::Duration = std::time::Duration::from_secs(600);
 
 /// The whole API, ready for [`server::serve`].
-#[must_use]
 pub fn router(api: Api) -> Router {
     let settings = api.settings();
     let cors = (!settings.cors_allowed_origins.is_empty()).then(|| cors(settings));

@@ -3,7 +3,7 @@
 //! A handler returns a [`Problem`]; it travels in the extensions of the response until the outermost layer writes it as JSON or,
 //! for a client that wants plain text, as its detail alone. Texts that existing clients search for are in the details.
 
-use axum::http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -146,15 +146,11 @@ impl Problem {
             return Some(problem.clone());
         }
         match response.status() {
-            StatusCode::METHOD_NOT_ALLOWED => {
-                let allowed = response
-                    .headers()
-                    .get(ALLOW)
-                    .and_then(|allow| allow.to_str().ok())
-                    .unwrap_or_default();
-                let detail = format!("The method is not allowed here; use {allowed}");
-                Some(Self::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", detail))
-            }
+            StatusCode::METHOD_NOT_ALLOWED => Some(Self::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method-not-allowed",
+                "The method is not allowed here; the header Allow names those that are",
+            )),
             _ => None,
         }
     }

@@ -80,7 +80,7 @@ pub struct Policy {
     pub watchdog: Duration,
     /// From SIGABRT to SIGKILL for a child that hangs: time to write a backtrace.
     pub abort_grace: Duration,
-    /// From SIGTERM to SIGKILL for a child that drains.
+    /// From SIGTERM to SIGKILL for a child that drains; longer than the grace that its own servers give to running calls.
     pub drain_timeout: Duration,
 }
 
@@ -97,7 +97,7 @@ impl Default for Policy {
             start_timeout: Duration::from_secs(30),
             watchdog: Duration::from_secs(20),
             abort_grace: Duration::from_secs(2),
-            drain_timeout: Duration::from_secs(10),
+            drain_timeout: Duration::from_secs(15),
         }
     }
 }

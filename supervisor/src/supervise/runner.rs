@@ -197,10 +197,10 @@ impl Runner {
                     "cannot run as it is configured; its last log lines say why. Correct the cause, then send SIGHUP to this process"
                 ),
                 ProcessState::Failing => {
-                    tracing::error!(process = name, pid, %exit, cause, state, "ended again; it fails too often")
+                    tracing::error!(process = name, pid, %exit, cause, state, "ended again; it fails too often");
                 }
                 _ => {
-                    tracing::warn!(process = name, pid, %exit, cause, state, "ended; it is restarted")
+                    tracing::warn!(process = name, pid, %exit, cause, state, "ended; it is restarted");
                 }
             }
         }

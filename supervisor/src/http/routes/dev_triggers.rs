@@ -118,7 +118,7 @@ async fn completion(api: &Api, id: u128, count: u32, wait: Duration) -> Result<I
         match timeout_at(until + CALL_MARGIN, asked).await {
             Ok(Ok(progress)) => last = progress,
             Ok(Err(error)) if error.error().retry != wavs_ipc::Retry::Never => {
-                tokio::time::sleep(RETRY_PAUSE.min(left)).await
+                tokio::time::sleep(RETRY_PAUSE.min(left)).await;
             }
             Ok(Err(error)) => return Err(error.into()),
             Err(_) => {}

@@ -2,7 +2,6 @@
 
 use std::str::FromStr;
 
-use wavs_ipc::ErrorCode;
 use wavs_ipc::contract::registry::ServiceView;
 use wavs_types::{ChainConfig, ChainKey, CosmosAddress, EvmAddress, ServiceId, ServiceManager};
 
@@ -71,10 +70,4 @@ async fn bech32_prefix(api: &Api, key: &ChainKey) -> Result<Option<String>, Prob
         ChainConfig::Cosmos(config) => Ok(Some(config.bech32_prefix)),
         ChainConfig::Evm(_) => Ok(None),
     }
-}
-
-/// True for an error that says that something does not exist.
-#[must_use]
-pub fn is_missing(code: ErrorCode) -> bool {
-    code == ErrorCode::NotFound
 }

@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Response};
 use futures::{StreamExt, TryStreamExt};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
+use wavs_ipc::ErrorCode;
 use wavs_ipc::contract::registry::{AddService, AddSource};
 use wavs_types::ServiceManager;
 
@@ -78,7 +79,7 @@ pub async fn list(State(api): State<Api>, headers: HeaderMap) -> Result<Response
             match found {
                 Ok(view) => Ok(Some((id, view.document.0))),
                 // Removed since the list was made.
-                Err(error) if service_ref::is_missing(error.error().code) => Ok(None),
+                Err(error) if error.error().code == ErrorCode::NotFound => Ok(None),
                 Err(error) => Err(Problem::from(error)),
             }
         })
