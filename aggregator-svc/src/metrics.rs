@@ -46,8 +46,6 @@ pub struct PipelineMetrics {
     pub execution_seconds: Family<Histogram>,
     /// From the trigger seen to the transaction mined.
     pub end_to_end_seconds: Histogram,
-    /// From the first signature to quorum.
-    pub quorum_wait_seconds: Histogram,
     /// Links to other processes that failed during a call.
     pub link_errors: Family<Counter>,
     /// Failed updates of services.
@@ -95,14 +93,6 @@ impl PipelineMetrics {
                     "From the trigger seen to the transaction mined.",
                     &[],
                     &[0.01, 0.03, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0],
-                )
-                .with(&[]),
-            quorum_wait_seconds: metrics
-                .histogram(
-                    "wavs.quorum.wait_seconds",
-                    "From the first signature to quorum.",
-                    &[],
-                    &[0.01, 0.1, 1.0, 10.0, 60.0, 600.0],
                 )
                 .with(&[]),
             link_errors: metrics.counter(

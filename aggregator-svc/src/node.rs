@@ -1,7 +1,9 @@
 //! Putting the process together: ledger, keys, links, registry and pipeline, and the order in which they start and stop.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -12,7 +14,7 @@ use wavs_store::Durability;
 
 use crate::chain::{ChainMetrics, Chains, PostingSigner, Transactions};
 use crate::keys::Keyring;
-use crate::ledger::{Ledger, jobs, targets};
+use crate::ledger::{Ledger, chains as stored_chains, jobs, targets};
 use crate::metrics::PipelineMetrics;
 use crate::pipeline::aggregate::Aggregate;
 use crate::pipeline::core::{Core, Parts};
@@ -28,6 +30,9 @@ use crate::variables::Variables;
 
 /// Service URI notices that wait for the updater. When it is full a notice is dropped and the periodic check makes up for it.
 const NOTICES: usize = 256;
+
+/// How long a stopping node waits for runs and commits; what is interrupted is resumed from the ledger.
+const STOP_GRACE: Duration = Duration::from_secs(10);
 
 /// What a node is made from.
 pub struct Setup {
@@ -72,7 +77,9 @@ impl Node {
         let posts = setup.posting.is_some();
         let directory = Arc::new(Directory::default());
         // The transaction manager resumes what is open, so the chains have to be known to it first.
-        chains.set(&setup.settings.chains);
+        let mut known: BTreeMap<_, _> = ledger.read(stored_chains::all).await?.into_iter().collect();
+        known.extend(setup.settings.chains.clone());
+        chains.set(&known);
         let transactions =
             Transactions::start(chains.clone(), ledger.database().writer(), setup.posting, stop.clone()).await?;
         let core = Arc::new(Core::new(Parts {
@@ -137,11 +144,13 @@ impl Node {
         })
     }
 
-    /// Stops: nothing new is taken, what runs is finished, everything else is in the ledger.
+    /// Stops: nothing new is taken, what runs gets [`STOP_GRACE`] to finish, everything else is in the ledger.
     pub async fn stop(self) {
         self.stop.cancel();
         self.tasks.close();
-        self.tasks.wait().await;
+        if tokio::time::timeout(STOP_GRACE, self.tasks.wait()).await.is_err() {
+            tracing::info!("guests are still running; their jobs are run again after the restart");
+        }
     }
 }
 

@@ -24,7 +24,7 @@ impl Stage {
     async fn new(posts: bool) -> Self {
         let chain = Anvil::start().await.unwrap();
         let contracts = Contracts::deploy(&chain).await.unwrap();
-        let mut world = World::new().await;
+        let mut world = World::new();
         world.chain = Some(chain.http());
         world.posts = posts;
         world.trigger.publish(
@@ -92,7 +92,6 @@ async fn a_trigger_lands_as_one_verified_transaction() {
             "mined"
         ]
     );
-    println!("first: {:?}", job.timeline);
 
     // The callback names the transaction, and blocks make it final.
     let target = &job.events[0].targets[0];
@@ -119,12 +118,7 @@ async fn a_trigger_lands_as_one_verified_transaction() {
         let job = node
             .job(|job| job.source_key.ends_with(&source) && job.state == "mined")
             .await;
-        let at = |name: &str| job.timeline.iter().find(|(step, _)| step == name).unwrap().1;
-        println!(
-            "{source}: {} us from received to mined: {:?}",
-            at("mined") - at("received"),
-            job.timeline
-        );
+        assert!(job.events[0].targets[0].tx.is_some());
     }
     assert_eq!(stage.contracts.result_count().await.unwrap(), 3);
     node.stop().await;

@@ -14,7 +14,7 @@ use wavs_types::Envelope;
 
 #[tokio::test]
 async fn an_injected_trigger_becomes_a_signed_row() {
-    let world = World::new().await;
+    let world = World::new();
     let node = world.start().await;
     let service = node.add(support::ADDRESS).await.unwrap();
     let action = action(service.service_id, "submit", b"abc");
@@ -46,7 +46,7 @@ async fn an_injected_trigger_becomes_a_signed_row() {
 
 #[tokio::test]
 async fn a_workflow_without_submission_ends_at_executed_and_no_response_at_no_output() {
-    let world = World::new().await;
+    let world = World::new();
     world.engine.on_operator(|_, job| {
         let text = String::from_utf8(job.action.text().to_vec()).unwrap();
         Ok(Ok(if text.contains("[1]") {
@@ -72,7 +72,7 @@ async fn a_workflow_without_submission_ends_at_executed_and_no_response_at_no_ou
 
 #[tokio::test]
 async fn an_occurrence_is_one_job_and_injected_copies_are_many_that_share_one_event() {
-    let world = World::new().await;
+    let world = World::new();
     let node = world.start().await;
     let service = node.add(support::ADDRESS).await.unwrap();
     let abc = action(service.service_id, "submit", b"abc");
@@ -109,7 +109,7 @@ async fn an_occurrence_is_one_job_and_injected_copies_are_many_that_share_one_ev
 
 #[tokio::test]
 async fn a_second_digest_for_an_event_is_refused() {
-    let world = World::new().await;
+    let world = World::new();
     world
         .engine
         .on_operator(|number, _| Ok(Ok(vec![response(&[u8::try_from(number).unwrap()])])));
@@ -128,7 +128,7 @@ async fn a_second_digest_for_an_event_is_refused() {
 
 #[tokio::test]
 async fn several_responses_need_salts_of_their_own() {
-    let world = World::new().await;
+    let world = World::new();
     world.engine.on_operator(|_, _| {
         let salted = |salt: &[u8], payload: &[u8]| wavs_ipc::contract::job::Response {
             event_id_salt: Some(salt.to_vec()),
@@ -153,7 +153,7 @@ async fn several_responses_need_salts_of_their_own() {
 
 #[tokio::test]
 async fn what_the_guest_did_wrong_is_final_and_what_engine_svc_did_is_repeated() {
-    let world = World::new().await;
+    let world = World::new();
     world.engine.on_operator(|number, _| match number {
         1 => Err(WireError::backoff(ErrorCode::Busy, "no slot")),
         2 => Err(WireError::backoff(ErrorCode::Internal, "disk")),
@@ -185,7 +185,7 @@ async fn what_the_guest_did_wrong_is_final_and_what_engine_svc_did_is_repeated()
 
 #[tokio::test]
 async fn a_job_that_kills_the_engine_three_times_is_quarantined() {
-    let world = World::new().await;
+    let world = World::new();
     world
         .engine
         .on_operator(|_, _| Err(WireError::ambiguous(ErrorCode::Transport, "the connection broke")));
@@ -203,7 +203,7 @@ async fn a_job_that_kills_the_engine_three_times_is_quarantined() {
 
 #[tokio::test]
 async fn a_restart_resumes_what_was_running_and_never_signs_twice() {
-    let world = World::new().await;
+    let world = World::new();
     let killable = world.start_killable().await;
     let node = &killable.node;
     let service = node.add(support::ADDRESS).await.unwrap();
@@ -227,7 +227,7 @@ async fn a_restart_resumes_what_was_running_and_never_signs_twice() {
 
 #[tokio::test]
 async fn timers_fire_and_lead_to_targets_whose_end_is_told() {
-    let world = World::new().await;
+    let world = World::new();
     world.engine.on_aggregator(|job| {
         Ok(Ok(match &job.call {
             AggregatorCall::ProcessInput => vec![Action::Timer { delay_secs: 0 }],
@@ -266,7 +266,7 @@ async fn timers_fire_and_lead_to_targets_whose_end_is_told() {
 
 #[tokio::test]
 async fn a_backlog_beyond_the_queue_waits_in_the_spool_and_drains() {
-    let world = World::new().await;
+    let world = World::new();
     let node = world.start().await;
     let service = node.add(support::ADDRESS).await.unwrap();
     world.engine.close();

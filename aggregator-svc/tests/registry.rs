@@ -15,7 +15,7 @@ const OTHER: &str = "0x2222222222222222222222222222222222222222";
 
 #[tokio::test]
 async fn an_added_service_has_a_key_components_and_triggers() {
-    let world = World::new().await;
+    let world = World::new();
     let node = world.start().await;
     let summary = node.add(support::ADDRESS).await.unwrap();
     assert_eq!(
@@ -54,7 +54,7 @@ async fn an_added_service_has_a_key_components_and_triggers() {
 
 #[tokio::test]
 async fn keys_stay_with_their_services_over_restart_removal_and_another_order() {
-    let world = World::new().await;
+    let world = World::new();
     world.trigger.publish(OTHER, document(OTHER, "active"));
     let node = world.start().await;
     assert_eq!(node.add(support::ADDRESS).await.unwrap().hd_index, 1);
@@ -93,7 +93,7 @@ async fn keys_stay_with_their_services_over_restart_removal_and_another_order() 
 
 #[tokio::test]
 async fn a_failed_add_leaves_nothing_behind() {
-    let world = World::new().await;
+    let world = World::new();
     let node = world.start().await;
     world.engine.on_prefetch(Err(WireError::backoff(
         ErrorCode::Component,
@@ -127,7 +127,7 @@ async fn a_failed_add_leaves_nothing_behind() {
 
 #[tokio::test]
 async fn a_document_that_does_not_fit_is_refused_with_its_reasons() {
-    let world = World::new().await;
+    let world = World::new();
     let node = world.start().await;
     world.trigger.publish(OTHER, document(support::ADDRESS, "active"));
     assert_eq!(node.add(OTHER).await.unwrap_err().code, ErrorCode::ManagerMismatch);
@@ -159,7 +159,7 @@ async fn a_document_that_does_not_fit_is_refused_with_its_reasons() {
 
 #[tokio::test]
 async fn without_a_signing_key_the_node_starts_and_refuses_services() {
-    let mut world = World::new().await;
+    let mut world = World::new();
     world.phrase = None;
     let node = world.start().await;
     let error = node.add(support::ADDRESS).await.unwrap_err();
@@ -170,7 +170,7 @@ async fn without_a_signing_key_the_node_starts_and_refuses_services() {
 
 #[tokio::test]
 async fn another_mnemonic_stops_signing_for_known_services() {
-    let mut world = World::new().await;
+    let mut world = World::new();
     let node = world.start().await;
     let summary = node.add(support::ADDRESS).await.unwrap();
     node.stop().await;
@@ -198,7 +198,7 @@ async fn another_mnemonic_stops_signing_for_known_services() {
 
 #[tokio::test]
 async fn a_paused_service_drops_triggers_and_goes_on_when_resumed() {
-    let world = World::new().await;
+    let world = World::new();
     let node = world.start().await;
     let service = node.add(support::ADDRESS).await.unwrap();
     let registry = node.node.service.clone();
@@ -228,7 +228,7 @@ async fn a_paused_service_drops_triggers_and_goes_on_when_resumed() {
 
 #[tokio::test]
 async fn an_announced_document_replaces_the_old_one_and_a_broken_one_does_not() {
-    let world = World::new().await;
+    let world = World::new();
     let node = world.start().await;
     let service = node.add(support::ADDRESS).await.unwrap();
     let announce = |uri: &str| {
@@ -266,7 +266,7 @@ async fn an_announced_document_replaces_the_old_one_and_a_broken_one_does_not() 
 
 #[tokio::test]
 async fn a_stored_document_can_be_registered_without_its_chain() {
-    let world = World::new().await;
+    let world = World::new();
     let node = world.start().await;
     let registry = node.node.service.clone();
     let raw = Document(document(support::ADDRESS, "active"));

@@ -148,23 +148,6 @@ pub fn signatures(conn: &Connection, event_id: &EventId, digest: &B256) -> Resul
     .collect()
 }
 
-/// Takes a signer out of the count for an event.
-pub fn quarantine(tx: &Connection, event_id: &EventId, signer: &EvmAddress) -> Result<()> {
-    tx.execute(
-        "UPDATE signatures SET status = 'quarantined' WHERE event_id = ?1 AND signer = ?2",
-        params![blob(event_id.as_bytes()), signer.as_slice()],
-    )?;
-    Ok(())
-}
-
-/// Puts quarantined signers of an event back into the count, to be looked at again.
-pub fn release_quarantine(tx: &Connection, event_id: &EventId) -> Result<usize> {
-    tx.execute(
-        "UPDATE signatures SET status = 'counted' WHERE event_id = ?1 AND status = 'quarantined'",
-        [blob(event_id.as_bytes())],
-    )
-}
-
 /// Buckets whose input is due, the most urgent first.
 pub fn due_inputs(conn: &Connection, max: usize) -> Result<Vec<DueInput>> {
     conn.prepare_cached(

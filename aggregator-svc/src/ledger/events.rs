@@ -168,11 +168,6 @@ pub fn seen_us(conn: &Connection, event_id: &EventId) -> Result<Option<u64>> {
     .query_row([blob(event_id.as_bytes())], |row| row.get(0))
 }
 
-/// How many events are open, over all services.
-pub fn open_count(conn: &Connection) -> Result<u64> {
-    conn.query_row("SELECT count(*) FROM events WHERE rank < 10", [], |row| row.get(0))
-}
-
 /// Open events without target and timer whose time ran out, oldest first.
 pub fn overdue(conn: &Connection, now_ms: u64, max: usize) -> Result<Vec<EventId>> {
     conn.prepare_cached(

@@ -230,13 +230,6 @@ pub fn orphan(tx: &Connection, source_key: &str, now_us: u64) -> Result<usize> {
     )
 }
 
-/// Jobs by state, for the gauge.
-pub fn count_by_state(conn: &Connection) -> Result<Vec<(String, u64)>> {
-    conn.prepare_cached("SELECT state, count(*) FROM jobs GROUP BY state")?
-        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
-        .collect()
-}
-
 /// How far an injection is.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct InjectionCount {

@@ -88,8 +88,5 @@ impl Ledger {
     }
 }
 
-/// Whether `path` holds a ledger already. A fresh one with known keys may mean lost history.
-#[must_use]
-pub fn exists(path: &Path) -> bool {
-    path.exists()
-}
+#[cfg(test)]
+mod tests;

@@ -1,11 +1,11 @@
 //! Jobs as the API shows them: the least advanced state of their events, one merged timeline.
 
 use rusqlite::types::Value;
-use rusqlite::{Connection, Result, Row, params, params_from_iter};
+use rusqlite::{Connection, Result, Row, params_from_iter};
 use wavs_ipc::contract::registry::{EventView, JobQuery, JobView, MAX_JOB_ROWS, TargetView};
 use wavs_types::{EventId, ServiceDigest, ServiceId};
 
-use super::columns::{blob, json, parsed};
+use super::columns::{json, parsed};
 use super::state::State;
 use super::targets;
 
@@ -117,13 +117,4 @@ fn target(row: targets::TargetRow) -> TargetView {
         tx: row.tx,
         error: row.error,
     }
-}
-
-/// Every counted signature of an event: digest, signer and 65 bytes.
-pub fn signatures(conn: &Connection, event_id: &EventId) -> Result<Vec<([u8; 32], [u8; 20], Vec<u8>)>> {
-    conn.prepare_cached("SELECT digest, signer, signature FROM signatures WHERE event_id = ?1 ORDER BY digest, signer")?
-        .query_map(params![blob(event_id.as_bytes())], |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
-        })?
-        .collect()
 }

@@ -327,7 +327,7 @@ fn apply(
                 match timers::arm(tx, event_id, digest, due_ms)? {
                     Some(id) => taken.timers.push((id, due_ms)),
                     None => {
-                        tracing::warn!(%event_id, "a timer was refused: the event has used up its timers, or one is set for the same moment")
+                        tracing::warn!(%event_id, "a timer was refused: the event has used up its timers, or one is set for the same moment");
                     }
                 }
                 continue;

@@ -92,7 +92,7 @@ impl<W: Copy + Eq + Hash + Send + 'static> Lane<W> {
     /// How much is known.
     #[must_use]
     pub fn depth(&self) -> usize {
-        self.schedule().len()
+        self.schedule().known()
     }
 
     /// How much may be known.

@@ -172,13 +172,8 @@ impl<W: Copy + Eq + Hash> Schedule<W> {
     }
 
     /// How much is known: waiting, delayed and running.
-    pub fn len(&self) -> usize {
+    pub fn known(&self) -> usize {
         self.entries.len()
-    }
-
-    /// Whether nothing runs.
-    pub fn is_idle(&self) -> bool {
-        self.running == 0
     }
 
     /// Asks for the rows to be read again.
@@ -251,7 +246,7 @@ mod tests {
         schedule.finish(1, Next::After(Duration::from_secs(60)), now);
         assert_eq!(schedule.pop(now), Some((service(1), 1)));
         schedule.finish(1, Next::Done, now);
-        assert_eq!(schedule.len(), 0);
+        assert_eq!(schedule.known(), 0);
     }
 
     #[test]
@@ -262,7 +257,7 @@ mod tests {
         for work in 0..9 {
             schedule.push(service(1), work, None);
         }
-        assert_eq!(schedule.len(), 8);
+        assert_eq!(schedule.known(), 8);
         assert!(!schedule.take_spilled());
         for _ in 0..4 {
             let (_, work) = schedule.pop(now).unwrap();
@@ -282,7 +277,7 @@ mod tests {
             for (step, work) in steps {
                 match step {
                     0 => {
-                        if schedule.len() < LIMITS.known || running.contains(&work) || wanted.contains(&work) {
+                        if schedule.known() < LIMITS.known || running.contains(&work) || wanted.contains(&work) {
                             wanted.insert(work);
                         }
                         schedule.push(service(work % 3), work, None);
@@ -299,7 +294,7 @@ mod tests {
                         schedule.finish(work, Next::Done, now);
                     }
                 }
-                prop_assert!(schedule.len() <= LIMITS.known);
+                prop_assert!(schedule.known() <= LIMITS.known);
             }
             // Everything that was wanted comes out in the end.
             while let Some(work) = running.iter().next().copied() {

@@ -173,7 +173,7 @@ impl Registry {
         match undone {
             Ok(generation) => self.inner.watch.announce(generation),
             Err(cause) => {
-                tracing::error!(%service_id, %cause, "a failed add could not be undone in the ledger; the next start does it")
+                tracing::error!(%service_id, %cause, "a failed add could not be undone in the ledger; the next start does it");
             }
         }
         self.count_services();

@@ -66,7 +66,7 @@ pub struct Running {
 }
 
 impl World {
-    pub async fn new() -> Self {
+    pub fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let engine = FakeEngine::serve(&dir.path().join("engine.sock"));
         let trigger = FakeTrigger::serve(&dir.path().join("trigger.sock"));
