@@ -77,7 +77,9 @@ impl Anvil {
             }
             bail!("anvil ended before it listened; is the port free?")
         };
-        let port = tokio::time::timeout(START_LIMIT, listening).await.context("anvil did not start in time")??;
+        let port = tokio::time::timeout(START_LIMIT, listening)
+            .await
+            .context("anvil did not start in time")??;
         // The pipe must be read on, or anvil blocks once it is full.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         Ok(Self { child, port, chain_id })

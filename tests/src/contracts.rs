@@ -72,13 +72,20 @@ impl Contracts {
     /// When an artefact is missing or the chain refuses.
     pub async fn deploy(chain: &Anvil) -> Result<Self> {
         let owner = development_key(OWNER_INDEX)?;
-        let provider = ProviderBuilder::new().wallet(EthereumWallet::from(owner)).connect_http(chain.http().parse()?);
+        let provider = ProviderBuilder::new()
+            .wallet(EthereumWallet::from(owner))
+            .connect_http(chain.http().parse()?);
         provider.client().set_poll_interval(Duration::from_millis(10));
         let provider = provider.erased();
         let manager = deploy(&provider, "WavsServiceManager", &[]).await?;
         let handler = deploy(&provider, "ServiceHandler", &manager.abi_encode()).await?;
         let trigger = deploy(&provider, "SimpleTrigger", &[]).await?;
-        Ok(Self { provider, manager, handler, trigger })
+        Ok(Self {
+            provider,
+            manager,
+            handler,
+            trigger,
+        })
     }
 
     /// Registers a signing key with a weight; the operator's own address is derived from it.
@@ -89,7 +96,9 @@ impl Contracts {
         let mut operator = signing_key.into_array();
         operator[0] ^= 0xff;
         let manager = ServiceManager::new(self.manager, &self.provider);
-        let call = manager.setOperator(operator.into(), U256::from(weight), signing_key).gas(GAS_LIMIT);
+        let call = manager
+            .setOperator(operator.into(), U256::from(weight), signing_key)
+            .gas(GAS_LIMIT);
         mined(call.send().await?.get_receipt().await?, "setOperator").map(drop)
     }
 
@@ -99,7 +108,13 @@ impl Contracts {
     /// When the chain refuses.
     pub async fn set_service_uri(&self, uri: &str) -> Result<()> {
         let manager = ServiceManager::new(self.manager, &self.provider);
-        let receipt = manager.setServiceURI(uri.to_owned()).gas(GAS_LIMIT).send().await?.get_receipt().await?;
+        let receipt = manager
+            .setServiceURI(uri.to_owned())
+            .gas(GAS_LIMIT)
+            .send()
+            .await?
+            .get_receipt()
+            .await?;
         mined(receipt, "setServiceURI").map(drop)
     }
 
@@ -132,7 +147,10 @@ impl Contracts {
     /// # Errors
     /// When the chain does not answer.
     pub async fn result_count(&self) -> Result<u64> {
-        let count = ServiceHandler::new(self.handler, &self.provider).resultCount().call().await?;
+        let count = ServiceHandler::new(self.handler, &self.provider)
+            .resultCount()
+            .call()
+            .await?;
         u64::try_from(count).context("more results than fit 64 bits")
     }
 }
@@ -153,13 +171,22 @@ pub fn development_key(index: u32) -> Result<PrivateKeySigner> {
 pub async fn deploy(provider: &impl Provider, name: &str, constructor: &[u8]) -> Result<Address> {
     let path = tools::example(&format!("contracts/artifacts/{name}.json"));
     let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    let artefact: serde_json::Value = serde_json::from_str(&text).with_context(|| format!("{} is not JSON", path.display()))?;
-    let bytecode = artefact["bytecode"].as_str().with_context(|| format!("{} has no bytecode", path.display()))?;
-    let code: Bytes = bytecode.parse().with_context(|| format!("the bytecode in {} is not hex", path.display()))?;
+    let artefact: serde_json::Value =
+        serde_json::from_str(&text).with_context(|| format!("{} is not JSON", path.display()))?;
+    let bytecode = artefact["bytecode"]
+        .as_str()
+        .with_context(|| format!("{} has no bytecode", path.display()))?;
+    let code: Bytes = bytecode
+        .parse()
+        .with_context(|| format!("the bytecode in {} is not hex", path.display()))?;
     let code = [code.as_ref(), constructor].concat();
-    let request = TransactionRequest::default().with_deploy_code(code).with_gas_limit(GAS_LIMIT);
+    let request = TransactionRequest::default()
+        .with_deploy_code(code)
+        .with_gas_limit(GAS_LIMIT);
     let receipt = mined(provider.send_transaction(request).await?.get_receipt().await?, name)?;
-    receipt.contract_address.with_context(|| format!("{name} has no address"))
+    receipt
+        .contract_address
+        .with_context(|| format!("{name} has no address"))
 }
 
 fn mined(receipt: TransactionReceipt, what: &str) -> Result<TransactionReceipt> {

@@ -55,7 +55,12 @@ impl NodeConfig {
             ("aggregator_evm_credential", quoted(MNEMONIC)),
         ];
         let keys = keys.map(|(key, value)| (key.to_owned(), value)).to_vec();
-        Self { toml, binaries: None, keys, dir: None }
+        Self {
+            toml,
+            binaries: None,
+            keys,
+            dir: None,
+        }
     }
 
     /// Sets one key of the `[wavs]` table, as TOML text.
@@ -86,19 +91,30 @@ impl Node {
         let (dir, temporary) = match &config.dir {
             Some(dir) => (dir.clone(), None),
             None => {
-                let temporary = tempfile::Builder::new().prefix("wavs-").tempdir().context("cannot create a directory")?;
+                let temporary = tempfile::Builder::new()
+                    .prefix("wavs-")
+                    .tempdir()
+                    .context("cannot create a directory")?;
                 (temporary.path().to_owned(), Some(temporary))
             }
         };
         std::fs::create_dir_all(&dir).context("cannot create the node's directory")?;
-        let keys: String = config.keys.iter().map(|(key, value)| format!("{key} = {value}\n")).collect();
+        let keys: String = config
+            .keys
+            .iter()
+            .map(|(key, value)| format!("{key} = {value}\n"))
+            .collect();
         let toml = format!("[wavs]\n{keys}\n{}", config.toml);
         std::fs::write(dir.join("wavs.toml"), toml).context("cannot write wavs.toml")?;
         let binary = match &config.binaries {
             Some(binaries) => binaries.join("wavs"),
             None => tools::binary("wavs")?,
         };
-        let log = File::options().create(true).append(true).open(dir.join("node.log")).context("cannot create node.log")?;
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(dir.join("node.log"))
+            .context("cannot create node.log")?;
         let address_file = dir.join("http.address");
         let _ = std::fs::remove_file(&address_file);
         let child = Command::new(&binary)
@@ -117,7 +133,13 @@ impl Node {
             .kill_on_drop(true)
             .spawn()
             .with_context(|| format!("cannot run {}", binary.display()))?;
-        let mut node = Self { child, dir, _temporary: temporary, base: String::new(), client: reqwest::Client::new() };
+        let mut node = Self {
+            child,
+            dir,
+            _temporary: temporary,
+            base: String::new(),
+            client: reqwest::Client::new(),
+        };
         match tokio::time::timeout(START_LIMIT, node.wait_until_ready()).await {
             Ok(Ok(())) => Ok(node),
             Ok(Err(error)) => Err(error.context(format!("the node's log:\n{}", node.log()))),
@@ -139,7 +161,11 @@ impl Node {
             if let Some(status) = self.child.try_wait()? {
                 bail!("the node ended with {status}");
             }
-            if self.processes().await.is_ok_and(|all| all.len() == 5 && all.iter().all(|one| one["state"] == "running")) {
+            if self
+                .processes()
+                .await
+                .is_ok_and(|all| all.len() == 5 && all.iter().all(|one| one["state"] == "running"))
+            {
                 return Ok(());
             }
         }
@@ -151,7 +177,11 @@ impl Node {
     /// When the API does not answer.
     pub async fn processes(&self) -> Result<Vec<Value>> {
         let answer = self.get("/v1/processes").await?;
-        let rows = answer.get("items").unwrap_or(&answer).as_array().context("/v1/processes is not a list")?;
+        let rows = answer
+            .get("items")
+            .unwrap_or(&answer)
+            .as_array()
+            .context("/v1/processes is not a list")?;
         Ok(rows.clone())
     }
 
@@ -161,7 +191,10 @@ impl Node {
     /// When it does not run.
     pub async fn pid(&self, name: &str) -> Result<Pid> {
         let rows = self.processes().await?;
-        let row = rows.iter().find(|row| row["name"] == name).with_context(|| format!("{name} is not listed"))?;
+        let row = rows
+            .iter()
+            .find(|row| row["name"] == name)
+            .with_context(|| format!("{name} is not listed"))?;
         let pid = row["pid"].as_i64().with_context(|| format!("{name} does not run"))?;
         Ok(Pid::from_raw(i32::try_from(pid)?))
     }
@@ -236,7 +269,13 @@ impl Node {
         if status.is_success() {
             bail!("{path} succeeded with {status}");
         }
-        Ok((status, response.json().await.with_context(|| format!("{path} answered {status} without JSON"))?))
+        Ok((
+            status,
+            response
+                .json()
+                .await
+                .with_context(|| format!("{path} answered {status} without JSON"))?,
+        ))
     }
 
     /// Uploads a component and answers its digest.
@@ -244,10 +283,15 @@ impl Node {
     /// # Errors
     /// When the node refuses it.
     pub async fn upload(&self, wasm: &Path) -> Result<String> {
-        let bytes = tokio::fs::read(wasm).await.with_context(|| format!("cannot read {}", wasm.display()))?;
+        let bytes = tokio::fs::read(wasm)
+            .await
+            .with_context(|| format!("cannot read {}", wasm.display()))?;
         let response = self.client.post(self.url("/dev/components")).body(bytes).send().await?;
         let answer = json_of("/dev/components", response).await?;
-        Ok(answer["digest"].as_str().context("the answer has no digest")?.to_owned())
+        Ok(answer["digest"]
+            .as_str()
+            .context("the answer has no digest")?
+            .to_owned())
     }
 
     /// Stores a service document and answers the URL under which the node serves it.
@@ -285,7 +329,10 @@ impl Node {
                 last = answer;
             }
         }
-        bail!("{path} is not as expected after {limit:?}: {last:#}\nthe node's log:\n{}", self.log())
+        bail!(
+            "{path} is not as expected after {limit:?}: {last:#}\nthe node's log:\n{}",
+            self.log()
+        )
     }
 
     /// Stops the node with SIGTERM and waits for its end.
@@ -296,7 +343,9 @@ impl Node {
         let pid = self.child.id().context("the node has ended already")?;
         kill(Pid::from_raw(i32::try_from(pid)?), Signal::SIGTERM).context("cannot signal the node")?;
         let ended = tokio::time::timeout(STOP_LIMIT, self.child.wait()).await;
-        ended.with_context(|| format!("the node did not stop; its log:\n{}", self.log()))?.context("cannot wait for the node")
+        ended
+            .with_context(|| format!("the node did not stop; its log:\n{}", self.log()))?
+            .context("cannot wait for the node")
     }
 }
 
@@ -308,20 +357,26 @@ pub fn manager_body(chain: &str, manager: impl std::fmt::Display) -> Value {
 
 async fn json_of(path: &str, response: Response) -> Result<Value> {
     let status = response.status();
-    let text = response.text().await.with_context(|| format!("{path} answered {status} and then broke off"))?;
+    let text = response
+        .text()
+        .await
+        .with_context(|| format!("{path} answered {status} and then broke off"))?;
     if !status.is_success() {
         bail!("{path} answered {status}: {text}");
     }
     if text.is_empty() {
         return Ok(Value::Null);
     }
-    serde_json::from_str(&text).with_context(|| format!("{path} answered {status} with something that is not JSON: {text}"))
+    serde_json::from_str(&text)
+        .with_context(|| format!("{path} answered {status} with something that is not JSON: {text}"))
 }
 
 /// The address in the line with which the node says where it listens.
 fn address_in(log: &str) -> Option<String> {
     let start = log.find("http://127.0.0.1:")?;
     let rest = &log[start..];
-    let end = rest.find(|character: char| !(character.is_ascii_alphanumeric() || ":/.".contains(character))).unwrap_or(rest.len());
+    let end = rest
+        .find(|character: char| !(character.is_ascii_alphanumeric() || ":/.".contains(character)))
+        .unwrap_or(rest.len());
     Some(rest[..end].trim_end_matches(['/', '.']).to_owned())
 }

@@ -87,8 +87,19 @@ impl Scenario {
         let signer = signer(&node, &key, contracts.manager).await?;
         contracts.register(signer, 100).await?;
         let services = node.get("/services").await?;
-        let service_id = services["service_ids"][0].as_str().context("the node lists no service")?.to_owned();
-        Ok(Self { node, contracts, chain, component, aggregator, service_id, signer })
+        let service_id = services["service_ids"][0]
+            .as_str()
+            .context("the node lists no service")?
+            .to_owned();
+        Ok(Self {
+            node,
+            contracts,
+            chain,
+            component,
+            aggregator,
+            service_id,
+            signer,
+        })
     }
 
     /// Fires one event and waits until its result is on the chain.
@@ -105,15 +116,26 @@ impl Scenario {
     /// # Errors
     /// When it does not land; the text has the job and the node's log.
     pub async fn landed(&self, receipt: &TransactionReceipt) -> Result<Landed> {
-        let job = self.job_of(receipt, |job| ended(job) || transaction(job).is_some()).await?;
+        let job = self
+            .job_of(receipt, |job| ended(job) || transaction(job).is_some())
+            .await?;
         let event = &job["events"][0];
-        let event_id: FixedBytes<20> =
-            event["event_id"].as_str().with_context(|| format!("the job has no event: {job:#}"))?.parse()?;
-        let transaction =
-            transaction(&job).with_context(|| format!("nothing landed: {job:#}\nthe node's log:\n{}", self.node.log()))?;
+        let event_id: FixedBytes<20> = event["event_id"]
+            .as_str()
+            .with_context(|| format!("the job has no event: {job:#}"))?
+            .parse()?;
+        let transaction = transaction(&job)
+            .with_context(|| format!("nothing landed: {job:#}\nthe node's log:\n{}", self.node.log()))?;
         let data = self.contracts.result(event_id).await?;
-        let Some(data) = data else { bail!("the handler has no result for {event_id}: {job:#}") };
-        Ok(Landed { event_id, data, transaction, job })
+        let Some(data) = data else {
+            bail!("the handler has no result for {event_id}: {job:#}")
+        };
+        Ok(Landed {
+            event_id,
+            data,
+            transaction,
+            job,
+        })
     }
 
     /// Waits until the job that the event in `receipt` led to satisfies `condition`.
@@ -122,12 +144,25 @@ impl Scenario {
     /// When it does not in time; the text has the jobs and the node's log.
     pub async fn job_of(&self, receipt: &TransactionReceipt, condition: impl Fn(&Value) -> bool) -> Result<Value> {
         let block = receipt.block_hash.context("the event is in no block")?;
-        let log = receipt.inner.logs().first().and_then(|log| log.log_index).context("the event has no log")?;
+        let log = receipt
+            .inner
+            .logs()
+            .first()
+            .and_then(|log| log.log_index)
+            .context("the event has no log")?;
         let source = format!("{}/{block}/{log}", self.chain.chain_key());
         let path = format!("/v1/jobs?service_id={}&limit=500", self.service_id);
         let is_it = |job: &&Value| job["source"].as_str().or(job["source_key"].as_str()) == Some(source.as_str());
-        let find = |jobs: &Value| jobs["items"].as_array().and_then(|jobs| jobs.iter().find(is_it)).cloned();
-        let jobs = self.node.wait_for(&path, RESULT_LIMIT, |jobs| find(jobs).as_ref().is_some_and(&condition)).await?;
+        let find = |jobs: &Value| {
+            jobs["items"]
+                .as_array()
+                .and_then(|jobs| jobs.iter().find(is_it))
+                .cloned()
+        };
+        let jobs = self
+            .node
+            .wait_for(&path, RESULT_LIMIT, |jobs| find(jobs).as_ref().is_some_and(&condition))
+            .await?;
         find(&jobs).context("the job is gone")
     }
 }
@@ -144,7 +179,9 @@ pub fn prebuilt(name: &str) -> std::path::PathBuf {
 /// When the node does not know the service.
 pub async fn signer(node: &Node, chain: &str, manager: Address) -> Result<Address> {
     let answer = node.post("/services/signer", &manager_body(chain, manager)).await?;
-    let address = answer["secp256k1"]["evm_address"].as_str().context("the signer has no address")?;
+    let address = answer["secp256k1"]["evm_address"]
+        .as_str()
+        .context("the signer has no address")?;
     Ok(address.parse()?)
 }
 
@@ -153,7 +190,10 @@ pub async fn signer(node: &Node, chain: &str, manager: Address) -> Result<Addres
 pub fn ended(job: &Value) -> bool {
     let state = job["state"].as_str().unwrap_or_default();
     let word = state.split('(').next().unwrap_or_default();
-    matches!(word, "final" | "landed" | "no_output" | "skipped" | "expired" | "failed" | "superseded" | "orphaned")
+    matches!(
+        word,
+        "final" | "landed" | "no_output" | "skipped" | "expired" | "failed" | "superseded" | "orphaned"
+    )
 }
 
 /// The transaction that is mined for the first event of a job.

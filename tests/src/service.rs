@@ -20,7 +20,12 @@ impl Component {
     /// A component without configuration.
     #[must_use]
     pub fn new(digest: &str) -> Self {
-        Self { digest: digest.to_owned(), config: Vec::new(), env_keys: Vec::new(), more: json!({}) }
+        Self {
+            digest: digest.to_owned(),
+            config: Vec::new(),
+            env_keys: Vec::new(),
+            more: json!({}),
+        }
     }
 
     /// Sets a configuration value.
@@ -31,7 +36,11 @@ impl Component {
     }
 
     fn to_json(&self) -> Value {
-        let config: serde_json::Map<_, _> = self.config.iter().map(|(key, value)| (key.clone(), json!(value))).collect();
+        let config: serde_json::Map<_, _> = self
+            .config
+            .iter()
+            .map(|(key, value)| (key.clone(), json!(value)))
+            .collect();
         let mut component = json!({
             "source": {"digest": self.digest},
             "permissions": {},
@@ -55,7 +64,9 @@ pub fn new_trigger(chain: &str, contract: Address) -> Value {
 /// An aggregator component that submits to `handler`.
 #[must_use]
 pub fn submit_to(digest: &str, chain: &str, handler: Address) -> Component {
-    Component::new(digest).config("chain", chain).config("service_handler", handler)
+    Component::new(digest)
+        .config("chain", chain)
+        .config("service_handler", handler)
 }
 
 /// One workflow; without an aggregator nothing is submitted.
@@ -73,7 +84,10 @@ pub fn workflow(trigger: &Value, component: &Component, aggregator: Option<&Comp
 /// An active service.
 #[must_use]
 pub fn service(chain: &str, manager: Address, workflows: &[(&str, Value)]) -> Value {
-    let workflows: serde_json::Map<_, _> = workflows.iter().map(|(id, workflow)| ((*id).to_owned(), workflow.clone())).collect();
+    let workflows: serde_json::Map<_, _> = workflows
+        .iter()
+        .map(|(id, workflow)| ((*id).to_owned(), workflow.clone()))
+        .collect();
     json!({
         "name": "example",
         "workflows": workflows,

@@ -15,7 +15,10 @@ const ANVIL_VERSION: &str = "1.7.1";
 pub fn profile_dir() -> Result<PathBuf> {
     let program = std::env::current_exe().context("cannot tell where this program lies")?;
     let mut dir = program.parent().context("this program lies in no directory")?;
-    if matches!(dir.file_name().and_then(|name| name.to_str()), Some("deps" | "examples")) {
+    if matches!(
+        dir.file_name().and_then(|name| name.to_str()),
+        Some("deps" | "examples")
+    ) {
         dir = dir.parent().context("this program lies in no build directory")?;
     }
     Ok(dir.to_owned())
@@ -34,7 +37,10 @@ pub fn repository() -> &'static Path {
 pub fn binary(name: &str) -> Result<PathBuf> {
     let path = profile_dir()?.join(name);
     if !path.is_file() {
-        bail!("{} is not built; run `cargo xtask test` or `cargo build --workspace` first", path.display());
+        bail!(
+            "{} is not built; run `cargo xtask test` or `cargo build --workspace` first",
+            path.display()
+        );
     }
     Ok(path)
 }
@@ -64,7 +70,9 @@ pub fn anvil() -> Result<PathBuf> {
 
 fn find_in_path(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).map(|dir| dir.join(name)).find(|candidate| candidate.is_file())
+    std::env::split_paths(&path)
+        .map(|dir| dir.join(name))
+        .find(|candidate| candidate.is_file())
 }
 
 /// A binary out of the platform package of an npm package that follows the `<name>-<os>-<arch>` convention.
@@ -79,7 +87,10 @@ fn npm_binary(package: &str, version: &str, binary: &str) -> Result<PathBuf> {
         arch => arch,
     };
     let package = format!("{package}-{os}-{arch}");
-    let tools = profile_dir()?.parent().context("the build directory has no parent")?.join("tools");
+    let tools = profile_dir()?
+        .parent()
+        .context("the build directory has no parent")?
+        .join("tools");
     let path = tools.join("node_modules").join(&package).join("bin").join(binary);
     if path.is_file() {
         return Ok(path);
@@ -92,7 +103,14 @@ fn npm_binary(package: &str, version: &str, binary: &str) -> Result<PathBuf> {
         return Ok(path);
     }
     let status = Command::new("npm")
-        .args(["install", "--no-audit", "--no-fund", "--no-save", "--loglevel=error", "--prefix"])
+        .args([
+            "install",
+            "--no-audit",
+            "--no-fund",
+            "--no-save",
+            "--loglevel=error",
+            "--prefix",
+        ])
         .arg(&tools)
         .arg(format!("{package}@{version}"))
         .stdin(Stdio::null())

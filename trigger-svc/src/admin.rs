@@ -23,11 +23,19 @@ impl TriggerAdmin for Feed {
         let probes = chains.into_iter().map(async |(chain, config)| match config {
             ChainConfig::Evm(config) => {
                 let result = health::probe(&config).await;
-                ChainHealth { chain, head: result.as_ref().ok().copied(), error: result.err() }
+                ChainHealth {
+                    chain,
+                    head: result.as_ref().ok().copied(),
+                    error: result.err(),
+                }
             }
             ChainConfig::Cosmos(_) => {
                 let error = Some("this version does not serve Cosmos chains".to_owned());
-                ChainHealth { chain, head: None, error }
+                ChainHealth {
+                    chain,
+                    head: None,
+                    error,
+                }
             }
         });
         Ok(join_all(probes).await)

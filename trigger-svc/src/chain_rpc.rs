@@ -7,8 +7,8 @@ use alloy::network::Ethereum;
 use alloy::providers::{Provider, RootProvider};
 use alloy::pubsub::{ConnectionHandle, PubSubConnect};
 use alloy::rpc::client::RpcClient;
-use alloy::transports::{RpcError, TransportErrorKind, TransportResult};
 use alloy::transports::ws::WsConnect;
+use alloy::transports::{RpcError, TransportErrorKind, TransportResult};
 use wavs_types::{EvmChainConfig, redacted_url};
 
 /// Notifications that wait for this process; a subscription that falls further behind is treated as a gap and scanned.
@@ -16,7 +16,7 @@ const NOTIFICATION_CAPACITY: usize = 4_096;
 
 /// A failed exchange with an endpoint.
 #[derive(Debug, thiserror::Error)]
-pub enum ChainError {
+pub(crate) enum ChainError {
     /// No answer in time.
     #[error("{endpoint}: {what}: no answer within {limit:?}")]
     TimedOut {
@@ -40,7 +40,9 @@ pub enum ChainError {
         answered: bool,
     },
     /// The endpoint serves another chain.
-    #[error("{endpoint}: serves chain id {actual}, but {expected} is configured; correct the endpoint or the chain key")]
+    #[error(
+        "{endpoint}: serves chain id {actual}, but {expected} is configured; correct the endpoint or the chain key"
+    )]
     WrongChain {
         /// The endpoint, redacted.
         endpoint: String,
@@ -67,7 +69,7 @@ pub enum ChainError {
 
 /// An endpoint with its deadline.
 #[derive(Debug, Clone)]
-pub struct ChainRpc {
+pub(crate) struct ChainRpc {
     provider: RootProvider<Ethereum>,
     endpoint: String,
     limit: Duration,
@@ -96,14 +98,20 @@ impl ChainRpc {
     ///
     /// # Errors
     /// Any [`ChainError`].
-    pub async fn connect_ws(url: &str, config: &EvmChainConfig) -> Result<Self, ChainError> {
+    pub(crate) async fn connect_ws(url: &str, config: &EvmChainConfig) -> Result<Self, ChainError> {
         let endpoint = redacted_url(url);
         let limit = Duration::from_secs(config.connect_timeout_secs);
-        let connect = OneConnection(WsConnect::new(url).with_keepalive_interval(Duration::from_secs(config.ping_interval_secs.max(1))));
+        let connect = OneConnection(
+            WsConnect::new(url).with_keepalive_interval(Duration::from_secs(config.ping_interval_secs.max(1))),
+        );
         let what = "connect";
         let client = tokio::time::timeout(limit, RpcClient::connect_pubsub(connect))
             .await
-            .map_err(|_| ChainError::TimedOut { endpoint: endpoint.clone(), what, limit })?
+            .map_err(|_| ChainError::TimedOut {
+                endpoint: endpoint.clone(),
+                what,
+                limit,
+            })?
             .map_err(|cause| rpc_error(&endpoint, what, cause))?;
         if let Some(frontend) = client.pubsub_frontend() {
             frontend.set_channel_size(NOTIFICATION_CAPACITY);
@@ -115,7 +123,7 @@ impl ChainRpc {
     ///
     /// # Errors
     /// Any [`ChainError`].
-    pub async fn connect_http(url: &str, config: &EvmChainConfig) -> Result<Self, ChainError> {
+    pub(crate) async fn connect_http(url: &str, config: &EvmChainConfig) -> Result<Self, ChainError> {
         let endpoint = redacted_url(url);
         let parsed = url.parse().map_err(|cause| ChainError::Rpc {
             endpoint: endpoint.clone(),
@@ -126,23 +134,35 @@ impl ChainRpc {
         Self::checked(RootProvider::new_http(parsed), endpoint, config).await
     }
 
-    async fn checked(provider: RootProvider<Ethereum>, endpoint: String, config: &EvmChainConfig) -> Result<Self, ChainError> {
-        let rpc = Self { provider, endpoint, limit: Duration::from_secs(config.request_timeout_secs.max(1)) };
+    async fn checked(
+        provider: RootProvider<Ethereum>,
+        endpoint: String,
+        config: &EvmChainConfig,
+    ) -> Result<Self, ChainError> {
+        let rpc = Self {
+            provider,
+            endpoint,
+            limit: Duration::from_secs(config.request_timeout_secs.max(1)),
+        };
         let actual = rpc.ask("eth_chainId", rpc.provider.get_chain_id()).await?;
         // An id that is not a number is an alias of a development chain; there is nothing to compare.
         if config.chain_id.parse::<u64>().is_ok_and(|expected| expected != actual) {
-            return Err(ChainError::WrongChain { endpoint: rpc.endpoint, expected: config.chain_id.clone(), actual });
+            return Err(ChainError::WrongChain {
+                endpoint: rpc.endpoint,
+                expected: config.chain_id.clone(),
+                actual,
+            });
         }
         Ok(rpc)
     }
 
     /// Sends requests of any kind.
-    pub fn provider(&self) -> &RootProvider<Ethereum> {
+    pub(crate) fn provider(&self) -> &RootProvider<Ethereum> {
         &self.provider
     }
 
     /// The endpoint as it may be shown.
-    pub fn endpoint(&self) -> &str {
+    pub(crate) fn endpoint(&self) -> &str {
         &self.endpoint
     }
 
@@ -150,7 +170,11 @@ impl ChainRpc {
     ///
     /// # Errors
     /// [`ChainError::TimedOut`] or [`ChainError::Rpc`].
-    pub async fn ask<T>(&self, what: &'static str, request: impl IntoFuture<Output = TransportResult<T>>) -> Result<T, ChainError> {
+    pub(crate) async fn ask<T>(
+        &self,
+        what: &'static str,
+        request: impl IntoFuture<Output = TransportResult<T>>,
+    ) -> Result<T, ChainError> {
         self.ask_within(self.limit, what, request.into_future()).await
     }
 
@@ -158,7 +182,7 @@ impl ChainRpc {
     ///
     /// # Errors
     /// [`ChainError::TimedOut`] or [`ChainError::Rpc`].
-    pub async fn ask_within<T>(
+    pub(crate) async fn ask_within<T>(
         &self,
         limit: Duration,
         what: &'static str,
@@ -166,7 +190,11 @@ impl ChainRpc {
     ) -> Result<T, ChainError> {
         tokio::time::timeout(limit, request)
             .await
-            .map_err(|_| ChainError::TimedOut { endpoint: self.endpoint.clone(), what, limit })?
+            .map_err(|_| ChainError::TimedOut {
+                endpoint: self.endpoint.clone(),
+                what,
+                limit,
+            })?
             .map_err(|cause| rpc_error(&self.endpoint, what, cause))
     }
 
@@ -174,13 +202,15 @@ impl ChainRpc {
     ///
     /// # Errors
     /// Any [`ChainError`] of a request.
-    pub async fn head(&self) -> Result<u64, ChainError> {
+    pub(crate) async fn head(&self) -> Result<u64, ChainError> {
         self.ask("eth_blockNumber", self.provider.get_block_number()).await
     }
 
     /// That the server ended the connection.
-    pub fn closed(&self) -> ChainError {
-        ChainError::Closed { endpoint: self.endpoint.clone() }
+    pub(crate) fn closed(&self) -> ChainError {
+        ChainError::Closed {
+            endpoint: self.endpoint.clone(),
+        }
     }
 }
 
@@ -188,6 +218,14 @@ fn rpc_error(endpoint: &str, what: &'static str, cause: RpcError<TransportErrorK
     let answered = cause.is_error_resp();
     // Transport errors of HTTP carry the whole URL, which may hold a key.
     let cause = cause.to_string();
-    let cause = cause.split_once(" for url ").map_or(cause.as_str(), |(head, _)| head).to_owned();
-    ChainError::Rpc { endpoint: endpoint.to_owned(), what, cause, answered }
+    let cause = cause
+        .split_once(" for url ")
+        .map_or(cause.as_str(), |(head, _)| head)
+        .to_owned();
+    ChainError::Rpc {
+        endpoint: endpoint.to_owned(),
+        what,
+        cause,
+        answered,
+    }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use tarpc::context::Context;
 use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use wavs_ipc::contract::trigger_feed::{
     MAX_PULL_WAIT_MS, ResolveService, ResolvedService, SpoolBatch, SpoolCursor, TriggerFeed, WatchSet,
@@ -27,12 +28,14 @@ const HEAD_LIMIT: Duration = Duration::from_secs(5);
 
 /// What all contracts of this process act on.
 #[derive(Clone)]
-pub struct Feed {
+pub(crate) struct Feed {
     pub spool: Spool,
     pub sources: Arc<Mutex<Sources>>,
     pub watch: Arc<Mutex<Watch>>,
     pub resolver: Resolver,
     pub status: StatusBoard,
+    /// Ends long polls, so that a stop does not wait for them.
+    pub shutdown: CancellationToken,
 }
 
 /// How often the status board is brought up to date.
@@ -40,10 +43,12 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
 impl Feed {
     /// Keeps the status board up to date: chains without connection, the depth of the spool.
-    pub async fn report(self) {
+    pub(crate) async fn report(self) {
         let depth = Arc::new(AtomicU64::new(0));
         let shown = Arc::clone(&depth);
-        self.status.queue("spool", self.spool.quota().entries, move || shown.load(Ordering::Relaxed));
+        self.status.queue("spool", self.spool.quota().entries, move || {
+            shown.load(Ordering::Relaxed)
+        });
         let mut ticks = tokio::time::interval(REPORT_INTERVAL);
         let mut troubled = BTreeSet::new();
         loop {
@@ -60,7 +65,8 @@ impl Feed {
                 self.status.recover(&format!("chain:{chain}"));
             }
             for (chain, reason) in &now {
-                self.status.degrade(format!("chain:{chain}"), format!("{chain}: {reason}"));
+                self.status
+                    .degrade(format!("chain:{chain}"), format!("{chain}: {reason}"));
             }
             troubled = now.into_keys().collect();
         }
@@ -71,18 +77,28 @@ impl Feed {
     async fn replace(&self, set: &WatchSet) -> Result<(), WireError> {
         let mut current = self.watch.lock().await;
         if set.generation < current.generation {
-            let detail = format!("generation {} is older than {}, which is in force", set.generation, current.generation);
+            let detail = format!(
+                "generation {} is older than {}, which is in force",
+                set.generation, current.generation
+            );
             return Err(WireError::never(ErrorCode::Conflict, detail));
         }
         let mut watch = Watch::from_wire(set, &current)?;
         let heads = heads_of_new_routes(&watch).await;
         for route in watch.routes.iter_mut().filter(|route| route.since.is_none()) {
             let chain = route.trigger.chain();
-            route.since = chain.and_then(|chain| heads.iter().find(|(key, _)| key == chain)).map(|(_, head)| *head);
+            route.since = chain
+                .and_then(|chain| heads.iter().find(|(key, _)| key == chain))
+                .map(|(_, head)| *head);
         }
         self.spool.store_watch(&watch, heads).await?;
         self.sources.lock().await.apply(&watch);
-        info!(generation = watch.generation, routes = watch.routes.len(), managers = watch.managers.len(), "watching");
+        info!(
+            generation = watch.generation,
+            routes = watch.routes.len(),
+            managers = watch.managers.len(),
+            "watching"
+        );
         *current = watch;
         Ok(())
     }
@@ -90,8 +106,12 @@ impl Feed {
 
 /// The heights of the chains on which a route has just been registered. A chain out of reach is left out.
 async fn heads_of_new_routes(watch: &Watch) -> Vec<(ChainKey, u64)> {
-    let mut chains: Vec<_> =
-        watch.routes.iter().filter(|route| route.since.is_none()).filter_map(|route| route.trigger.chain()).collect();
+    let mut chains: Vec<_> = watch
+        .routes
+        .iter()
+        .filter(|route| route.since.is_none())
+        .filter_map(|route| route.trigger.chain())
+        .collect();
     chains.extend(watch.managers.iter().map(|(_, manager)| manager.chain()));
     chains.sort();
     chains.dedup();
@@ -119,7 +139,10 @@ impl TriggerFeed for Feed {
 
     async fn pull(self, _: Context, after: SpoolCursor, max: u32, wait_ms: u32) -> Result<SpoolBatch, WireError> {
         let wait = Duration::from_millis(wait_ms.min(MAX_PULL_WAIT_MS).into());
-        Ok(self.spool.pull(after, max, wait).await?)
+        tokio::select! {
+            batch = self.spool.pull(after, max, wait) => Ok(batch?),
+            () = self.shutdown.cancelled() => Err(WireError::backoff(ErrorCode::Draining, "trigger-svc is stopping")),
+        }
     }
 
     async fn ack(self, _: Context, upto: SpoolCursor) -> Result<(), WireError> {

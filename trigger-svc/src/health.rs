@@ -16,11 +16,15 @@ const ENDPOINT_LIMIT: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// The error of the last endpoint when none answers.
-pub async fn head(config: &EvmChainConfig) -> Result<u64, ChainError> {
+pub(crate) async fn head(config: &EvmChainConfig) -> Result<u64, ChainError> {
     let asking: Vec<_> = endpoints(config)
         .map(|(url, http)| {
             Box::pin(async move {
-                let rpc = if http { ChainRpc::connect_http(url, config).await? } else { ChainRpc::connect_ws(url, config).await? };
+                let rpc = if http {
+                    ChainRpc::connect_http(url, config).await?
+                } else {
+                    ChainRpc::connect_ws(url, config).await?
+                };
                 rpc.head().await
             })
         })
@@ -36,25 +40,41 @@ pub async fn head(config: &EvmChainConfig) -> Result<u64, ChainError> {
 ///
 /// # Errors
 /// One reason per endpoint, as text for people.
-pub async fn probe(config: &EvmChainConfig) -> Result<u64, String> {
+pub(crate) async fn probe(config: &EvmChainConfig) -> Result<u64, String> {
     let probes = endpoints(config).map(async |(url, http)| {
         tokio::time::timeout(ENDPOINT_LIMIT, probe_endpoint(url, http, config))
             .await
-            .unwrap_or_else(|_| Err(format!("{}: no answer within {ENDPOINT_LIMIT:?}", wavs_types::redacted_url(url))))
+            .unwrap_or_else(|_| {
+                Err(format!(
+                    "{}: no answer within {ENDPOINT_LIMIT:?}",
+                    wavs_types::redacted_url(url)
+                ))
+            })
     });
     let results = join_all(probes).await;
     match results.iter().filter_map(|result| result.as_ref().ok()).max() {
         Some(head) => Ok(*head),
         None if results.is_empty() => Err(no_endpoint().to_string()),
-        None => Err(results.into_iter().filter_map(Result::err).collect::<Vec<_>>().join("; ")),
+        None => Err(results
+            .into_iter()
+            .filter_map(Result::err)
+            .collect::<Vec<_>>()
+            .join("; ")),
     }
 }
 
 async fn probe_endpoint(url: &str, http: bool, config: &EvmChainConfig) -> Result<u64, String> {
     let text = |error: ChainError| error.to_string();
-    let rpc = if http { ChainRpc::connect_http(url, config).await } else { ChainRpc::connect_ws(url, config).await }.map_err(text)?;
+    let rpc = if http {
+        ChainRpc::connect_http(url, config).await
+    } else {
+        ChainRpc::connect_ws(url, config).await
+    }
+    .map_err(text)?;
     let head = rpc.head().await.map_err(text)?;
-    rpc.ask("eth_gasPrice", rpc.provider().get_gas_price()).await.map_err(text)?;
+    rpc.ask("eth_gasPrice", rpc.provider().get_gas_price())
+        .await
+        .map_err(text)?;
     match rpc.ask("eth_syncing", rpc.provider().syncing()).await.map_err(text)? {
         SyncStatus::None => Ok(head),
         SyncStatus::Info(_) => Err(format!("{}: the endpoint is still syncing", rpc.endpoint())),

@@ -38,13 +38,33 @@ use spool::{Quota, Spool};
 /// # Errors
 /// When the spool cannot be opened or the configuration does not hold together.
 pub async fn run(boot: Boot<TriggerConfig>) -> anyhow::Result<()> {
-    let Boot { config, data_dir, ctl, rpc, shutdown, notify, lifecycle } = boot;
+    let Boot {
+        config,
+        data_dir,
+        ctl,
+        rpc,
+        shutdown,
+        notify,
+        lifecycle,
+    } = boot;
     let rpc = rpc.context("trigger-svc needs its rpc socket")?;
-    let quota = Quota { entries: config.spool_max_entries, bytes: config.spool_max_bytes };
+    let quota = Quota {
+        entries: config.spool_max_entries,
+        bytes: config.spool_max_bytes,
+    };
     let state = ProcessName::Trigger.state_dir(&data_dir);
-    let spool = Spool::open(state.join("spool.db"), quota).await.context("cannot open the spool")?;
-    let watch = spool.load_watch().await.context("cannot read what was watched before")?;
-    let mut sources = Sources::new(spool.clone(), Metrics::new(&lifecycle.metrics), !config.networking_disabled);
+    let spool = Spool::open(state.join("spool.db"), quota)
+        .await
+        .context("cannot open the spool")?;
+    let watch = spool
+        .load_watch()
+        .await
+        .context("cannot read what was watched before")?;
+    let mut sources = Sources::new(
+        spool.clone(),
+        Metrics::new(&lifecycle.metrics),
+        !config.networking_disabled,
+    );
     // Work goes on at once, from what was wanted before the restart.
     sources.apply(&watch);
     let feed = Feed {
@@ -53,6 +73,7 @@ pub async fn run(boot: Boot<TriggerConfig>) -> anyhow::Result<()> {
         watch: Arc::new(Mutex::new(watch)),
         resolver: resolver(&config)?,
         status: lifecycle.status.clone(),
+        shutdown: shutdown.clone(),
     };
 
     let identity = Identity::new(Role::Trigger);
@@ -62,17 +83,28 @@ pub async fn run(boot: Boot<TriggerConfig>) -> anyhow::Result<()> {
         .serve::<TriggerAdminClient, _, _>(handler!(TriggerAdmin, feed.clone()));
     let reporting = tokio::spawn(feed.report());
     notify.ready();
-    tokio::join!(rpc_router.run(rpc, shutdown.cancelled()), ctl_router.run(ctl, shutdown.cancelled()));
+    tokio::join!(
+        rpc_router.run(rpc, shutdown.cancelled()),
+        ctl_router.run(ctl, shutdown.cancelled())
+    );
     reporting.abort();
     Ok(())
 }
 
 fn resolver(config: &TriggerConfig) -> anyhow::Result<Resolver> {
     let fetch = &config.fetch;
-    let allowed = fetch.allow_hosts.iter().map(|line| line.parse()).collect::<Result<Vec<_>, _>>();
+    let allowed = fetch
+        .allow_hosts
+        .iter()
+        .map(|line| line.parse())
+        .collect::<Result<Vec<_>, _>>();
     let allowed = allowed.map_err(|error| Fatal::config(format!("fetch.allow_hosts: {error}")))?;
     let gateways = Gateways::parse(fetch.ipfs_gateways.iter().map(String::as_str));
     let gateways = gateways.map_err(|error| Fatal::config(format!("ipfs_gateway: {error}")))?;
     let policy = AddressPolicy::new(allowed).with_loopback(config.dev_endpoints);
-    Ok(Resolver::new(Fetcher::new(policy, gateways), fetch.timeout, fetch.allow_file))
+    Ok(Resolver::new(
+        Fetcher::new(policy, gateways),
+        fetch.timeout,
+        fetch.allow_file,
+    ))
 }

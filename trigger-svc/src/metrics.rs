@@ -5,7 +5,7 @@ use wavs_types::ChainKey;
 
 /// The counters of this process. Clones share them.
 #[derive(Clone)]
-pub struct Metrics {
+pub(crate) struct Metrics {
     fired: Family<Counter>,
     dropped: Family<Counter>,
     head: Family<Gauge>,
@@ -18,45 +18,71 @@ pub struct Metrics {
 
 impl Metrics {
     /// Registers everything.
-    pub fn new(registry: &registry::Metrics) -> Self {
+    pub(crate) fn new(registry: &registry::Metrics) -> Self {
         Self {
-            fired: registry.counter("trigger.triggers_fired", "Triggers written to the spool.", &["chain", "type"]),
-            dropped: registry.counter("wavs.trigger.dropped", "What was seen and not used, by reason.", &["reason"]),
+            fired: registry.counter(
+                "trigger.triggers_fired",
+                "Triggers written to the spool.",
+                &["chain", "type"],
+            ),
+            dropped: registry.counter(
+                "wavs.trigger.dropped",
+                "What was seen and not used, by reason.",
+                &["reason"],
+            ),
             head: registry.gauge("wavs.chain.head", "Highest block seen.", &["chain"]),
-            processed: registry.gauge("wavs.chain.processed", "Last block that was looked at completely.", &["chain"]),
-            lag: registry.gauge("wavs.chain.lag_blocks", "Blocks between the head and the last one looked at.", &["chain"]),
+            processed: registry.gauge(
+                "wavs.chain.processed",
+                "Last block that was looked at completely.",
+                &["chain"],
+            ),
+            lag: registry.gauge(
+                "wavs.chain.lag_blocks",
+                "Blocks between the head and the last one looked at.",
+                &["chain"],
+            ),
             reconnects: registry.counter("wavs.chain.reconnects", "Connections lost.", &["chain"]),
-            skipped: registry.counter("wavs.chain.skipped_blocks", "Blocks of gaps that were too long to read.", &["chain"]),
-            backfilled: registry.counter("wavs.chain.backfilled_blocks", "Blocks read with eth_getLogs.", &["chain"]),
+            skipped: registry.counter(
+                "wavs.chain.skipped_blocks",
+                "Blocks of gaps that were too long to read.",
+                &["chain"],
+            ),
+            backfilled: registry.counter(
+                "wavs.chain.backfilled_blocks",
+                "Blocks read with eth_getLogs.",
+                &["chain"],
+            ),
         }
     }
 
-    pub fn fired(&self, chain: Option<&ChainKey>, kind: &'static str) {
+    pub(crate) fn fired(&self, chain: Option<&ChainKey>, kind: &'static str) {
         self.fired.with(&[chain.map_or("", ChainKey::as_str), kind]).inc();
     }
 
-    pub fn dropped(&self, reason: &'static str) {
+    pub(crate) fn dropped(&self, reason: &'static str) {
         self.dropped.with(&[reason]).inc();
     }
 
     /// A new head, with the last block that was looked at.
-    pub fn head(&self, chain: &ChainKey, height: u64, cursor: Option<u64>) {
+    pub(crate) fn head(&self, chain: &ChainKey, height: u64, cursor: Option<u64>) {
         self.head.with(&[chain.as_str()]).set(signed(height));
         if let Some(cursor) = cursor {
             self.processed.with(&[chain.as_str()]).set(signed(cursor));
-            self.lag.with(&[chain.as_str()]).set(signed(height.saturating_sub(cursor)));
+            self.lag
+                .with(&[chain.as_str()])
+                .set(signed(height.saturating_sub(cursor)));
         }
     }
 
-    pub fn gap(&self, chain: &ChainKey, blocks: u64) {
+    pub(crate) fn gap(&self, chain: &ChainKey, blocks: u64) {
         self.skipped.with(&[chain.as_str()]).add(blocks);
     }
 
-    pub fn backfilled(&self, chain: &ChainKey, blocks: u64) {
+    pub(crate) fn backfilled(&self, chain: &ChainKey, blocks: u64) {
         self.backfilled.with(&[chain.as_str()]).add(blocks);
     }
 
-    pub fn reconnect(&self, chain: &ChainKey) {
+    pub(crate) fn reconnect(&self, chain: &ChainKey) {
         self.reconnects.with(&[chain.as_str()]).inc();
     }
 }

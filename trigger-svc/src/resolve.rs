@@ -25,7 +25,7 @@ sol! {
 
 /// Reads service documents.
 #[derive(Debug, Clone)]
-pub struct Resolver {
+pub(crate) struct Resolver {
     fetcher: Fetcher,
     limits: FetchLimits,
     allow_file: bool,
@@ -34,16 +34,24 @@ pub struct Resolver {
 impl Resolver {
     /// A resolver whose downloads stall for at most `timeout` and take no longer than that in all.
     #[must_use]
-    pub fn new(fetcher: Fetcher, timeout: Duration, allow_file: bool) -> Self {
-        let limits = FetchLimits { max_bytes: MAX_DOCUMENT_BYTES, stall: timeout, total: timeout };
-        Self { fetcher, limits, allow_file }
+    pub(crate) fn new(fetcher: Fetcher, timeout: Duration, allow_file: bool) -> Self {
+        let limits = FetchLimits {
+            max_bytes: MAX_DOCUMENT_BYTES,
+            stall: timeout,
+            total: timeout,
+        };
+        Self {
+            fetcher,
+            limits,
+            allow_file,
+        }
     }
 
     /// Reads the URI that the manager names, unless the request gives one, and fetches the document.
     ///
     /// # Errors
     /// `Chain` when no endpoint answers or the manager has no URI; `Fetch` when the download fails; both name the cause.
-    pub async fn resolve(&self, request: ResolveService) -> Result<ResolvedService, WireError> {
+    pub(crate) async fn resolve(&self, request: ResolveService) -> Result<ResolvedService, WireError> {
         let uri = match request.uri {
             Some(uri) => uri,
             None => service_uri(&request.manager, &request.chain.decode()?).await?,
@@ -56,15 +64,24 @@ impl Resolver {
         if let Some(path) = uri.strip_prefix("file://") {
             return self.file(uri, path).await;
         }
-        self.fetcher.fetch(uri, self.limits).await.map_err(|cause| fetch_error(&cause))
+        self.fetcher
+            .fetch(uri, self.limits)
+            .await
+            .map_err(|cause| fetch_error(&cause))
     }
 
     async fn file(&self, uri: &str, path: &str) -> Result<Vec<u8>, WireError> {
-        let refused = |cause: String| WireError::never(ErrorCode::Fetch, format!("Failed to fetch service: {uri}: {cause}"));
+        let refused =
+            |cause: String| WireError::never(ErrorCode::Fetch, format!("Failed to fetch service: {uri}: {cause}"));
         if !self.allow_file {
-            return Err(refused("files are not read; use http, https or ipfs, or set fetch.allow_file = true".to_owned()));
+            return Err(refused(
+                "files are not read; use http, https or ipfs, or set fetch.allow_file = true".to_owned(),
+            ));
         }
-        let size = tokio::fs::metadata(path).await.map_err(|cause| refused(cause.to_string()))?.len();
+        let size = tokio::fs::metadata(path)
+            .await
+            .map_err(|cause| refused(cause.to_string()))?
+            .len();
         if size > MAX_DOCUMENT_BYTES {
             return Err(refused(format!("larger than the limit of {MAX_DOCUMENT_BYTES} bytes")));
         }
@@ -74,7 +91,11 @@ impl Resolver {
 
 fn fetch_error(cause: &FetchError) -> WireError {
     let detail = format!("Failed to fetch service: {cause}");
-    if cause.is_transient() { WireError::backoff(ErrorCode::Fetch, detail) } else { WireError::never(ErrorCode::Fetch, detail) }
+    if cause.is_transient() {
+        WireError::backoff(ErrorCode::Fetch, detail)
+    } else {
+        WireError::never(ErrorCode::Fetch, detail)
+    }
 }
 
 /// Asks the manager contract, over one endpoint after the other.
@@ -84,8 +105,16 @@ async fn service_uri(manager: &ServiceManager, chain: &ChainConfig) -> Result<St
             let reading = evm_service_uri(*address, config);
             let uri = tokio::time::timeout(CHAIN_LIMIT, reading)
                 .await
-                .map_err(|_| chain_error(format!("{key}: no endpoint told the service URI of {address} within {CHAIN_LIMIT:?}")))?
-                .map_err(|cause| chain_error(format!("cannot read the service URI of manager {address} on {key}: {cause}")))?;
+                .map_err(|_| {
+                    chain_error(format!(
+                        "{key}: no endpoint told the service URI of {address} within {CHAIN_LIMIT:?}"
+                    ))
+                })?
+                .map_err(|cause| {
+                    chain_error(format!(
+                        "cannot read the service URI of manager {address} on {key}: {cause}"
+                    ))
+                })?;
             if uri.is_empty() {
                 let detail = format!("manager {address} on {key} names no service URI; set one with setServiceURI");
                 return Err(WireError::never(ErrorCode::Chain, detail));
@@ -98,7 +127,10 @@ async fn service_uri(manager: &ServiceManager, chain: &ChainConfig) -> Result<St
         )),
         _ => Err(WireError::never(
             ErrorCode::ChainNotConfigured,
-            format!("the manager and the configuration of chain {} are of different families", manager.chain()),
+            format!(
+                "the manager and the configuration of chain {} are of different families",
+                manager.chain()
+            ),
         )),
     }
 }
@@ -146,7 +178,9 @@ async fn connections(config: &EvmChainConfig) -> Vec<Result<ChainRpc, ChainError
 }
 
 async fn call_service_uri(rpc: &ChainRpc, manager: EvmAddress) -> Result<String, ChainError> {
-    let call = TransactionRequest::default().with_to(manager).with_input(getServiceURICall {}.abi_encode());
+    let call = TransactionRequest::default()
+        .with_to(manager)
+        .with_input(getServiceURICall {}.abi_encode());
     let answer = rpc.ask("getServiceURI", rpc.provider().call(call)).await?;
     getServiceURICall::abi_decode_returns(&answer).map_err(|cause| ChainError::Rpc {
         endpoint: rpc.endpoint().to_owned(),

@@ -3,19 +3,21 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde::{Deserialize, Serialize};
-use wavs_ipc::contract::trigger_feed::WatchSet;
 use wavs_ipc::WireError;
-use wavs_types::{B256, ChainConfig, ChainKey, EvmAddress, EvmChainConfig, ServiceId, ServiceManager, Trigger, WorkflowId};
+use wavs_ipc::contract::trigger_feed::WatchSet;
+use wavs_types::{
+    B256, ChainConfig, ChainKey, EvmAddress, EvmChainConfig, ServiceId, ServiceManager, Trigger, WorkflowId,
+};
 
 /// `keccak256("ServiceURIUpdated(string)")`, the event by which a manager announces a new service document.
-pub const SERVICE_URI_UPDATED: B256 = B256::new([
-    0xd2, 0xf0, 0x56, 0xdf, 0x94, 0xc3, 0x1b, 0xdb, 0x3b, 0x4e, 0x16, 0x08, 0x0f, 0x2a, 0xc6, 0xdb, 0xd4, 0x23, 0x3c, 0x60, 0x01,
-    0x05, 0x8d, 0x94, 0xaf, 0xc3, 0xad, 0x12, 0x42, 0xdf, 0xf4, 0x88,
+pub(crate) const SERVICE_URI_UPDATED: B256 = B256::new([
+    0xd2, 0xf0, 0x56, 0xdf, 0x94, 0xc3, 0x1b, 0xdb, 0x3b, 0x4e, 0x16, 0x08, 0x0f, 0x2a, 0xc6, 0xdb, 0xd4, 0x23, 0x3c,
+    0x60, 0x01, 0x05, 0x8d, 0x94, 0xaf, 0xc3, 0xad, 0x12, 0x42, 0xdf, 0xf4, 0x88,
 ]);
 
 /// The desired state.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct Watch {
+pub(crate) struct Watch {
     /// Grows with every change.
     pub generation: u64,
     /// The chains that may be used.
@@ -28,7 +30,7 @@ pub struct Watch {
 
 /// One workflow's trigger.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Route {
+pub(crate) struct Route {
     /// The service.
     pub service_id: ServiceId,
     /// The workflow.
@@ -47,13 +49,17 @@ impl Watch {
     ///
     /// # Errors
     /// `Invalid` when a document inside does not parse.
-    pub fn from_wire(set: &WatchSet, previous: &Self) -> Result<Self, WireError> {
+    pub(crate) fn from_wire(set: &WatchSet, previous: &Self) -> Result<Self, WireError> {
         let chains = set
             .chains
             .iter()
             .map(|(key, config)| Ok((key.clone(), config.decode()?)))
             .collect::<Result<_, WireError>>()?;
-        let known: HashMap<_, _> = previous.routes.iter().map(|route| ((route.service_id, &route.workflow_id), route)).collect();
+        let known: HashMap<_, _> = previous
+            .routes
+            .iter()
+            .map(|route| ((route.service_id, &route.workflow_id), route))
+            .collect();
         let mut routes = set
             .routes
             .iter()
@@ -73,26 +79,46 @@ impl Watch {
             })
             .collect::<Result<Vec<_>, WireError>>()?;
         routes.sort_by(|a, b| (a.service_id, &a.workflow_id).cmp(&(b.service_id, &b.workflow_id)));
-        Ok(Self { generation: set.generation, chains, routes, managers: set.managers.clone() })
+        Ok(Self {
+            generation: set.generation,
+            chains,
+            routes,
+            managers: set.managers.clone(),
+        })
     }
 
     /// The chains that some route or manager needs.
     #[must_use]
-    pub fn used_chains(&self) -> BTreeSet<&ChainKey> {
+    pub(crate) fn used_chains(&self) -> BTreeSet<&ChainKey> {
         let routes = self.routes.iter().filter_map(|route| route.trigger.chain());
-        routes.chain(self.managers.iter().map(|(_, manager)| manager.chain())).collect()
+        routes
+            .chain(self.managers.iter().map(|(_, manager)| manager.chain()))
+            .collect()
     }
 
     /// What one EVM chain is watched for; absent when the chain is not configured or not an EVM chain.
     #[must_use]
-    pub fn evm_view(&self, chain: &ChainKey) -> Option<EvmView> {
-        let Some(ChainConfig::Evm(config)) = self.chains.get(chain) else { return None };
-        let mut view = EvmView { config: config.clone(), routes: HashMap::new(), managers: HashMap::new() };
+    pub(crate) fn evm_view(&self, chain: &ChainKey) -> Option<EvmView> {
+        let Some(ChainConfig::Evm(config)) = self.chains.get(chain) else {
+            return None;
+        };
+        let mut view = EvmView {
+            config: config.clone(),
+            routes: HashMap::new(),
+            managers: HashMap::new(),
+        };
         for route in &self.routes {
-            if let Trigger::EvmContractEvent { address, chain: of, event_hash } = &route.trigger
+            if let Trigger::EvmContractEvent {
+                address,
+                chain: of,
+                event_hash,
+            } = &route.trigger
                 && of == chain
             {
-                view.routes.entry((*address, *event_hash)).or_default().push(route.clone());
+                view.routes
+                    .entry((*address, *event_hash))
+                    .or_default()
+                    .push(route.clone());
             }
         }
         for (service_id, manager) in &self.managers {
@@ -108,7 +134,7 @@ impl Watch {
 
 /// What one EVM chain is watched for.
 #[derive(Debug, Clone)]
-pub struct EvmView {
+pub(crate) struct EvmView {
     /// How to reach the chain.
     pub config: EvmChainConfig,
     /// The routes by contract and topic 0, each list in firing order.
@@ -119,7 +145,7 @@ pub struct EvmView {
 
 /// A log filter: any of the addresses with any of the first topics. The exact match is made locally.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct LogFilter {
+pub(crate) struct LogFilter {
     /// Contracts, ascending.
     pub addresses: Vec<EvmAddress>,
     /// First topics, ascending.
@@ -130,7 +156,7 @@ impl EvmView {
     /// The filters that together cover all routes and managers: contracts that share their set of topics are put
     /// together, so that the cross product asks for little beyond what is wanted, in chunks that providers accept.
     #[must_use]
-    pub fn filters(&self) -> BTreeSet<LogFilter> {
+    pub(crate) fn filters(&self) -> BTreeSet<LogFilter> {
         let mut topics_of: BTreeMap<EvmAddress, BTreeSet<B256>> = BTreeMap::new();
         for (address, topic) in self.routes.keys() {
             topics_of.entry(*address).or_default().insert(*topic);
@@ -149,7 +175,10 @@ impl EvmView {
                 let topics: Vec<_> = topics.into_iter().collect();
                 addresses
                     .chunks(chunk)
-                    .map(|addresses| LogFilter { addresses: addresses.to_vec(), topics: topics.clone() })
+                    .map(|addresses| LogFilter {
+                        addresses: addresses.to_vec(),
+                        topics: topics.clone(),
+                    })
                     .collect::<Vec<_>>()
             })
             .collect()
@@ -163,16 +192,25 @@ mod tests {
     fn view(pairs: &[(u8, u8)], managers: &[u8], max_filter_addresses: usize) -> EvmView {
         let mut config: EvmChainConfig = serde_json::from_str(r#"{"chain_id":"1","ws_endpoints":["ws://x"]}"#).unwrap();
         config.max_filter_addresses = max_filter_addresses;
-        let routes = pairs.iter().map(|(address, topic)| ((EvmAddress::repeat_byte(*address), B256::repeat_byte(*topic)), vec![]));
+        let routes = pairs
+            .iter()
+            .map(|(address, topic)| ((EvmAddress::repeat_byte(*address), B256::repeat_byte(*topic)), vec![]));
         let service = ServiceId::new([1; 32]);
         let managers = managers.iter().map(|byte| (EvmAddress::repeat_byte(*byte), service));
-        EvmView { config, routes: routes.collect(), managers: managers.collect() }
+        EvmView {
+            config,
+            routes: routes.collect(),
+            managers: managers.collect(),
+        }
     }
 
     #[test]
     fn contracts_with_equal_topics_share_a_filter() {
         let filters = view(&[(1, 10), (2, 10), (3, 11), (4, 10), (4, 11)], &[5], 500).filters();
-        let shapes: BTreeSet<_> = filters.iter().map(|filter| (filter.addresses.len(), filter.topics.len())).collect();
+        let shapes: BTreeSet<_> = filters
+            .iter()
+            .map(|filter| (filter.addresses.len(), filter.topics.len()))
+            .collect();
         assert_eq!(shapes, BTreeSet::from([(2, 1), (1, 1), (1, 2)]));
         assert_eq!(filters.len(), 4);
     }
@@ -187,6 +225,9 @@ mod tests {
 
     #[test]
     fn the_topic_is_the_hash_of_the_signature() {
-        assert_eq!(SERVICE_URI_UPDATED, alloy::primitives::keccak256("ServiceURIUpdated(string)"));
+        assert_eq!(
+            SERVICE_URI_UPDATED,
+            alloy::primitives::keccak256("ServiceURIUpdated(string)")
+        );
     }
 }

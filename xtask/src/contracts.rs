@@ -18,7 +18,7 @@ use crate::solc::{Solc, VERSION};
 pub(crate) struct Contracts {
     /// Only compare the committed files with the recorded digests.
     #[arg(long)]
-    check: bool,
+    pub(crate) check: bool,
 }
 
 /// Contracts that can be deployed; each lies in a file of its name.

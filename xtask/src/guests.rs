@@ -18,7 +18,7 @@ use crate::toolchain::{TARGET, Toolchain};
 pub(crate) struct Guests {
     /// Only compare the committed files with the recorded digests.
     #[arg(long)]
-    check: bool,
+    pub(crate) check: bool,
 }
 
 /// Crates that become components. The other members of that workspace are libraries.

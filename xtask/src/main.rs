@@ -1,9 +1,12 @@
 //! Development tasks, run as `cargo xtask <task>`. Each task is one file; this one only reads the command line.
 
 mod contracts;
+mod demo;
 mod digests;
 mod guests;
+mod shell;
 mod solc;
+mod test;
 mod toolchain;
 
 use std::io::Write as _;
@@ -21,6 +24,8 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Task {
+    Demo(demo::Demo),
+    Test(test::Test),
     Guests(guests::Guests),
     Contracts(contracts::Contracts),
 }
@@ -28,6 +33,8 @@ enum Task {
 fn main() -> anyhow::Result<()> {
     let root = e2e::tools::repository();
     let summary = match Arguments::parse().task {
+        Task::Demo(demo) => demo.run(root)?,
+        Task::Test(test) => test.run(root)?,
         Task::Guests(guests) => guests.run(root)?,
         Task::Contracts(contracts) => contracts.run(root)?,
     };

@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use tracing::{error, warn};
 use wavs_types::{ChainKey, EvmChainConfig, Trigger};
 
-pub use evm::MinedLog;
+pub(crate) use evm::MinedLog;
 use evm::{EvmSource, SharedState};
 
 use crate::metrics::Metrics;
@@ -26,7 +26,7 @@ use crate::watch::{EvmView, Watch};
 const PANIC_PAUSE: Duration = Duration::from_secs(1);
 
 /// All running sources.
-pub struct Sources {
+pub(crate) struct Sources {
     spool: Spool,
     metrics: Metrics,
     /// Off in development setups that only inject.
@@ -49,20 +49,29 @@ impl Drop for RunningEvm {
 
 impl Sources {
     /// No sources yet.
-    pub fn new(spool: Spool, metrics: Metrics, networking: bool) -> Self {
-        Self { spool, metrics, networking, evm: BTreeMap::new() }
+    pub(crate) fn new(spool: Spool, metrics: Metrics, networking: bool) -> Self {
+        Self {
+            spool,
+            metrics,
+            networking,
+            evm: BTreeMap::new(),
+        }
     }
 
     /// Starts, changes and ends sources until they serve `watch`.
-    pub fn apply(&mut self, watch: &Watch) {
+    pub(crate) fn apply(&mut self, watch: &Watch) {
         report_unserved(watch);
         if !self.networking {
             return;
         }
-        let views: BTreeMap<_, _> =
-            watch.used_chains().into_iter().filter_map(|chain| Some((chain.clone(), watch.evm_view(chain)?))).collect();
+        let views: BTreeMap<_, _> = watch
+            .used_chains()
+            .into_iter()
+            .filter_map(|chain| Some((chain.clone(), watch.evm_view(chain)?)))
+            .collect();
         // A changed endpoint list needs new connections; the cursor makes the change seamless.
-        self.evm.retain(|chain, running| views.get(chain).is_some_and(|view| view.config == running.config));
+        self.evm
+            .retain(|chain, running| views.get(chain).is_some_and(|view| view.config == running.config));
         for (chain, view) in views {
             let view = Arc::new(view);
             match self.evm.get(&chain) {
@@ -108,23 +117,26 @@ impl Sources {
                 }
             }
         });
-        RunningEvm { config, views, state, task }
+        RunningEvm {
+            config,
+            views,
+            state,
+            task,
+        }
     }
 
     /// The JSON object of `GET /dev/trigger-streams`.
-    pub fn streams(&self) -> Value {
-        let chains: serde_json::Map<_, _> =
-            self.evm.iter().map(|(chain, running)| (chain.to_string(), running.state.lock().to_json())).collect();
+    pub(crate) fn streams(&self) -> Value {
+        let chains: serde_json::Map<_, _> = self
+            .evm
+            .iter()
+            .map(|(chain, running)| (chain.to_string(), running.state.lock().to_json()))
+            .collect();
         json!({ "chains": chains, "hypercore": {} })
     }
 
-    /// The highest block seen on a chain.
-    pub fn head(&self, chain: &ChainKey) -> Option<u64> {
-        self.evm.get(chain).and_then(|running| running.state.lock().head)
-    }
-
     /// The chains that have no connection, with the reason.
-    pub fn troubled(&self) -> Vec<(ChainKey, String)> {
+    pub(crate) fn troubled(&self) -> Vec<(ChainKey, String)> {
         self.evm
             .iter()
             .filter_map(|(chain, running)| {

@@ -17,7 +17,10 @@ use crate::watch::Route;
 /// Deploys a contract that emits one log, whose topic is the first word of the call data.
 const EMITTER: [u8; 18] = hex!("6860003560006000a10060005260096017f3");
 const TOPIC: B256 = B256::repeat_byte(0x44);
-const QUOTA: Quota = Quota { entries: 1_000, bytes: 1_000_000 };
+const QUOTA: Quota = Quota {
+    entries: 1_000,
+    bytes: 1_000_000,
+};
 /// Long enough for a slow machine; a passing test never waits for it.
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -30,13 +33,28 @@ struct Emitter<P> {
 impl<P: Provider> Emitter<P> {
     async fn deploy(provider: P) -> Self {
         let from = provider.get_accounts().await.unwrap()[0];
-        let deploy = TransactionRequest::default().with_from(from).with_deploy_code(Bytes::from_static(&EMITTER));
-        let receipt = provider.send_transaction(deploy).await.unwrap().get_receipt().await.unwrap();
-        Self { provider, from, contract: receipt.contract_address.unwrap() }
+        let deploy = TransactionRequest::default()
+            .with_from(from)
+            .with_deploy_code(Bytes::from_static(&EMITTER));
+        let receipt = provider
+            .send_transaction(deploy)
+            .await
+            .unwrap()
+            .get_receipt()
+            .await
+            .unwrap();
+        Self {
+            provider,
+            from,
+            contract: receipt.contract_address.unwrap(),
+        }
     }
 
     async fn emit(&self, topic: B256) -> (B256, u64) {
-        let call = TransactionRequest::default().with_from(self.from).with_to(self.contract).with_input(topic.0);
+        let call = TransactionRequest::default()
+            .with_from(self.from)
+            .with_to(self.contract)
+            .with_input(topic.0);
         let hash = *self.provider.send_transaction(call).await.unwrap().tx_hash();
         // The chain mines at once; waiting for a new height would not end after a reorganisation.
         let mut polls = tokio::time::interval(Duration::from_millis(5));
@@ -64,7 +82,13 @@ impl Fixture {
         let path = dir.path().join("spool.db");
         let spool = Spool::open(&path, QUOTA).await.unwrap();
         let sources = Sources::new(spool.clone(), Metrics::new(&wavs_service::Metrics::new()), true);
-        Self { _dir: dir, path, spool, sources, taken: 0 }
+        Self {
+            _dir: dir,
+            path,
+            spool,
+            sources,
+            taken: 0,
+        }
     }
 
     /// Ends everything as a kill would, and opens the same spool again.
@@ -79,7 +103,12 @@ impl Fixture {
         while items.len() < count {
             let cursor = self.cursor().await;
             let batch = self.spool.pull(cursor, 100, LIMIT).await.unwrap();
-            assert!(!batch.items.is_empty(), "only {} of {count} items came; {}", items.len(), self.sources.streams());
+            assert!(
+                !batch.items.is_empty(),
+                "only {} of {count} items came; {}",
+                items.len(),
+                self.sources.streams()
+            );
             self.taken = batch.items.last().unwrap().seq;
             items.extend(batch.items);
         }
@@ -87,11 +116,21 @@ impl Fixture {
     }
 
     async fn nothing_waits(&self) -> bool {
-        self.spool.pull(self.cursor().await, 100, Duration::ZERO).await.unwrap().items.is_empty()
+        self.spool
+            .pull(self.cursor().await, 100, Duration::ZERO)
+            .await
+            .unwrap()
+            .items
+            .is_empty()
     }
 
     async fn cursor(&self) -> SpoolCursor {
-        let spool = self.spool.pull(SpoolCursor::default(), 1, Duration::ZERO).await.unwrap().spool;
+        let spool = self
+            .spool
+            .pull(SpoolCursor::default(), 1, Duration::ZERO)
+            .await
+            .unwrap()
+            .spool;
         SpoolCursor { spool, seq: self.taken }
     }
 }
@@ -100,12 +139,21 @@ fn watch(chain: &ChainKey, config: EvmChainConfig, contract: Address) -> Watch {
     let route = Route {
         service_id: ServiceId::new([7; 32]),
         workflow_id: "default".parse().unwrap(),
-        trigger: Trigger::EvmContractEvent { address: contract, chain: chain.clone(), event_hash: TOPIC },
+        trigger: Trigger::EvmContractEvent {
+            address: contract,
+            chain: chain.clone(),
+            event_hash: TOPIC,
+        },
         active: true,
         since: None,
     };
     let chains = [(chain.clone(), ChainConfig::Evm(config))].into();
-    Watch { generation: 1, chains, routes: vec![route], managers: Vec::new() }
+    Watch {
+        generation: 1,
+        chains,
+        routes: vec![route],
+        managers: Vec::new(),
+    }
 }
 
 fn config(anvil: &Anvil) -> EvmChainConfig {
@@ -126,7 +174,10 @@ fn keys(items: &[SpoolItem]) -> Vec<String> {
 async fn live(fixture: &Fixture, chain: &ChainKey) {
     let mut polls = tokio::time::interval(Duration::from_millis(5));
     tokio::time::timeout(LIMIT, async {
-        while !fixture.sources.streams()["chains"][chain.as_str()]["is_connected"].as_bool().unwrap_or(false) {
+        while !fixture.sources.streams()["chains"][chain.as_str()]["is_connected"]
+            .as_bool()
+            .unwrap_or(false)
+        {
             polls.tick().await;
         }
     })
@@ -146,16 +197,28 @@ async fn a_log_is_seen_live_once_with_its_whole_payload() {
     let (hash, height) = emitter.emit(TOPIC).await;
     let items = fixture.next(1).await;
     assert_eq!(keys(&items), [format!("{chain}/{hash}/0")]);
-    let SpoolBody::Trigger { action, event_id, .. } = &items[0].body else { panic!("{items:?}") };
+    let SpoolBody::Trigger { action, event_id, .. } = &items[0].body else {
+        panic!("{items:?}")
+    };
     let action = action.decode().unwrap();
-    let TriggerData::EvmContractEvent { block_number, block_timestamp, contract_address, .. } = &action.data else {
+    let TriggerData::EvmContractEvent {
+        block_number,
+        block_timestamp,
+        contract_address,
+        ..
+    } = &action.data
+    else {
         panic!("{action:?}")
     };
     assert_eq!((*block_number, *contract_address), (height, emitter.contract));
     let block = emitter.provider.get_block_by_hash(hash).await.unwrap().unwrap();
     assert_eq!(*block_timestamp, Some(block.header.timestamp));
-    let derived =
-        wavs_types::EventId::for_response(&action.config.service_id, &action.config.workflow_id, &action.data, None);
+    let derived = wavs_types::EventId::for_response(
+        &action.config.service_id,
+        &action.config.workflow_id,
+        &action.data,
+        None,
+    );
     assert_eq!(*event_id, derived);
     assert!(fixture.nothing_waits().await);
 }
@@ -195,11 +258,17 @@ async fn a_reorganised_log_is_reported_as_orphaned_and_its_successor_fires() {
     live(&fixture, &chain).await;
     let (hash, _) = emitter.emit(TOPIC).await;
     fixture.next(1).await;
-    let options = alloy::rpc::types::anvil::ReorgOptions { depth: 1, tx_block_pairs: vec![] };
+    let options = alloy::rpc::types::anvil::ReorgOptions {
+        depth: 1,
+        tx_block_pairs: vec![],
+    };
     emitter.provider.anvil_reorg(options).await.unwrap();
     let (again, _) = emitter.emit(TOPIC).await;
     let items = keys(&fixture.next(2).await);
-    assert_eq!(items, [format!("orphaned {chain}/{hash}/0"), format!("{chain}/{again}/0")]);
+    assert_eq!(
+        items,
+        [format!("orphaned {chain}/{hash}/0"), format!("{chain}/{again}/0")]
+    );
 }
 
 #[tokio::test]
@@ -245,7 +314,11 @@ async fn a_route_added_later_receives_nothing_older_and_everything_newer() {
     second.emit(TOPIC).await;
     let mut added = watch.routes[0].clone();
     added.workflow_id = "second".parse().unwrap();
-    added.trigger = Trigger::EvmContractEvent { address: second.contract, chain: chain.clone(), event_hash: TOPIC };
+    added.trigger = Trigger::EvmContractEvent {
+        address: second.contract,
+        chain: chain.clone(),
+        event_hash: TOPIC,
+    };
     added.since = Some(second.provider.get_block_number().await.unwrap());
     watch.routes.push(added);
     // Emitted after the registration and before the subscription can exist.

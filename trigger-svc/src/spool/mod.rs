@@ -20,7 +20,7 @@ use wavs_store::rusqlite::{self, OptionalExtension, params};
 use wavs_store::{Database, Durability, LogEntry, LogSize, StoreError};
 use wavs_types::ChainKey;
 
-pub use occurrence::{Entry, Occurrence};
+pub(crate) use occurrence::{Entry, Occurrence};
 use schema::{LOG, MIGRATIONS, Stored};
 
 use crate::clock;
@@ -31,7 +31,7 @@ const MAX_BATCH_BYTES: usize = 3 * 1024 * 1024;
 
 /// How much may wait for aggregator-svc; above it the sources stop reading.
 #[derive(Debug, Clone, Copy)]
-pub struct Quota {
+pub(crate) struct Quota {
     /// Entries.
     pub entries: u64,
     /// Bytes.
@@ -63,7 +63,7 @@ impl From<SpoolError> for WireError {
 
 /// The durable queue. Clones share it.
 #[derive(Clone)]
-pub struct Spool {
+pub(crate) struct Spool {
     database: Database,
     id: u128,
     quota: Quota,
@@ -78,7 +78,7 @@ impl Spool {
     ///
     /// # Errors
     /// When the database cannot be opened.
-    pub async fn open(path: impl AsRef<std::path::Path>, quota: Quota) -> Result<Self, SpoolError> {
+    pub(crate) async fn open(path: impl AsRef<std::path::Path>, quota: Quota) -> Result<Self, SpoolError> {
         let database = Database::open(path, MIGRATIONS)?;
         database.writer().write(Durability::Power, |tx| LOG.create(tx)).await?;
         let (id, newest) = database
@@ -98,13 +98,16 @@ impl Spool {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn cursor(&self, chain: &ChainKey) -> Result<Option<u64>, SpoolError> {
+    pub(crate) async fn cursor(&self, chain: &ChainKey) -> Result<Option<u64>, SpoolError> {
         let chain = chain.to_string();
         self.database
             .reader()
             .read(move |connection| {
                 let mut statement = connection.prepare_cached("SELECT height FROM cursor WHERE chain = ?1")?;
-                Ok(statement.query_row([chain], |row| row.get::<_, i64>(0)).optional()?.map(i64::unsigned_abs))
+                Ok(statement
+                    .query_row([chain], |row| row.get::<_, i64>(0))
+                    .optional()?
+                    .map(i64::unsigned_abs))
             })
             .await
     }
@@ -113,7 +116,7 @@ impl Spool {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn start_at(&self, chain: &ChainKey, height: u64) -> Result<(), SpoolError> {
+    pub(crate) async fn start_at(&self, chain: &ChainKey, height: u64) -> Result<(), SpoolError> {
         let chain = chain.to_string();
         self.database
             .writer()
@@ -130,7 +133,7 @@ impl Spool {
     ///
     /// # Errors
     /// When the database fails; nothing is recorded then.
-    pub async fn record(
+    pub(crate) async fn record(
         &self,
         chain: &ChainKey,
         occurrences: Vec<Occurrence>,
@@ -172,7 +175,7 @@ impl Spool {
     ///
     /// # Errors
     /// `Busy` when the spool is full, `Internal` when the database fails.
-    pub async fn inject(&self, request: Inject) -> Result<(), WireError> {
+    pub(crate) async fn inject(&self, request: Inject) -> Result<(), WireError> {
         if self.is_full().await? {
             let detail = "the spool is full: aggregator-svc does not keep up; try again later";
             return Err(WireError::backoff(ErrorCode::Busy, detail));
@@ -184,11 +187,22 @@ impl Spool {
             .writer()
             .write(Durability::Process, move |tx| {
                 let id = request.id.to_be_bytes();
-                let fresh = tx.prepare_cached("INSERT OR IGNORE INTO injection (id) VALUES (?1)")?.execute([&id[..]])?;
+                let fresh = tx
+                    .prepare_cached("INSERT OR IGNORE INTO injection (id) VALUES (?1)")?
+                    .execute([&id[..]])?;
                 let mut newest = None;
                 if fresh == 1 {
                     for entry in entries {
-                        newest = Some(LOG.append(tx, &Stored { seen_at_ns, body: entry }.encode()?)?);
+                        newest = Some(
+                            LOG.append(
+                                tx,
+                                &Stored {
+                                    seen_at_ns,
+                                    body: entry,
+                                }
+                                .encode()?,
+                            )?,
+                        );
                     }
                     schema::forget_old_injections(tx)?;
                 }
@@ -203,7 +217,12 @@ impl Spool {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn pull(&self, after: SpoolCursor, max: u32, wait: std::time::Duration) -> Result<SpoolBatch, SpoolError> {
+    pub(crate) async fn pull(
+        &self,
+        after: SpoolCursor,
+        max: u32,
+        wait: std::time::Duration,
+    ) -> Result<SpoolBatch, SpoolError> {
         let after = if after.spool == self.id { after.seq } else { 0 };
         let max = max.clamp(1, MAX_PULL_ITEMS) as usize;
         let mut newest = self.newest.subscribe();
@@ -221,7 +240,10 @@ impl Spool {
             }
             // The sender lives as long as `self`, so this ends by an entry or by the deadline.
             if tokio::time::timeout_at(deadline, newest.changed()).await.is_err() {
-                return Ok(SpoolBatch { spool: self.id, items: Vec::new() });
+                return Ok(SpoolBatch {
+                    spool: self.id,
+                    items: Vec::new(),
+                });
             }
         }
     }
@@ -230,11 +252,14 @@ impl Spool {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn ack(&self, upto: SpoolCursor) -> Result<(), SpoolError> {
+    pub(crate) async fn ack(&self, upto: SpoolCursor) -> Result<(), SpoolError> {
         if upto.spool != self.id {
             return Ok(());
         }
-        self.database.writer().write(Durability::Process, move |tx| LOG.trim(tx, upto.seq)).await?;
+        self.database
+            .writer()
+            .write(Durability::Process, move |tx| LOG.trim(tx, upto.seq))
+            .await?;
         self.room.notify_waiters();
         Ok(())
     }
@@ -243,7 +268,7 @@ impl Spool {
     ///
     /// # Errors
     /// When the database fails or the row does not parse.
-    pub async fn load_watch(&self) -> Result<Watch, SpoolError> {
+    pub(crate) async fn load_watch(&self) -> Result<Watch, SpoolError> {
         let stored: Option<String> = self
             .database
             .reader()
@@ -252,19 +277,25 @@ impl Spool {
                 Ok::<_, SpoolError>(statement.query_row([], |row| row.get(0)).optional()?)
             })
             .await?;
-        stored.map_or_else(|| Ok(Watch::default()), |text| serde_json::from_str(&text).map_err(|cause| SpoolError::Encode(cause.to_string())))
+        stored.map_or_else(
+            || Ok(Watch::default()),
+            |text| serde_json::from_str(&text).map_err(|cause| SpoolError::Encode(cause.to_string())),
+        )
     }
 
     /// Stores the desired state, and begins the chains in `heads` that have no cursor.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn store_watch(&self, watch: &Watch, heads: Vec<(ChainKey, u64)>) -> Result<(), SpoolError> {
+    pub(crate) async fn store_watch(&self, watch: &Watch, heads: Vec<(ChainKey, u64)>) -> Result<(), SpoolError> {
         let document = serde_json::to_string(watch).map_err(|cause| SpoolError::Encode(cause.to_string()))?;
         self.database
             .writer()
             .write(Durability::Process, move |tx| {
-                tx.execute("INSERT OR REPLACE INTO watch (one, document) VALUES (1, ?1)", [document])?;
+                tx.execute(
+                    "INSERT OR REPLACE INTO watch (one, document) VALUES (1, ?1)",
+                    [document],
+                )?;
                 for (chain, height) in heads {
                     tx.prepare_cached("INSERT OR IGNORE INTO cursor (chain, height) VALUES (?1, ?2)")?
                         .execute(params![chain.to_string(), signed(height)])?;
@@ -278,12 +309,12 @@ impl Spool {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn size(&self) -> Result<LogSize, SpoolError> {
+    pub(crate) async fn size(&self) -> Result<LogSize, SpoolError> {
         Ok(self.database.reader().read(|connection| LOG.size(connection)).await?)
     }
 
     /// How much may wait.
-    pub fn quota(&self) -> Quota {
+    pub(crate) fn quota(&self) -> Quota {
         self.quota
     }
 
@@ -316,7 +347,11 @@ impl Spool {
 
 fn item(entry: &LogEntry) -> Result<SpoolItem, SpoolError> {
     let stored = Stored::decode(&entry.payload)?;
-    Ok(SpoolItem { seq: entry.sequence, seen_at_ns: stored.seen_at_ns, body: stored.body })
+    Ok(SpoolItem {
+        seq: entry.sequence,
+        seen_at_ns: stored.seen_at_ns,
+        body: stored.body,
+    })
 }
 
 /// SQLite counts in signed 64 bits; no block height comes near.

@@ -12,7 +12,7 @@ use crate::watch::EvmView;
 
 /// Something that happened once.
 #[derive(Debug)]
-pub enum Occurrence {
+pub(crate) enum Occurrence {
     /// It was seen.
     Seen {
         /// Its durable identity.
@@ -31,7 +31,7 @@ pub enum Occurrence {
 
 /// One entry of the spool to be.
 #[derive(Debug)]
-pub struct Entry {
+pub(crate) struct Entry {
     /// The route that fires; absent for a notice.
     pub route: Option<(ServiceId, WorkflowId)>,
     /// The entry.
@@ -40,7 +40,13 @@ pub struct Entry {
 
 impl Occurrence {
     /// What a log leads to: a service URI notice first, then one trigger per matching active route. `None` when nothing.
-    pub fn of_log(chain: &ChainKey, log: &MinedLog, view: &EvmView, timestamp: Option<u64>, metrics: &Metrics) -> Option<Self> {
+    pub(crate) fn of_log(
+        chain: &ChainKey,
+        log: &MinedLog,
+        view: &EvmView,
+        timestamp: Option<u64>,
+        metrics: &Metrics,
+    ) -> Option<Self> {
         let source_key = log.source_key(chain);
         if log.removed {
             return Some(Self::Removed { source_key });
@@ -50,7 +56,14 @@ impl Occurrence {
         match meaning.service_uri {
             Some((service_id, Ok(uri))) => {
                 info!(%service_id, uri, height = log.block_number, "the manager announced a service URI");
-                entries.push(Entry { route: None, body: SpoolBody::ServiceUri { service_id, uri, height: log.block_number } });
+                entries.push(Entry {
+                    route: None,
+                    body: SpoolBody::ServiceUri {
+                        service_id,
+                        uri,
+                        height: log.block_number,
+                    },
+                });
             }
             Some((service_id, Err(cause))) => {
                 warn!(%service_id, cause, "the manager announced a service URI that does not decode; it is ignored");
@@ -77,7 +90,10 @@ impl Occurrence {
             match trigger(source_key.clone(), &action, None) {
                 Ok(body) => {
                     metrics.fired(Some(chain), route.trigger.kind());
-                    entries.push(Entry { route: Some((route.service_id, route.workflow_id.clone())), body });
+                    entries.push(Entry {
+                        route: Some((route.service_id, route.workflow_id.clone())),
+                        body,
+                    });
                 }
                 Err(error) => {
                     warn!(service_id = %route.service_id, %error, "cannot write the trigger");
@@ -85,7 +101,11 @@ impl Occurrence {
                 }
             }
         }
-        (!entries.is_empty()).then_some(Self::Seen { source_key, height: log.block_number, entries })
+        (!entries.is_empty()).then_some(Self::Seen {
+            source_key,
+            height: log.block_number,
+            entries,
+        })
     }
 }
 
@@ -94,7 +114,7 @@ impl Entry {
     ///
     /// # Errors
     /// `Invalid` when the count is out of range or the action does not parse.
-    pub fn injected(request: &Inject) -> Result<Vec<SpoolBody>, WireError> {
+    pub(crate) fn injected(request: &Inject) -> Result<Vec<SpoolBody>, WireError> {
         if request.count == 0 || request.count > MAX_INJECTED {
             let detail = format!("count is {}; it must be 1 to {MAX_INJECTED}", request.count);
             return Err(WireError::never(ErrorCode::Invalid, detail));
@@ -114,6 +134,16 @@ impl Entry {
 }
 
 fn trigger(source_key: String, action: &TriggerAction, injection: Option<u128>) -> Result<SpoolBody, WireError> {
-    let event_id = EventId::for_response(&action.config.service_id, &action.config.workflow_id, &action.data, None);
-    Ok(SpoolBody::Trigger { source_key, action: Json::encode(action)?, event_id, injection })
+    let event_id = EventId::for_response(
+        &action.config.service_id,
+        &action.config.workflow_id,
+        &action.data,
+        None,
+    );
+    Ok(SpoolBody::Trigger {
+        source_key,
+        action: Json::encode(action)?,
+        event_id,
+        injection,
+    })
 }

@@ -9,13 +9,13 @@ use super::occurrence::{Entry, Occurrence};
 use super::{SpoolError, signed};
 
 /// The queue itself.
-pub const LOG: Log = Log::new("spool");
+pub(super) const LOG: Log = Log::new("spool");
 
 /// Injections whose ids are remembered, to recognise a repeat; the oldest are forgotten beyond it.
 const REMEMBERED_INJECTIONS: u32 = 1_000;
 
 /// `seen` holds the occurrences that were recorded, per route; an empty service id stands for a notice.
-pub const MIGRATIONS: &[Migration] = &[Migration::new(
+pub(super) const MIGRATIONS: &[Migration] = &[Migration::new(
     "cursors, seen occurrences, injections, desired state",
     "CREATE TABLE cursor (chain TEXT PRIMARY KEY, height INTEGER NOT NULL) STRICT, WITHOUT ROWID;
      CREATE TABLE seen (
@@ -30,42 +30,65 @@ pub const MIGRATIONS: &[Migration] = &[Migration::new(
 
 /// An entry as stored: postcard of the wire form, whose enums only ever grow.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Stored {
+pub(super) struct Stored {
     pub seen_at_ns: u64,
     pub body: SpoolBody,
 }
 
 impl Stored {
-    pub fn encode(&self) -> Result<Vec<u8>, SpoolError> {
+    pub(super) fn encode(&self) -> Result<Vec<u8>, SpoolError> {
         postcard::to_allocvec(self).map_err(|cause| SpoolError::Encode(cause.to_string()))
     }
 
-    pub fn decode(bytes: &[u8]) -> Result<Self, SpoolError> {
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, SpoolError> {
         postcard::from_bytes(bytes).map_err(|cause| SpoolError::Encode(cause.to_string()))
     }
 }
 
 /// Records one occurrence unless it is known; answers the number of its last new entry.
-pub fn insert(tx: &Transaction<'_>, chain: &str, occurrence: &Occurrence, seen_at_ns: u64) -> Result<Option<u64>, SpoolError> {
+pub(super) fn insert(
+    tx: &Transaction<'_>,
+    chain: &str,
+    occurrence: &Occurrence,
+    seen_at_ns: u64,
+) -> Result<Option<u64>, SpoolError> {
     let mut newest = None;
     match occurrence {
-        Occurrence::Seen { source_key, height, entries } => {
+        Occurrence::Seen {
+            source_key,
+            height,
+            entries,
+        } => {
             for Entry { route, body } in entries {
-                let (service_id, workflow_id) =
-                    route.as_ref().map_or((&[][..], ""), |(service_id, workflow_id)| (service_id.as_bytes().as_slice(), workflow_id.as_str()));
+                let (service_id, workflow_id) = route.as_ref().map_or((&[][..], ""), |(service_id, workflow_id)| {
+                    (service_id.as_bytes().as_slice(), workflow_id.as_str())
+                });
                 let fresh = tx
                     .prepare_cached("INSERT OR IGNORE INTO seen (source_key, service_id, workflow_id, chain, height) VALUES (?1, ?2, ?3, ?4, ?5)")?
                     .execute(params![source_key, service_id, workflow_id, chain, signed(*height)])?;
                 if fresh == 1 {
-                    newest = Some(LOG.append(tx, &Stored { seen_at_ns, body: body.clone() }.encode()?)?);
+                    newest = Some(
+                        LOG.append(
+                            tx,
+                            &Stored {
+                                seen_at_ns,
+                                body: body.clone(),
+                            }
+                            .encode()?,
+                        )?,
+                    );
                 }
             }
         }
         Occurrence::Removed { source_key } => {
             // Forgotten, so that the same block may come back.
-            let known = tx.prepare_cached("DELETE FROM seen WHERE source_key = ?1")?.execute([source_key])?;
+            let known = tx
+                .prepare_cached("DELETE FROM seen WHERE source_key = ?1")?
+                .execute([source_key])?;
             if known > 0 {
-                let body = SpoolBody::Orphaned { source_key: source_key.clone() };
+                let body = SpoolBody::Orphaned {
+                    source_key: source_key.clone(),
+                };
                 newest = Some(LOG.append(tx, &Stored { seen_at_ns, body }.encode()?)?);
             }
         }
@@ -73,7 +96,7 @@ pub fn insert(tx: &Transaction<'_>, chain: &str, occurrence: &Occurrence, seen_a
     Ok(newest)
 }
 
-pub fn forget_old_injections(tx: &Transaction<'_>) -> Result<(), SpoolError> {
+pub(super) fn forget_old_injections(tx: &Transaction<'_>) -> Result<(), SpoolError> {
     tx.prepare_cached("DELETE FROM injection WHERE position <= (SELECT max(position) FROM injection) - ?1")?
         .execute([REMEMBERED_INJECTIONS])?;
     Ok(())

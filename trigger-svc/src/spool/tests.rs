@@ -9,7 +9,10 @@ use wavs_types::{ServiceId, Trigger, TriggerAction, TriggerConfig, TriggerData, 
 use super::*;
 use wavs_ipc::contract::trigger_admin::MAX_INJECTED;
 
-const QUOTA: Quota = Quota { entries: 1_000, bytes: 1_000_000 };
+const QUOTA: Quota = Quota {
+    entries: 1_000,
+    bytes: 1_000_000,
+};
 const NOW: Duration = Duration::ZERO;
 
 fn chain() -> ChainKey {
@@ -25,10 +28,16 @@ fn seen(source_key: &str, height: u64, workflows: &[&str]) -> Occurrence {
         .iter()
         .map(|workflow| Entry {
             route: Some(route(workflow)),
-            body: SpoolBody::Orphaned { source_key: format!("{source_key} for {workflow}") },
+            body: SpoolBody::Orphaned {
+                source_key: format!("{source_key} for {workflow}"),
+            },
         })
         .collect();
-    Occurrence::Seen { source_key: source_key.to_owned(), height, entries }
+    Occurrence::Seen {
+        source_key: source_key.to_owned(),
+        height,
+        entries,
+    }
 }
 
 fn texts(batch: &SpoolBatch) -> Vec<&str> {
@@ -40,7 +49,17 @@ fn texts(batch: &SpoolBatch) -> Vec<&str> {
 }
 
 async fn pull(spool: &Spool, after: u64) -> SpoolBatch {
-    spool.pull(SpoolCursor { spool: spool.id, seq: after }, 100, NOW).await.unwrap()
+    spool
+        .pull(
+            SpoolCursor {
+                spool: spool.id,
+                seq: after,
+            },
+            100,
+            NOW,
+        )
+        .await
+        .unwrap()
 }
 
 #[tokio::test]
@@ -49,14 +68,20 @@ async fn an_occurrence_is_recorded_once_per_route_also_after_a_restart() {
     let path = dir.path().join("spool.db");
     let spool = Spool::open(&path, QUOTA).await.unwrap();
     for _ in 0..2 {
-        spool.record(&chain(), vec![seen("a", 5, &["one", "two"])], Some(5), None).await.unwrap();
+        spool
+            .record(&chain(), vec![seen("a", 5, &["one", "two"])], Some(5), None)
+            .await
+            .unwrap();
     }
     assert_eq!(texts(&pull(&spool, 0).await), ["a for one", "a for two"]);
     drop(spool);
 
     let spool = Spool::open(&path, QUOTA).await.unwrap();
     assert_eq!(spool.cursor(&chain()).await.unwrap(), Some(5));
-    spool.record(&chain(), vec![seen("a", 5, &["one", "two", "three"])], None, None).await.unwrap();
+    spool
+        .record(&chain(), vec![seen("a", 5, &["one", "two", "three"])], None, None)
+        .await
+        .unwrap();
     assert_eq!(texts(&pull(&spool, 0).await), ["a for one", "a for two", "a for three"]);
 }
 
@@ -65,14 +90,37 @@ async fn entries_are_served_until_they_are_acknowledged_and_numbers_are_never_re
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("spool.db");
     let spool = Spool::open(&path, QUOTA).await.unwrap();
-    spool.record(&chain(), vec![seen("a", 1, &["one"]), seen("b", 2, &["one"])], None, None).await.unwrap();
-    spool.ack(SpoolCursor { spool: spool.id, seq: 1 }).await.unwrap();
+    spool
+        .record(
+            &chain(),
+            vec![seen("a", 1, &["one"]), seen("b", 2, &["one"])],
+            None,
+            None,
+        )
+        .await
+        .unwrap();
+    spool
+        .ack(SpoolCursor {
+            spool: spool.id,
+            seq: 1,
+        })
+        .await
+        .unwrap();
     assert_eq!(texts(&pull(&spool, 0).await), ["b for one"]);
-    spool.ack(SpoolCursor { spool: spool.id, seq: 2 }).await.unwrap();
+    spool
+        .ack(SpoolCursor {
+            spool: spool.id,
+            seq: 2,
+        })
+        .await
+        .unwrap();
     drop(spool);
 
     let spool = Spool::open(&path, QUOTA).await.unwrap();
-    spool.record(&chain(), vec![seen("c", 3, &["one"])], None, None).await.unwrap();
+    spool
+        .record(&chain(), vec![seen("c", 3, &["one"])], None, None)
+        .await
+        .unwrap();
     assert_eq!(pull(&spool, 2).await.items[0].seq, 3);
 }
 
@@ -80,8 +128,14 @@ async fn entries_are_served_until_they_are_acknowledged_and_numbers_are_never_re
 async fn a_cursor_into_another_spool_starts_at_the_oldest_and_acknowledges_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let spool = Spool::open(dir.path().join("spool.db"), QUOTA).await.unwrap();
-    spool.record(&chain(), vec![seen("a", 1, &["one"])], None, None).await.unwrap();
-    let foreign = SpoolCursor { spool: spool.id ^ 1, seq: 500 };
+    spool
+        .record(&chain(), vec![seen("a", 1, &["one"])], None, None)
+        .await
+        .unwrap();
+    let foreign = SpoolCursor {
+        spool: spool.id ^ 1,
+        seq: 500,
+    };
     spool.ack(foreign).await.unwrap();
     assert_eq!(spool.pull(foreign, 10, NOW).await.unwrap().items.len(), 1);
 }
@@ -94,7 +148,10 @@ async fn a_waiting_pull_wakes_when_something_is_recorded() {
         let spool = spool.clone();
         async move { spool.pull(SpoolCursor::default(), 10, Duration::from_secs(60)).await }
     });
-    spool.record(&chain(), vec![seen("a", 1, &["one"])], None, None).await.unwrap();
+    spool
+        .record(&chain(), vec![seen("a", 1, &["one"])], None, None)
+        .await
+        .unwrap();
     assert_eq!(waiting.await.unwrap().unwrap().items.len(), 1);
 }
 
@@ -102,12 +159,25 @@ async fn a_waiting_pull_wakes_when_something_is_recorded() {
 async fn a_removed_occurrence_leaves_a_notice_and_may_come_back() {
     let dir = tempfile::tempdir().unwrap();
     let spool = Spool::open(dir.path().join("spool.db"), QUOTA).await.unwrap();
-    let removed = || vec![Occurrence::Removed { source_key: "a".to_owned() }];
+    let removed = || {
+        vec![Occurrence::Removed {
+            source_key: "a".to_owned(),
+        }]
+    };
     spool.record(&chain(), removed(), None, None).await.unwrap();
-    assert!(pull(&spool, 0).await.items.is_empty(), "nothing was recorded, so nothing is orphaned");
-    spool.record(&chain(), vec![seen("a", 1, &["one"])], None, None).await.unwrap();
+    assert!(
+        pull(&spool, 0).await.items.is_empty(),
+        "nothing was recorded, so nothing is orphaned"
+    );
+    spool
+        .record(&chain(), vec![seen("a", 1, &["one"])], None, None)
+        .await
+        .unwrap();
     spool.record(&chain(), removed(), None, None).await.unwrap();
-    spool.record(&chain(), vec![seen("a", 1, &["one"])], None, None).await.unwrap();
+    spool
+        .record(&chain(), vec![seen("a", 1, &["one"])], None, None)
+        .await
+        .unwrap();
     assert_eq!(texts(&pull(&spool, 0).await), ["a for one", "a", "a for one"]);
 }
 
@@ -116,9 +186,20 @@ async fn injected_copies_are_kept_apart_and_a_repeat_changes_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let spool = Spool::open(dir.path().join("spool.db"), QUOTA).await.unwrap();
     let (service_id, workflow_id) = route("one");
-    let config = TriggerConfig { service_id, workflow_id, trigger: Trigger::Manual };
-    let action = TriggerAction { config, data: TriggerData::Raw(vec![1]) };
-    let request = |count| Inject { id: 9, action: Json::encode(&action).unwrap(), count };
+    let config = TriggerConfig {
+        service_id,
+        workflow_id,
+        trigger: Trigger::Manual,
+    };
+    let action = TriggerAction {
+        config,
+        data: TriggerData::Raw(vec![1]),
+    };
+    let request = |count| Inject {
+        id: 9,
+        action: Json::encode(&action).unwrap(),
+        count,
+    };
     spool.inject(request(3)).await.unwrap();
     spool.inject(request(3)).await.unwrap();
     let batch = pull(&spool, 0).await;
@@ -126,7 +207,11 @@ async fn injected_copies_are_kept_apart_and_a_repeat_changes_nothing() {
         .items
         .iter()
         .map(|item| match &item.body {
-            SpoolBody::Trigger { source_key, injection: Some(9), .. } => source_key.clone(),
+            SpoolBody::Trigger {
+                source_key,
+                injection: Some(9),
+                ..
+            } => source_key.clone(),
             other => panic!("unexpected {other:?}"),
         })
         .collect();
@@ -140,7 +225,15 @@ async fn injected_copies_are_kept_apart_and_a_repeat_changes_nothing() {
 async fn source_keys_are_forgotten_when_no_reorganisation_can_bring_them_back() {
     let dir = tempfile::tempdir().unwrap();
     let spool = Spool::open(dir.path().join("spool.db"), QUOTA).await.unwrap();
-    spool.record(&chain(), vec![seen("old", 1, &["one"]), seen("new", 9, &["one"])], Some(9), Some(5)).await.unwrap();
+    spool
+        .record(
+            &chain(),
+            vec![seen("old", 1, &["one"]), seen("new", 9, &["one"])],
+            Some(9),
+            Some(5),
+        )
+        .await
+        .unwrap();
     let left: Vec<String> = spool
         .database
         .reader()

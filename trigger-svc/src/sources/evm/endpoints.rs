@@ -14,7 +14,7 @@ const STABLE_AFTER: Duration = Duration::from_secs(60);
 
 /// How an endpoint is spoken to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum EndpointKind {
+pub(super) enum EndpointKind {
     /// Subscriptions.
     WebSocket,
     /// Polling.
@@ -23,7 +23,7 @@ pub enum EndpointKind {
 
 /// One way to reach the chain.
 #[derive(Debug, Clone)]
-pub struct Endpoint {
+pub(super) struct Endpoint {
     pub url: String,
     pub kind: EndpointKind,
     failures: u32,
@@ -32,15 +32,19 @@ pub struct Endpoint {
 
 /// All ways to reach the chain, in order of preference.
 #[derive(Debug)]
-pub struct Endpoints {
+pub(super) struct Endpoints {
     list: Vec<Endpoint>,
     next: usize,
 }
 
 impl Endpoints {
     /// WebSocket endpoints with the preferred one first; the HTTP endpoint only when there is no other.
-    pub fn new(config: &EvmChainConfig) -> Self {
-        let mut urls: Vec<_> = config.ws_endpoints.iter().map(|url| (url.clone(), EndpointKind::WebSocket)).collect();
+    pub(super) fn new(config: &EvmChainConfig) -> Self {
+        let mut urls: Vec<_> = config
+            .ws_endpoints
+            .iter()
+            .map(|url| (url.clone(), EndpointKind::WebSocket))
+            .collect();
         if let Some(index) = config.ws_priority_endpoint_index
             && index < urls.len()
         {
@@ -50,14 +54,26 @@ impl Endpoints {
         if urls.is_empty() {
             urls.extend(config.http_endpoint.iter().map(|url| (url.clone(), EndpointKind::Http)));
         }
-        let list = urls.into_iter().map(|(url, kind)| Endpoint { url, kind, failures: 0, not_before: None }).collect();
+        let list = urls
+            .into_iter()
+            .map(|(url, kind)| Endpoint {
+                url,
+                kind,
+                failures: 0,
+                not_before: None,
+            })
+            .collect();
         Self { list, next: 0 }
     }
 
     /// The endpoint to try now and the time to wait before: the first in turn that may be tried at once, else the one that
     /// may be tried soonest. `None` when the chain has no usable endpoint.
-    pub fn pick(&mut self, now: Instant) -> Option<(usize, Duration)> {
-        let wait = |endpoint: &Endpoint| endpoint.not_before.map_or(Duration::ZERO, |at| at.saturating_duration_since(now));
+    pub(super) fn pick(&mut self, now: Instant) -> Option<(usize, Duration)> {
+        let wait = |endpoint: &Endpoint| {
+            endpoint
+                .not_before
+                .map_or(Duration::ZERO, |at| at.saturating_duration_since(now))
+        };
         let count = self.list.len();
         let chosen = (0..count)
             .map(|step| (self.next + step) % count)
@@ -66,16 +82,22 @@ impl Endpoints {
     }
 
     /// The endpoint at `index`.
-    pub fn get(&self, index: usize) -> &Endpoint {
+    pub(super) fn get(&self, index: usize) -> &Endpoint {
         &self.list[index]
     }
 
     /// Notes that the endpoint failed after `lived`; `jitter` in 0..1 spreads the pause over ±20 %. The next attempt goes to
     /// the next endpoint in turn.
-    pub fn failed(&mut self, index: usize, now: Instant, lived: Duration, jitter: f64) {
+    pub(super) fn failed(&mut self, index: usize, now: Instant, lived: Duration, jitter: f64) {
         let endpoint = &mut self.list[index];
-        endpoint.failures = if lived >= STABLE_AFTER { 0 } else { endpoint.failures.saturating_add(1) };
-        let backoff = MIN_BACKOFF.saturating_mul(1 << endpoint.failures.saturating_sub(1).min(5)).min(MAX_BACKOFF);
+        endpoint.failures = if lived >= STABLE_AFTER {
+            0
+        } else {
+            endpoint.failures.saturating_add(1)
+        };
+        let backoff = MIN_BACKOFF
+            .saturating_mul(1 << endpoint.failures.saturating_sub(1).min(5))
+            .min(MAX_BACKOFF);
         endpoint.not_before = Some(now + backoff.mul_f64(0.8 + 0.4 * jitter));
         self.next = (index + 1) % self.list.len();
     }
@@ -86,7 +108,8 @@ mod tests {
     use super::*;
 
     fn endpoints(urls: &[&str], priority: Option<usize>) -> Endpoints {
-        let mut config: EvmChainConfig = serde_json::from_str(r#"{"chain_id":"1","http_endpoint":"http://h"}"#).unwrap();
+        let mut config: EvmChainConfig =
+            serde_json::from_str(r#"{"chain_id":"1","http_endpoint":"http://h"}"#).unwrap();
         config.ws_endpoints = urls.iter().map(|url| (*url).to_owned()).collect();
         config.ws_priority_endpoint_index = priority;
         Endpoints::new(&config)
@@ -96,7 +119,10 @@ mod tests {
     fn the_priority_endpoint_comes_first_and_http_serves_alone() {
         assert_eq!(endpoints(&["a", "b"], Some(1)).get(0).url, "b");
         let polled = endpoints(&[], None);
-        assert_eq!((polled.get(0).url.as_str(), polled.get(0).kind), ("http://h", EndpointKind::Http));
+        assert_eq!(
+            (polled.get(0).url.as_str(), polled.get(0).kind),
+            ("http://h", EndpointKind::Http)
+        );
     }
 
     #[test]
@@ -114,7 +140,10 @@ mod tests {
                 endpoints.list[0].not_before.unwrap() - now
             })
             .collect();
-        assert_eq!(waits.iter().map(Duration::as_secs).collect::<Vec<_>>(), [2, 4, 8, 16, 30, 30, 30]);
+        assert_eq!(
+            waits.iter().map(Duration::as_secs).collect::<Vec<_>>(),
+            [2, 4, 8, 16, 30, 30, 30]
+        );
         endpoints.failed(0, now, STABLE_AFTER, 0.5);
         assert_eq!(endpoints.list[0].not_before.unwrap() - now, MIN_BACKOFF);
     }

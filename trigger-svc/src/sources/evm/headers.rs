@@ -17,18 +17,21 @@ const CAPACITY: NonZeroUsize = NonZeroUsize::new(256).expect("256 is not zero");
 
 /// Timestamps by block hash.
 #[derive(Debug)]
-pub struct Headers {
+pub(super) struct Headers {
     timestamps: LruCache<B256, u64>,
     policy: BlockTimestamp,
 }
 
 impl Headers {
-    pub fn new(policy: BlockTimestamp) -> Self {
-        Self { timestamps: LruCache::new(CAPACITY), policy }
+    pub(super) fn new(policy: BlockTimestamp) -> Self {
+        Self {
+            timestamps: LruCache::new(CAPACITY),
+            policy,
+        }
     }
 
     /// The timestamp that goes into the payload of `log`, in seconds.
-    pub async fn timestamp(&mut self, rpc: &ChainRpc, log: &MinedLog) -> Result<Option<u64>, ChainError> {
+    pub(super) async fn timestamp(&mut self, rpc: &ChainRpc, log: &MinedLog) -> Result<Option<u64>, ChainError> {
         match self.policy {
             BlockTimestamp::None => return Ok(None),
             BlockTimestamp::Provider => return Ok(log.block_timestamp),
@@ -40,7 +43,9 @@ impl Headers {
         if let Some(seconds) = self.timestamps.get(&log.block_hash) {
             return Ok(Some(*seconds));
         }
-        let block = rpc.ask("eth_getBlockByHash", rpc.provider().get_block_by_hash(log.block_hash)).await?;
+        let block = rpc
+            .ask("eth_getBlockByHash", rpc.provider().get_block_by_hash(log.block_hash))
+            .await?;
         let seconds = block.map(|block| block.header.timestamp);
         if let Some(seconds) = seconds {
             self.timestamps.put(log.block_hash, seconds);

@@ -25,15 +25,15 @@ use crate::spool::Spool;
 use crate::watch::EvmView;
 use endpoints::{EndpointKind, Endpoints};
 use headers::Headers;
-pub use occurrence::MinedLog;
+pub(crate) use occurrence::MinedLog;
 use session::{Session, SessionError};
-pub use state::SharedState;
+pub(super) use state::SharedState;
 
 /// How long a source waits when its chain has no endpoint at all; the configuration must change before anything else can.
 const NO_ENDPOINT_PAUSE: Duration = Duration::from_secs(30);
 
 /// Watches one EVM chain.
-pub struct EvmSource {
+pub(super) struct EvmSource {
     /// The chain.
     pub chain: ChainKey,
     /// How to reach it.
@@ -50,11 +50,12 @@ pub struct EvmSource {
 
 impl EvmSource {
     /// Watches until the task is cancelled or the chain is no longer watched.
-    pub async fn run(self) {
+    pub(super) async fn run(self) {
         let mut endpoints = Endpoints::new(&self.config);
         loop {
             let Some((index, wait)) = endpoints.pick(Instant::now()) else {
-                self.state.lock().last_error = Some("the chain has no endpoint; configure ws_endpoints or http_endpoint".to_owned());
+                self.state.lock().last_error =
+                    Some("the chain has no endpoint; configure ws_endpoints or http_endpoint".to_owned());
                 tokio::time::sleep(NO_ENDPOINT_PAUSE).await;
                 continue;
             };

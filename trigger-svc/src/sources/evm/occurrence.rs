@@ -14,7 +14,7 @@ sol! {
 
 /// A log with everything that identifies it. Pending logs lack some of it and are never used.
 #[derive(Debug, Clone)]
-pub struct MinedLog {
+pub(crate) struct MinedLog {
     pub address: EvmAddress,
     pub topics: Vec<B256>,
     pub data: Bytes,
@@ -31,7 +31,7 @@ pub struct MinedLog {
 
 /// What a log means.
 #[derive(Debug)]
-pub struct Meaning<'a> {
+pub(crate) struct Meaning<'a> {
     /// The service whose manager announced this URI; `Err` when the announcement does not decode.
     pub service_uri: Option<(ServiceId, Result<String, String>)>,
     /// The routes that fire, in firing order.
@@ -40,7 +40,7 @@ pub struct Meaning<'a> {
 
 impl MinedLog {
     /// Takes a log of the RPC interface; `None` when it is not mined.
-    pub fn new(log: Log) -> Option<Self> {
+    pub(crate) fn new(log: Log) -> Option<Self> {
         Some(Self {
             address: log.inner.address,
             topics: log.inner.data.topics().to_vec(),
@@ -56,28 +56,42 @@ impl MinedLog {
     }
 
     /// Durable identity of the occurrence.
-    pub fn source_key(&self, chain: &ChainKey) -> String {
+    pub(crate) fn source_key(&self, chain: &ChainKey) -> String {
         format!("{chain}/{}/{}", self.block_hash, self.log_index)
     }
 
     /// What the log means for a chain's routes and managers. A log without topics means nothing.
-    pub fn meaning<'a>(&self, view: &'a EvmView) -> Meaning<'a> {
-        let Some(topic) = self.topics.first() else { return Meaning { service_uri: None, routes: &[] } };
-        let manager = view.managers.get(&self.address).filter(|_| *topic == SERVICE_URI_UPDATED);
+    pub(crate) fn meaning<'a>(&self, view: &'a EvmView) -> Meaning<'a> {
+        let Some(topic) = self.topics.first() else {
+            return Meaning {
+                service_uri: None,
+                routes: &[],
+            };
+        };
+        let manager = view
+            .managers
+            .get(&self.address)
+            .filter(|_| *topic == SERVICE_URI_UPDATED);
         let service_uri = manager.map(|service_id| {
             let decoded = ServiceURIUpdated::decode_raw_log(self.topics.iter().copied(), &self.data);
-            (*service_id, decoded.map(|event| event.serviceURI).map_err(|cause| cause.to_string()))
+            (
+                *service_id,
+                decoded.map(|event| event.serviceURI).map_err(|cause| cause.to_string()),
+            )
         });
         let routes = view.routes.get(&(self.address, *topic)).map_or(&[][..], Vec::as_slice);
         Meaning { service_uri, routes }
     }
 
     /// The payload of a trigger.
-    pub fn trigger_data(&self, chain: &ChainKey, block_timestamp: Option<u64>) -> TriggerData {
+    pub(crate) fn trigger_data(&self, chain: &ChainKey, block_timestamp: Option<u64>) -> TriggerData {
         TriggerData::EvmContractEvent {
             chain: chain.clone(),
             contract_address: self.address,
-            log_data: LogData { topics: self.topics.clone(), data: self.data.clone() },
+            log_data: LogData {
+                topics: self.topics.clone(),
+                data: self.data.clone(),
+            },
             tx_hash: self.transaction_hash,
             block_number: self.block_number,
             log_index: self.log_index,

@@ -9,7 +9,7 @@ use crate::watch::LogFilter;
 
 /// Ranges of one scan.
 #[derive(Debug)]
-pub struct Ranges {
+pub(super) struct Ranges {
     next: u64,
     last: u64,
     span: u64,
@@ -18,18 +18,23 @@ pub struct Ranges {
 
 impl Ranges {
     /// All blocks from `first` to `last`, inclusive, at most `max_span` at a time.
-    pub fn new(first: u64, last: u64, max_span: u64) -> Self {
+    pub(super) fn new(first: u64, last: u64, max_span: u64) -> Self {
         let max_span = max_span.max(1);
-        Self { next: first, last, span: max_span, max_span }
+        Self {
+            next: first,
+            last,
+            span: max_span,
+            max_span,
+        }
     }
 
     /// The range to read now.
-    pub fn current(&self) -> Option<(u64, u64)> {
+    pub(super) fn current(&self) -> Option<(u64, u64)> {
         (self.next <= self.last).then(|| (self.next, self.last.min(self.next.saturating_add(self.span - 1))))
     }
 
     /// The current range was read: go on, with ranges that grow again slowly.
-    pub fn read(&mut self) {
+    pub(super) fn read(&mut self) {
         if let Some((_, end)) = self.current() {
             self.next = end + 1;
             self.span = (self.span + self.span.div_ceil(4)).min(self.max_span);
@@ -37,7 +42,7 @@ impl Ranges {
     }
 
     /// The current range was refused: halve it. False when it is a single block already.
-    pub fn refused(&mut self) -> bool {
+    pub(super) fn refused(&mut self) -> bool {
         let shrinkable = self.current().is_some_and(|(from, to)| to > from);
         if shrinkable {
             self.span = (self.span / 2).max(1);
@@ -47,7 +52,12 @@ impl Ranges {
 }
 
 /// The logs that any of `filters` wants in a range, in the order of the chain.
-pub async fn logs(rpc: &ChainRpc, filters: impl Iterator<Item = &LogFilter>, from: u64, to: u64) -> Result<Vec<MinedLog>, ChainError> {
+pub(super) async fn logs(
+    rpc: &ChainRpc,
+    filters: impl Iterator<Item = &LogFilter>,
+    from: u64,
+    to: u64,
+) -> Result<Vec<MinedLog>, ChainError> {
     let mut all = Vec::new();
     for filter in filters {
         let filter = wire_filter(filter).from_block(from).to_block(to);
@@ -59,8 +69,10 @@ pub async fn logs(rpc: &ChainRpc, filters: impl Iterator<Item = &LogFilter>, fro
 }
 
 /// The filter as the RPC interface takes it.
-pub fn wire_filter(filter: &LogFilter) -> Filter {
-    Filter::new().address(filter.addresses.clone()).event_signature(filter.topics.clone())
+pub(super) fn wire_filter(filter: &LogFilter) -> Filter {
+    Filter::new()
+        .address(filter.addresses.clone())
+        .event_signature(filter.topics.clone())
 }
 
 #[cfg(test)]

@@ -31,7 +31,7 @@ const MAX_COMMIT: usize = 256;
 
 /// Why a session ended.
 #[derive(Debug, thiserror::Error)]
-pub enum SessionError {
+pub(super) enum SessionError {
     #[error(transparent)]
     Chain(#[from] ChainError),
     #[error(transparent)]
@@ -41,7 +41,7 @@ pub enum SessionError {
 }
 
 /// One connection to one endpoint.
-pub struct Session<'a> {
+pub(super) struct Session<'a> {
     pub chain: &'a ChainKey,
     pub rpc: ChainRpc,
     pub spool: &'a Spool,
@@ -53,7 +53,7 @@ pub struct Session<'a> {
 
 impl Session<'_> {
     /// Follows notifications until something fails.
-    pub async fn follow(mut self) -> Result<std::convert::Infallible, SessionError> {
+    pub(super) async fn follow(mut self) -> Result<std::convert::Infallible, SessionError> {
         let mut subscriptions = Subscriptions::open(&self.rpc, self.state.clone()).await?;
         let mut view = self.view()?;
         subscriptions.reconcile(&self.rpc, &view.filters()).await?;
@@ -107,7 +107,7 @@ impl Session<'_> {
     }
 
     /// Polls the chain until something fails.
-    pub async fn poll(mut self) -> Result<std::convert::Infallible, SessionError> {
+    pub(super) async fn poll(mut self) -> Result<std::convert::Infallible, SessionError> {
         let mut view = self.view()?;
         let mut ticks = interval(Duration::from_millis(view.config.poll_interval_ms.max(100)));
         loop {
@@ -150,7 +150,10 @@ impl Session<'_> {
         };
         let oldest = head.saturating_sub(view.config.max_backfill_blocks);
         let first = if cursor + 1 < oldest {
-            let reason = format!("further back than max_backfill_blocks = {}", view.config.max_backfill_blocks);
+            let reason = format!(
+                "further back than max_backfill_blocks = {}",
+                view.config.max_backfill_blocks
+            );
             warn!(chain = %self.chain, from = cursor + 1, to = oldest - 1, "skipping blocks: {reason}");
             self.metrics.gap(self.chain, oldest - cursor - 1);
             self.state.lock().gap(cursor + 1, oldest - 1, reason);
@@ -165,7 +168,9 @@ impl Session<'_> {
     /// Reads for filters that are new what the others have passed already. Routes do not fire for blocks up to their
     /// registration, and what was recorded is recognised.
     async fn scan_added(&mut self, view: &EvmView, added: &[LogFilter]) -> Result<(), SessionError> {
-        let Some(cursor) = self.spool.cursor(self.chain).await? else { return Ok(()) };
+        let Some(cursor) = self.spool.cursor(self.chain).await? else {
+            return Ok(());
+        };
         let head = self.rpc.head().await?;
         self.note_head(head);
         let added: BTreeSet<_> = added.iter().cloned().collect();
@@ -205,7 +210,11 @@ impl Session<'_> {
     async fn record(&mut self, view: &EvmView, logs: Vec<MinedLog>, cursor: Option<u64>) -> Result<(), SessionError> {
         let mut occurrences = Vec::with_capacity(logs.len());
         for log in logs {
-            let timestamp = if log.removed { None } else { self.headers.timestamp(&self.rpc, &log).await? };
+            let timestamp = if log.removed {
+                None
+            } else {
+                self.headers.timestamp(&self.rpc, &log).await?
+            };
             occurrences.extend(Occurrence::of_log(self.chain, &log, view, timestamp, self.metrics));
         }
         if !occurrences.is_empty() {
@@ -228,7 +237,12 @@ impl Session<'_> {
     /// A chain that merely idles keeps its connection.
     async fn probe(&self, view: &EvmView, last_head: &mut Instant) -> Result<(), SessionError> {
         let limit = Duration::from_secs(view.config.pong_timeout_secs.max(1));
-        let number = self.rpc.ask_within(limit, "eth_blockNumber", async { alloy::providers::Provider::get_block_number(self.rpc.provider()).await }).await?;
+        let number = self
+            .rpc
+            .ask_within(limit, "eth_blockNumber", async {
+                alloy::providers::Provider::get_block_number(self.rpc.provider()).await
+            })
+            .await?;
         let known = self.state.lock().head.unwrap_or(0);
         if number <= known {
             *last_head = Instant::now();
@@ -236,7 +250,11 @@ impl Session<'_> {
         }
         let silence = last_head.elapsed();
         if silence > Duration::from_secs(view.config.head_timeout_secs) {
-            return Err(ChainError::Stalled { endpoint: self.rpc.endpoint().to_owned(), silence }.into());
+            return Err(ChainError::Stalled {
+                endpoint: self.rpc.endpoint().to_owned(),
+                silence,
+            }
+            .into());
         }
         Ok(())
     }

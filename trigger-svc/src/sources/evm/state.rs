@@ -9,14 +9,14 @@ use crate::watch::LogFilter;
 
 /// A subscription that the server confirmed.
 #[derive(Debug, Clone)]
-pub enum Subscribed {
+pub(crate) enum Subscribed {
     NewHeads,
     Logs(LogFilter),
 }
 
 /// The state of one EVM source.
 #[derive(Debug, Default)]
-pub struct EvmState {
+pub(crate) struct EvmState {
     pub endpoint: Option<String>,
     pub connected: bool,
     /// Subscribe and unsubscribe requests under way.
@@ -34,26 +34,26 @@ pub struct EvmState {
 
 /// Shared between the source and those who ask about it.
 #[derive(Debug, Clone, Default)]
-pub struct SharedState(Arc<Mutex<EvmState>>);
+pub(crate) struct SharedState(Arc<Mutex<EvmState>>);
 
 /// Most gap records that are kept per chain; older ones are forgotten, the counter in the metrics is not.
 const MAX_GAPS: usize = 64;
 
 impl SharedState {
     /// Locks the state. A panic elsewhere leaves it readable: it is only information.
-    pub fn lock(&self) -> MutexGuard<'_, EvmState> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, EvmState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl EvmState {
-    pub fn connected_to(&mut self, endpoint: &str) {
+    pub(crate) fn connected_to(&mut self, endpoint: &str) {
         self.endpoint = Some(endpoint.to_owned());
         self.connected = true;
         self.last_error = None;
     }
 
-    pub fn disconnected(&mut self, error: String) {
+    pub(crate) fn disconnected(&mut self, error: String) {
         self.connected = false;
         self.in_flight = 0;
         self.subscriptions.clear();
@@ -61,7 +61,7 @@ impl EvmState {
         self.last_error = Some(error);
     }
 
-    pub fn gap(&mut self, first: u64, last: u64, reason: String) {
+    pub(crate) fn gap(&mut self, first: u64, last: u64, reason: String) {
         if self.gaps.len() == MAX_GAPS {
             self.gaps.remove(0);
         }
@@ -69,9 +69,16 @@ impl EvmState {
     }
 
     /// The entry of `GET /dev/trigger-streams`.
-    pub fn to_json(&self) -> Value {
-        let subscriptions: serde_json::Map<_, _> = self.subscriptions.iter().map(|(id, kind)| (id.clone(), kind.to_json())).collect();
-        let lag = self.head.zip(self.cursor).map(|(head, cursor)| head.saturating_sub(cursor));
+    pub(crate) fn to_json(&self) -> Value {
+        let subscriptions: serde_json::Map<_, _> = self
+            .subscriptions
+            .iter()
+            .map(|(id, kind)| (id.clone(), kind.to_json()))
+            .collect();
+        let lag = self
+            .head
+            .zip(self.cursor)
+            .map(|(head, cursor)| head.saturating_sub(cursor));
         json!({
             "current_endpoint": self.endpoint,
             "is_connected": self.connected,

@@ -21,7 +21,7 @@ use crate::watch::LogFilter;
 type Notifications = BroadcastStream<Box<RawValue>>;
 
 /// All subscriptions of one connection.
-pub struct Subscriptions {
+pub(super) struct Subscriptions {
     heads: Notifications,
     logs: StreamMap<LogFilter, Notifications>,
     ids: BTreeMap<LogFilter, B256>,
@@ -30,7 +30,7 @@ pub struct Subscriptions {
 
 /// What a subscription yielded.
 #[derive(Debug)]
-pub enum Notification {
+pub(super) enum Notification {
     Head(u64),
     Log(Box<MinedLog>),
     /// Notifications were lost: the blocks since the cursor must be scanned.
@@ -43,28 +43,62 @@ pub enum Notification {
 
 impl Subscriptions {
     /// Subscribes to new heads, which serve as heartbeat.
-    pub async fn open(rpc: &ChainRpc, state: SharedState) -> Result<Self, ChainError> {
-        let subscription = in_flight(&state, rpc.ask("eth_subscribe newHeads", rpc.provider().subscribe_blocks())).await?;
-        state.lock().subscriptions.insert(subscription.local_id().to_string(), Subscribed::NewHeads);
+    pub(super) async fn open(rpc: &ChainRpc, state: SharedState) -> Result<Self, ChainError> {
+        let subscription = in_flight(
+            &state,
+            rpc.ask("eth_subscribe newHeads", rpc.provider().subscribe_blocks()),
+        )
+        .await?;
+        state
+            .lock()
+            .subscriptions
+            .insert(subscription.local_id().to_string(), Subscribed::NewHeads);
         let heads = subscription.into_raw().into_stream();
-        Ok(Self { heads, logs: StreamMap::new(), ids: BTreeMap::new(), state })
+        Ok(Self {
+            heads,
+            logs: StreamMap::new(),
+            ids: BTreeMap::new(),
+            state,
+        })
     }
 
     /// Adds the filters that are missing, then removes those that are no longer wanted. Answers the added ones: blocks
     /// before their subscription must be scanned for them.
-    pub async fn reconcile(&mut self, rpc: &ChainRpc, wanted: &BTreeSet<LogFilter>) -> Result<Vec<LogFilter>, ChainError> {
+    pub(super) async fn reconcile(
+        &mut self,
+        rpc: &ChainRpc,
+        wanted: &BTreeSet<LogFilter>,
+    ) -> Result<Vec<LogFilter>, ChainError> {
         self.state.lock().desired = wanted.len();
         let mut added = Vec::new();
-        for filter in wanted.iter().filter(|filter| !self.ids.contains_key(filter)).cloned().collect::<Vec<_>>() {
+        for filter in wanted
+            .iter()
+            .filter(|filter| !self.ids.contains_key(filter))
+            .cloned()
+            .collect::<Vec<_>>()
+        {
             let wire = wire_filter(&filter);
-            let subscription = in_flight(&self.state, rpc.ask("eth_subscribe logs", rpc.provider().subscribe_logs(&wire))).await?;
+            let subscription = in_flight(
+                &self.state,
+                rpc.ask("eth_subscribe logs", rpc.provider().subscribe_logs(&wire)),
+            )
+            .await?;
             let id = *subscription.local_id();
-            self.state.lock().subscriptions.insert(id.to_string(), Subscribed::Logs(filter.clone()));
+            self.state
+                .lock()
+                .subscriptions
+                .insert(id.to_string(), Subscribed::Logs(filter.clone()));
             self.logs.insert(filter.clone(), subscription.into_raw().into_stream());
             self.ids.insert(filter.clone(), id);
             added.push(filter);
         }
-        for filter in self.ids.keys().filter(|filter| !wanted.contains(filter)).cloned().collect::<Vec<_>>() {
+        for filter in self
+            .ids
+            .keys()
+            .filter(|filter| !wanted.contains(filter))
+            .cloned()
+            .collect::<Vec<_>>()
+        {
             if let Some(id) = self.ids.remove(&filter) {
                 self.logs.remove(&filter);
                 self.state.lock().subscriptions.remove(&id.to_string());
@@ -76,7 +110,7 @@ impl Subscriptions {
     }
 
     /// The next notification. Safe to cancel.
-    pub async fn next(&mut self) -> Notification {
+    pub(super) async fn next(&mut self) -> Notification {
         let parse_log = |raw: Box<RawValue>| serde_json::from_str::<Log>(raw.get()).ok().and_then(MinedLog::new);
         tokio::select! {
             // Logs first: a head may let the cursor advance past them.

@@ -1,0 +1,36 @@
+//! `cargo xtask test`: everything that must hold, in one command.
+
+use std::path::Path;
+
+use anyhow::Result;
+
+use crate::contracts::Contracts;
+use crate::guests::Guests;
+use crate::shell::{self, Profile};
+
+/// Verify the committed artefacts and run every test
+///
+/// Builds the five binaries first, because end-to-end tests run them.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Test {
+    /// Only tests whose name contains one of these
+    filter: Vec<String>,
+}
+
+impl Test {
+    /// Runs everything.
+    pub(crate) fn run(&self, root: &Path) -> Result<String> {
+        Guests { check: true }.run(root)?;
+        Contracts { check: true }.run(root)?;
+        shell::build_node(Profile::Dev)?;
+        // Fetched once here, so that a test that starts a chain is not the one that waits for it.
+        e2e::tools::anvil()?;
+        let mut arguments = vec!["test", "--locked", "--workspace"];
+        if !self.filter.is_empty() {
+            arguments.push("--");
+            arguments.extend(self.filter.iter().map(String::as_str));
+        }
+        shell::cargo(&arguments)?;
+        Ok("All tests passed.".to_owned())
+    }
+}
