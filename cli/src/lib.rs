@@ -19,7 +19,7 @@ pub mod service_ref;
 pub mod session;
 
 use std::ffi::OsString;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
@@ -62,10 +62,11 @@ pub fn main(
 }
 
 fn run(cli: Cli, surroundings: Surroundings, style: &mut Style, stdout: &mut dyn Write) -> Result<(), Failure> {
+    let colour_log = io::stderr().is_terminal() && surroundings.variable("NO_COLOR").is_none();
     let loaded = config::load(&cli.globals, surroundings)?;
     style.json = loaded.config.json;
     style.quiet = loaded.config.quiet_results;
-    log_to_stderr(&loaded.config.log_level)?;
+    log_to_stderr(&loaded.config.log_level, colour_log)?;
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
@@ -82,13 +83,14 @@ fn run(cli: Cli, surroundings: Surroundings, style: &mut Style, stdout: &mut dyn
 }
 
 /// The first call wins: a process has one log.
-fn log_to_stderr(directives: &[String]) -> Result<(), Failure> {
+fn log_to_stderr(directives: &[String], colour: bool) -> Result<(), Failure> {
     let text = directives.join(",");
     let filter = EnvFilter::try_new(&text)
         .map_err(|cause| Failure::new(Exit::Usage, "configuration", format!("log_level `{text}`: {cause}")))?;
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)
+        .with_ansi(colour)
         .with_target(false)
         .without_time();
     let _ = log.try_init().is_ok();

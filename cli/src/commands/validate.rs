@@ -106,12 +106,18 @@ impl Report {
             .unwrap_or_default()
             .as_nanos();
         let now = u64::try_from(now).unwrap_or(u64::MAX);
-        let findings = document
-            .findings()
-            .into_iter()
-            .chain(document.service().schedule_findings(now));
-        for finding in findings.filter(|finding| !unset.iter().any(|(at, _)| finding.pointer.starts_with(at))) {
-            self.add(&finding);
+        let rules = document.findings();
+        // A schedule that does not parse has no slots either; once is enough.
+        let wrong = |at: &str| {
+            rules
+                .iter()
+                .any(|rule| rule.level == Level::Error && rule.pointer == at)
+        };
+        let mut schedules = document.service().schedule_findings(now);
+        schedules.retain(|finding| !wrong(&finding.pointer));
+        let of_unset = |finding: &Finding| unset.iter().any(|(at, _)| finding.pointer.starts_with(at));
+        for finding in rules.iter().chain(&schedules).filter(|finding| !of_unset(finding)) {
+            self.add(finding);
         }
         unset.is_empty().then(|| document.into_service())
     }
@@ -123,7 +129,8 @@ impl Report {
         } else {
             &mut self.warnings
         };
-        list.push(finding.to_string());
+        // One line each, also where a parser's message has several.
+        list.push(finding.to_string().split_whitespace().collect::<Vec<_>>().join(" "));
     }
 
     async fn online(&mut self, service: &Service, session: &Session<'_>) -> Result<(), Failure> {

@@ -200,8 +200,7 @@ impl Values<'_> {
     fn wrong(&self, key: &str, detail: &str) -> ConfigError {
         let origin = self
             .entry(key)
-            .map(|entry| entry.origin.to_string())
-            .unwrap_or_else(|| "built in".to_owned());
+            .map_or_else(|| "built in".to_owned(), |entry| entry.origin.to_string());
         ConfigError::Value {
             key: key.to_owned(),
             origin,

@@ -1,6 +1,7 @@
 //! Runs command lines in this process, with a directory and an environment of their own.
 #![allow(dead_code, unreachable_pub, missing_docs, reason = "every test file uses a part")]
 
+pub mod chain;
 pub mod scripted;
 
 use std::ffi::OsString;

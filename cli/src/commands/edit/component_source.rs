@@ -14,6 +14,7 @@ use crate::session::Session;
 
 /// The kinds of sources.
 #[derive(Debug, Subcommand)]
+#[expect(clippy::enum_variant_names, reason = "the variants are the names of commands")]
 pub(super) enum SourceArgs {
     /// Any http, https or ipfs address; the file is downloaded to learn its digest
     SetSourceUri {
@@ -49,6 +50,7 @@ pub(super) enum SourceArgs {
 
 /// The results: one tag each.
 #[derive(Serialize)]
+#[expect(clippy::enum_variant_names, reason = "the variants are the tags of the results")]
 pub(super) enum SourceResult<'a> {
     SourceUrl {
         context: Context,

@@ -18,6 +18,7 @@ use crate::session::Session;
 
 /// The kinds of triggers.
 #[derive(Debug, Subcommand)]
+#[expect(clippy::enum_variant_names, reason = "the variants are the names of commands")]
 pub(super) enum TriggerCommand {
     /// An event of a contract on an EVM chain
     SetEvm {
