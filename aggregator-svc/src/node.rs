@@ -144,7 +144,7 @@ impl Node {
         })
     }
 
-    /// Stops: nothing new is taken, what runs gets [`STOP_GRACE`] to finish, everything else is in the ledger.
+    /// Stops: nothing new is taken, what runs gets `STOP_GRACE` to finish, everything else is in the ledger.
     pub async fn stop(self) {
         self.stop.cancel();
         self.tasks.close();

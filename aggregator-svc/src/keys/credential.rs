@@ -18,9 +18,7 @@ pub enum CredentialError {
     #[error("the credential starts with 0x but is no secp256k1 key: expected 0x and 64 hex digits")]
     RawKey,
     /// One raw key for many services.
-    #[error(
-        "signing_mnemonic is one raw key (0x…), which has index 0 only, and services start at index 1: configure a BIP-39 phrase"
-    )]
+    #[error("one raw key (0x…) has index 0 only, and services start at index 1: configure a BIP-39 phrase")]
     RawSigning,
     /// One raw key under an index.
     #[error(

@@ -1,6 +1,6 @@
 //! Running the aggregator component: `process-input` once per bucket, `handle-timer-callback` once per timer.
 //!
-//! The actions are committed together with the fact that they were obtained. Guest faults are tried [`MAX_GUEST_FAULTS`]
+//! The actions are committed together with the fact that they were obtained. Guest faults are tried `MAX_GUEST_FAULTS`
 //! times more and then end the event; a limit ends it at once; everything else waits for engine-svc to recover.
 
 use std::sync::Arc;

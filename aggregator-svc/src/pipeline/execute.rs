@@ -1,7 +1,7 @@
 //! Running the operator component of a job, at least once, until it gives a result or fails for good.
 //!
 //! The attempt number is in the ledger before engine-svc is called: the first rides in the intake commit, each further one
-//! is committed with the reason for the repeat. After [`MAX_DEATHS`] deaths of engine-svc the job is quarantined, so that
+//! is committed with the reason for the repeat. After `MAX_DEATHS` deaths of engine-svc the job is quarantined, so that
 //! a bad component cannot crash it for ever.
 
 use std::sync::Arc;
