@@ -55,6 +55,8 @@ impl Anvil {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
+            // Ctrl-C in a terminal reaches the foreground group; these end when their owner ends them.
+            .process_group(0)
             .kill_on_drop(true);
         match mining {
             Mining::Instant => {}

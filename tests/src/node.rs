@@ -130,6 +130,8 @@ impl Node {
             .stdin(Stdio::null())
             .stdout(log.try_clone().context("cannot share node.log")?)
             .stderr(log)
+            // Ctrl-C in a terminal reaches the foreground group; these end when their owner ends them.
+            .process_group(0)
             .kill_on_drop(true)
             .spawn()
             .with_context(|| format!("cannot run {}", binary.display()))?;

@@ -41,10 +41,22 @@ impl Demo {
         say(&style("Building the node").bold())?;
         let binaries = shell::build_node(if self.release { Profile::Release } else { Profile::Dev })?;
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-        runtime.block_on(self.show(&binaries))
+        runtime.block_on(async {
+            let scenario = tokio::select! {
+                scenario = self.show(&binaries) => scenario?,
+                // Dropping what was started ends it.
+                _ = tokio::signal::ctrl_c() => anyhow::bail!("interrupted"),
+            };
+            if !self.once {
+                stay(&scenario).await?;
+            }
+            let status = scenario.node.stop().await?;
+            scenario.chain.stop().await?;
+            Ok(format!("The node stopped with {status}."))
+        })
     }
 
-    async fn show(self, binaries: &Path) -> Result<String> {
+    async fn show(&self, binaries: &Path) -> Result<Scenario> {
         let mut stages = Stages::default();
         stages
             .run("get anvil, a local EVM chain", async { e2e::tools::anvil() })
@@ -113,12 +125,7 @@ impl Demo {
             .await?;
         stages.print()?;
         self.report(&scenario, &input, &landed)?;
-        if !self.once {
-            self.stay(&scenario).await?;
-        }
-        let status = scenario.node.stop().await?;
-        scenario.chain.stop().await?;
-        Ok(format!("The node stopped with {status}."))
+        Ok(scenario)
     }
 
     fn report(&self, scenario: &Scenario, input: &str, landed: &Landed) -> Result<()> {
@@ -158,17 +165,17 @@ impl Demo {
         }
         Ok(())
     }
+}
 
-    /// Keeps the node up and fires whatever number is typed, until Ctrl-C.
-    async fn stay(&self, scenario: &Scenario) -> Result<()> {
-        say(&format!(
-            "\nThe node stays up. {}",
-            style("Press Ctrl-C to stop it.").bold()
-        ))?;
-        tokio::signal::ctrl_c().await.context("cannot wait for Ctrl-C")?;
-        let count = scenario.contracts.result_count().await?;
-        say(&format!("\nStopping; {count} results are on the chain."))
-    }
+/// Keeps the node up until Ctrl-C.
+async fn stay(scenario: &Scenario) -> Result<()> {
+    say(&format!(
+        "\nThe node stays up. {}",
+        style("Press Ctrl-C to stop it.").bold()
+    ))?;
+    tokio::signal::ctrl_c().await.context("cannot wait for Ctrl-C")?;
+    let count = scenario.contracts.result_count().await?;
+    say(&format!("\nStopping; {count} results are on the chain."))
 }
 
 /// The stages so far, with their times.

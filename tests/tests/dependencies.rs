@@ -1,0 +1,165 @@
+//! The dependency rules that the containment rests on, asserted over the resolved graph.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use cargo_metadata::{CargoOpt, DependencyKind, MetadataCommand, PackageId};
+
+/// The processes by package name.
+const PROCESSES: [&str; 4] = ["wavs-trigger", "wavs-engine", "wavs-aggregator", "wavs-p2p"];
+
+struct Graph {
+    names: BTreeMap<PackageId, String>,
+    normal: BTreeMap<String, BTreeSet<String>>,
+    direct: BTreeMap<String, BTreeSet<String>>,
+}
+
+impl Graph {
+    /// The graph of normal dependencies: what ends up inside the binaries.
+    fn resolve() -> Self {
+        let metadata = MetadataCommand::new()
+            .manifest_path(e2e::tools::repository().join("Cargo.toml"))
+            .features(CargoOpt::SomeFeatures(Vec::new()))
+            .other_options(vec![
+                "--offline".to_owned(),
+                "--filter-platform".to_owned(),
+                "x86_64-unknown-linux-gnu".to_owned(),
+            ])
+            .exec()
+            .unwrap();
+        let names: BTreeMap<_, _> = metadata
+            .packages
+            .iter()
+            .map(|package| (package.id.clone(), package.name.to_string()))
+            .collect();
+        let mut normal: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for node in metadata.resolve.unwrap().nodes {
+            let own = normal.entry(names[&node.id].clone()).or_default();
+            let is_normal =
+                |dep: &&cargo_metadata::NodeDep| dep.dep_kinds.iter().any(|kind| kind.kind == DependencyKind::Normal);
+            own.extend(node.deps.iter().filter(is_normal).map(|dep| names[&dep.pkg].clone()));
+        }
+        let mut direct: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for package in metadata.packages.iter().filter(|package| package.source.is_none()) {
+            let dependencies = package
+                .dependencies
+                .iter()
+                .filter(|dependency| dependency.kind == DependencyKind::Normal);
+            direct.insert(
+                package.name.to_string(),
+                dependencies.map(|dependency| dependency.name.clone()).collect(),
+            );
+        }
+        Self { names, normal, direct }
+    }
+
+    /// Everything that `package` is built from.
+    fn closure(&self, package: &str) -> BTreeSet<&str> {
+        let mut found = BTreeSet::new();
+        let mut open = vec![package];
+        while let Some(next) = open.pop() {
+            for dependency in self.normal.get(next).into_iter().flatten() {
+                if found.insert(dependency.as_str()) {
+                    open.push(dependency);
+                }
+            }
+        }
+        found
+    }
+
+    /// The crates of the workspace that name `dependency` themselves.
+    fn users(&self, dependency: &str) -> BTreeSet<&str> {
+        let uses = |(_, dependencies): &(&String, &BTreeSet<String>)| dependencies.contains(dependency);
+        self.direct.iter().filter(uses).map(|(name, _)| name.as_str()).collect()
+    }
+}
+
+#[test]
+fn no_process_is_built_from_another_one() {
+    let graph = Graph::resolve();
+    assert!(graph.names.len() > 100, "the graph is resolved");
+    for process in PROCESSES {
+        let closure = graph.closure(process);
+        assert!(closure.contains("wavs-ipc"), "{process} is in the graph");
+        for other in PROCESSES.into_iter().chain(["wavs-supervisor", "wavs-cli"]) {
+            assert!(!closure.contains(other), "{process} is built from {other}");
+        }
+    }
+    let supervisor = graph.closure("wavs-supervisor");
+    for process in PROCESSES {
+        assert!(!supervisor.contains(process), "the supervisor is built from {process}");
+    }
+}
+
+#[test]
+fn the_wasm_runtime_is_in_the_engine_alone() {
+    let graph = Graph::resolve();
+    assert_eq!(graph.users("wasmtime"), BTreeSet::from(["wavs-engine"]));
+    for package in [
+        "wavs-supervisor",
+        "wavs-trigger",
+        "wavs-aggregator",
+        "wavs-p2p",
+        "wavs-cli",
+    ] {
+        assert!(
+            !graph.closure(package).contains("wasmtime"),
+            "{package} is built from wasmtime"
+        );
+    }
+}
+
+#[test]
+fn only_the_aggregator_and_the_client_can_sign() {
+    let graph = Graph::resolve();
+    for process in ["wavs-supervisor", "wavs-trigger", "wavs-engine", "wavs-p2p"] {
+        let direct = &graph.direct[process];
+        for signer in [
+            "alloy-signer",
+            "alloy-signer-local",
+            "coins-bip32",
+            "coins-bip39",
+            "bip39",
+        ] {
+            assert!(!direct.contains(signer), "{process} names {signer}");
+        }
+    }
+    // Features are unified over the workspace, so what each process asks of alloy is read from its own manifest.
+    for (directory, process) in [
+        ("supervisor", "wavs-supervisor"),
+        ("trigger-svc", "wavs-trigger"),
+        ("engine-svc", "wavs-engine"),
+        ("p2p-svc", "wavs-p2p"),
+    ] {
+        let manifest = std::fs::read_to_string(e2e::tools::repository().join(directory).join("Cargo.toml")).unwrap();
+        let shipped = manifest.split("[dev-dependencies]").next().unwrap();
+        assert!(!shipped.contains("signer"), "{process} asks for a signer");
+    }
+}
+
+#[test]
+fn only_the_supervisor_serves_http_and_only_p2p_speaks_libp2p() {
+    let graph = Graph::resolve();
+    assert_eq!(graph.users("axum"), BTreeSet::from(["wavs-supervisor"]));
+    assert!(graph.users("libp2p").is_subset(&BTreeSet::from(["wavs-p2p"])));
+    for process in ["wavs-trigger", "wavs-engine", "wavs-aggregator", "wavs-p2p"] {
+        assert!(!graph.closure(process).contains("axum"), "{process} is built from axum");
+    }
+}
+
+#[test]
+fn what_all_share_stays_small() {
+    let graph = Graph::resolve();
+    let types = graph.closure("wavs-types");
+    for heavy in ["tokio", "rusqlite", "reqwest", "tarpc"] {
+        assert!(
+            !types.contains(heavy),
+            "wavs-types is pure data but is built from {heavy}"
+        );
+    }
+    for user in graph.users("wavs-store") {
+        assert!(
+            PROCESSES.contains(&user),
+            "{user} keeps durable state; only the processes do"
+        );
+    }
+}
