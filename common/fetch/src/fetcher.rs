@@ -75,22 +75,16 @@ impl Fetcher {
     ///
     /// # Errors
     /// Any [`FetchError`]; what the last sink holds is then incomplete.
-    pub async fn fetch_into<S, F>(
-        &self,
-        uri: &str,
-        limits: FetchLimits,
-        mut open: F,
-    ) -> Result<S, FetchError>
+    pub async fn fetch_into<S, F>(&self, uri: &str, limits: FetchLimits, mut open: F) -> Result<S, FetchError>
     where
         S: AsyncWrite + Unpin + Send,
         F: AsyncFnMut() -> std::io::Result<S>,
     {
         let mut last = None;
         for attempt in self.attempts(uri)? {
-            let mut sink = open().await.map_err(|cause| FetchError::Sink {
-                uri: shown(uri),
-                cause,
-            })?;
+            let mut sink = open()
+                .await
+                .map_err(|cause| FetchError::Sink { uri: shown(uri), cause })?;
             match self.attempt(uri, &attempt, limits, &mut sink).await {
                 Ok(()) => return Ok(sink),
                 Err(error) => last = Some(error),
@@ -119,11 +113,7 @@ impl Fetcher {
             "ipfs" => self
                 .gateways
                 .resolve(uri)
-                .map(|urls| {
-                    urls.into_iter()
-                        .map(|url| Attempt { url, exempt: true })
-                        .collect()
-                })
+                .map(|urls| urls.into_iter().map(|url| Attempt { url, exempt: true }).collect())
                 .map_err(|cause| FetchError::Uri {
                     uri: shown(uri),
                     cause: cause.to_string(),
@@ -160,21 +150,14 @@ impl Fetcher {
             };
             copy(uri, response, limits, sink).await
         };
-        timeout_at(deadline, run)
-            .await
-            .map_err(|_| FetchError::TimedOut {
-                uri: shown(uri),
-                limit: limits.total,
-            })?
+        timeout_at(deadline, run).await.map_err(|_| FetchError::TimedOut {
+            uri: shown(uri),
+            limit: limits.total,
+        })?
     }
 
     /// Follows redirects by hand, since each hop is a new address to check.
-    async fn open(
-        &self,
-        uri: &str,
-        attempt: &Attempt,
-        limits: FetchLimits,
-    ) -> Result<reqwest::Response, FetchError> {
+    async fn open(&self, uri: &str, attempt: &Attempt, limits: FetchLimits) -> Result<reqwest::Response, FetchError> {
         let redirect = |cause: &str| FetchError::Redirect {
             uri: shown(uri),
             cause: cause.to_owned(),
@@ -216,27 +199,18 @@ impl Fetcher {
         let port = url.port_or_known_default().ok_or_else(no_host)?;
         let host = url.host().ok_or_else(no_host)?.to_owned();
         let (name, addresses) = match &host {
-            Host::Ipv4(address) => (
-                address.to_string(),
-                vec![SocketAddr::from((*address, port))],
-            ),
-            Host::Ipv6(address) => (
-                address.to_string(),
-                vec![SocketAddr::from((*address, port))],
-            ),
+            Host::Ipv4(address) => (address.to_string(), vec![SocketAddr::from((*address, port))]),
+            Host::Ipv6(address) => (address.to_string(), vec![SocketAddr::from((*address, port))]),
             Host::Domain(name) => {
                 let resolve = |cause: String| FetchError::Resolve {
                     uri: shown(uri),
                     host: name.clone(),
                     cause,
                 };
-                let found = timeout(
-                    CONNECT_TIMEOUT,
-                    tokio::net::lookup_host((name.as_str(), port)),
-                )
-                .await
-                .map_err(|_| resolve(format!("no answer within {CONNECT_TIMEOUT:?}")))?
-                .map_err(|cause| resolve(cause.to_string()))?;
+                let found = timeout(CONNECT_TIMEOUT, tokio::net::lookup_host((name.as_str(), port)))
+                    .await
+                    .map_err(|_| resolve(format!("no answer within {CONNECT_TIMEOUT:?}")))?
+                    .map_err(|cause| resolve(cause.to_string()))?;
                 (name.clone(), found.collect::<Vec<_>>())
             }
         };
@@ -270,11 +244,7 @@ struct Attempt {
     exempt: bool,
 }
 
-async fn request(
-    uri: &str,
-    hop: &Hop,
-    limits: FetchLimits,
-) -> Result<reqwest::Response, FetchError> {
+async fn request(uri: &str, hop: &Hop, limits: FetchLimits) -> Result<reqwest::Response, FetchError> {
     let transfer = |cause: &reqwest::Error| FetchError::Transfer {
         uri: shown(uri),
         cause: causes(cause),
@@ -307,12 +277,7 @@ fn success(uri: &str, response: reqwest::Response) -> Result<reqwest::Response, 
     }
 }
 
-async fn copy<S>(
-    uri: &str,
-    response: reqwest::Response,
-    limits: FetchLimits,
-    sink: &mut S,
-) -> Result<(), FetchError>
+async fn copy<S>(uri: &str, response: reqwest::Response, limits: FetchLimits, sink: &mut S) -> Result<(), FetchError>
 where
     S: AsyncWrite + Unpin + Send,
 {
@@ -339,15 +304,11 @@ where
         }
         sink.write_all(&chunk)
             .await
-            .map_err(|cause| FetchError::Sink {
-                uri: shown(uri),
-                cause,
-            })?;
+            .map_err(|cause| FetchError::Sink { uri: shown(uri), cause })?;
     }
-    sink.flush().await.map_err(|cause| FetchError::Sink {
-        uri: shown(uri),
-        cause,
-    })
+    sink.flush()
+        .await
+        .map_err(|cause| FetchError::Sink { uri: shown(uri), cause })
 }
 
 /// The whole chain of causes: the outermost text of an HTTP client alone rarely says what happened.

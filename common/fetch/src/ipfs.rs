@@ -57,13 +57,8 @@ impl Gateways {
             cause,
         };
         // A CID v0 is case sensitive, and a URL parser would lower the case of its authority: take the text apart here.
-        let rest = uri
-            .get(7..)
-            .filter(|_| uri.is_char_boundary(7))
-            .unwrap_or_default();
-        let (cid, path) = rest
-            .split_once('/')
-            .map_or((rest, ""), |(cid, path)| (cid, path));
+        let rest = uri.get(7..).filter(|_| uri.is_char_boundary(7)).unwrap_or_default();
+        let (cid, path) = rest.split_once('/').map_or((rest, ""), |(cid, path)| (cid, path));
         let parsed = Cid::try_from(cid).map_err(|cause| error(cause.to_string()))?;
         self.0
             .iter()
@@ -86,15 +81,9 @@ mod tests {
 
     #[test]
     fn both_versions_resolve_on_each_gateway_with_their_case_kept() {
-        let gateways =
-            Gateways::parse(["https://ipfs.io/ipfs/", "http://127.0.0.1:8080/ipfs"]).unwrap();
-        let urls = gateways
-            .resolve(&format!("ipfs://{V0}/a/service.json"))
-            .unwrap();
-        assert_eq!(
-            urls[0].as_str(),
-            format!("https://ipfs.io/ipfs/{V0}/a/service.json")
-        );
+        let gateways = Gateways::parse(["https://ipfs.io/ipfs/", "http://127.0.0.1:8080/ipfs"]).unwrap();
+        let urls = gateways.resolve(&format!("ipfs://{V0}/a/service.json")).unwrap();
+        assert_eq!(urls[0].as_str(), format!("https://ipfs.io/ipfs/{V0}/a/service.json"));
         assert_eq!(
             urls[1].as_str(),
             format!("http://127.0.0.1:8080/ipfs/{V0}/a/service.json")

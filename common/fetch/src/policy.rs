@@ -38,10 +38,7 @@ impl AddressPolicy {
     pub fn permits(&self, host: &str, address: IpAddr, port: u16) -> bool {
         is_public(address)
             || (self.loopback && address.to_canonical().is_loopback())
-            || self
-                .allowed
-                .iter()
-                .any(|entry| entry.matches(host, address, port))
+            || self.allowed.iter().any(|entry| entry.matches(host, address, port))
     }
 }
 
@@ -60,9 +57,7 @@ enum Target {
 
 /// An allow list line that does not parse.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "{0:?} is neither an address, a network (10.0.0.0/8), nor a host name, each with an optional :port"
-)]
+#[error("{0:?} is neither an address, a network (10.0.0.0/8), nor a host name, each with an optional :port")]
 pub struct AllowEntryError(String);
 
 impl AllowEntry {
@@ -70,9 +65,7 @@ impl AllowEntry {
         self.port.is_none_or(|wanted| wanted == port)
             && match &self.target {
                 Target::Network(network) => network.contains(&address.to_canonical()),
-                Target::Name(name) => {
-                    name.eq_ignore_ascii_case(host.strip_suffix('.').unwrap_or(host))
-                }
+                Target::Name(name) => name.eq_ignore_ascii_case(host.strip_suffix('.').unwrap_or(host)),
             }
     }
 }
@@ -172,9 +165,7 @@ fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let s = address.segments();
     let v4 = |high: u16, low: u16| Ipv4Addr::from((u32::from(high) << 16) | u32::from(low));
     match s {
-        [0, 0, 0, 0, 0, 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => {
-            Some(v4(high, low))
-        }
+        [0, 0, 0, 0, 0, 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => Some(v4(high, low)),
         [0, 0, 0, 0, 0, 0, high, low] => Some(v4(high, low)),
         [0x64, 0xff9b, 1, ..] => Some(Ipv4Addr::UNSPECIFIED),
         [0x2002, high, low, ..] => Some(v4(high, low)),
@@ -245,8 +236,7 @@ mod tests {
             .map(|line| line.parse().unwrap())
             .to_vec(),
         );
-        let permits =
-            |host: &str, address: &str, port| policy.permits(host, address.parse().unwrap(), port);
+        let permits = |host: &str, address: &str, port| policy.permits(host, address.parse().unwrap(), port);
         assert!(permits("x", "10.9.9.9", 1));
         assert!(permits("x", "::ffff:10.9.9.9", 1));
         assert!(permits("localhost", "127.0.0.1", 8545));
@@ -260,15 +250,7 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused_with_its_text() {
-        for line in [
-            "",
-            "a b",
-            "10.0.0.0/33",
-            "host:99999",
-            "[::1",
-            "[::1]80",
-            "http://x",
-        ] {
+        for line in ["", "a b", "10.0.0.0/33", "host:99999", "[::1", "[::1]80", "http://x"] {
             assert!(line.parse::<AllowEntry>().is_err(), "{line}");
         }
     }

@@ -30,10 +30,7 @@ fn fetcher(allow: &[&str]) -> Fetcher {
 
 fn fetcher_with_gateway(allow: &[&str], gateway: &str) -> Fetcher {
     let allow = allow.iter().map(|line| line.parse().unwrap()).collect();
-    Fetcher::new(
-        AddressPolicy::new(allow),
-        Gateways::parse([gateway]).unwrap(),
-    )
+    Fetcher::new(AddressPolicy::new(allow), Gateways::parse([gateway]).unwrap())
 }
 
 #[tokio::test]
@@ -137,10 +134,7 @@ async fn a_silent_server_is_given_up_and_a_busy_one_is_asked_twice() {
     let hits = Arc::new(AtomicUsize::new(0));
     let counter = hits.clone();
     let app = Router::new()
-        .route(
-            "/silent",
-            get(|| async { futures::future::pending::<&str>().await }),
-        )
+        .route("/silent", get(|| async { futures::future::pending::<&str>().await }))
         .route(
             "/busy",
             get(move || async move {
@@ -169,15 +163,10 @@ async fn a_silent_server_is_given_up_and_a_busy_one_is_asked_twice() {
 #[tokio::test]
 async fn ipfs_goes_through_the_gateway_which_is_exempt() {
     let cid = "bafybeigdyrzt5sfp7udm7hu76uh7y26nf3efuylqabf3oclgtqy55fbzdi";
-    let at =
-        serve(Router::new().route(&format!("/ipfs/{cid}/s.json"), get(|| async { "document" })))
-            .await;
+    let at = serve(Router::new().route(&format!("/ipfs/{cid}/s.json"), get(|| async { "document" }))).await;
     let fetcher = fetcher_with_gateway(&[], &format!("http://{at}/ipfs"));
     assert_eq!(
-        fetcher
-            .fetch(&format!("ipfs://{cid}/s.json"), LIMITS)
-            .await
-            .unwrap(),
+        fetcher.fetch(&format!("ipfs://{cid}/s.json"), LIMITS).await.unwrap(),
         b"document"
     );
     assert!(matches!(

@@ -106,8 +106,7 @@ impl<C: Contract> Reconnecting<C> {
     /// # Errors
     /// As [`Self::call`] before anything is sent.
     pub async fn connect(&self, deadline: Duration) -> Result<u64, WireError> {
-        self.client(Instant::now() + deadline::clamp(deadline))
-            .await?;
+        self.client(Instant::now() + deadline::clamp(deadline)).await?;
         Ok(*self.shared.generation.borrow())
     }
 
@@ -132,12 +131,7 @@ impl<C: Contract> Reconnecting<C> {
 
     async fn client(&self, until: Instant) -> Result<C, WireError> {
         let shared = &*self.shared;
-        let late = |_| {
-            unsent::<C>(
-                &shared.path,
-                "no connection before the deadline of the call",
-            )
-        };
+        let late = |_| unsent::<C>(&shared.path, "no connection before the deadline of the call");
         // Callers that come while a connection is made wait here; one attempt serves them all.
         let mut slot = timeout_at(until, shared.slot.lock()).await.map_err(late)?;
         if let Some(live) = &slot.live {
@@ -146,21 +140,10 @@ impl<C: Contract> Reconnecting<C> {
             }
             let young = live.since.elapsed() < RECONNECT_MAX;
             slot.live = None;
-            slot.failures = if young {
-                slot.failures.saturating_add(1)
-            } else {
-                0
-            };
-            slot.not_before = Instant::now()
-                + if young {
-                    backoff(slot.failures)
-                } else {
-                    Duration::ZERO
-                };
+            slot.failures = if young { slot.failures.saturating_add(1) } else { 0 };
+            slot.not_before = Instant::now() + if young { backoff(slot.failures) } else { Duration::ZERO };
         }
-        timeout_at(until, sleep_until(slot.not_before))
-            .await
-            .map_err(late)?;
+        timeout_at(until, sleep_until(slot.not_before)).await.map_err(late)?;
         match connect::connect_until::<C>(&shared.path, shared.identity, until).await {
             Ok((client, dispatch)) => {
                 slot.live = Some(Live {
@@ -206,8 +189,7 @@ impl<C: Contract> Reconnecting<C> {
                 ),
             },
             RpcError::Channel(cause) => {
-                let cause = std::error::Error::source(&cause)
-                    .map_or_else(|| cause.to_string(), ToString::to_string);
+                let cause = std::error::Error::source(&cause).map_or_else(|| cause.to_string(), ToString::to_string);
                 WireError::ambiguous(
                     ErrorCode::Transport,
                     format!("the connection to {server} broke during the call: {cause}"),

@@ -76,10 +76,7 @@ pub(crate) struct ServerCodec;
 impl<R: Serialize> Serializer<ClientMessage<R>> for ClientCodec {
     type Error = TransportError;
 
-    fn serialize(
-        self: Pin<&mut Self>,
-        message: &ClientMessage<R>,
-    ) -> Result<Bytes, TransportError> {
+    fn serialize(self: Pin<&mut Self>, message: &ClientMessage<R>) -> Result<Bytes, TransportError> {
         let up = match message {
             ClientMessage::Request(request) => Up::Call {
                 id: request.id,
@@ -117,10 +114,7 @@ impl<R: DeserializeOwned> Deserializer<Response<R>> for ClientCodec {
 impl<R: DeserializeOwned> Deserializer<ClientMessage<R>> for ServerCodec {
     type Error = TransportError;
 
-    fn deserialize(
-        self: Pin<&mut Self>,
-        bytes: &BytesMut,
-    ) -> Result<ClientMessage<R>, TransportError> {
+    fn deserialize(self: Pin<&mut Self>, bytes: &BytesMut) -> Result<ClientMessage<R>, TransportError> {
         Ok(match decode(bytes)? {
             Up::Call {
                 id,
@@ -128,8 +122,7 @@ impl<R: DeserializeOwned> Deserializer<ClientMessage<R>> for ServerCodec {
                 trace,
                 request,
             } => {
-                let mut context =
-                    deadline::context(std::time::Duration::from_millis(deadline_ms.into()));
+                let mut context = deadline::context(std::time::Duration::from_millis(deadline_ms.into()));
                 context.trace_context = trace.into_context();
                 ClientMessage::Request(Request {
                     context,
@@ -164,10 +157,7 @@ impl<R: Serialize> Serializer<Response<R>> for ServerCodec {
                         bytes.len()
                     ),
                 ),
-                Err(cause) => WireError::never(
-                    ErrorCode::Internal,
-                    format!("the response cannot be sent: {cause}"),
-                ),
+                Err(cause) => WireError::never(ErrorCode::Internal, format!("the response cannot be sent: {cause}")),
             },
             Err(error) => from_server_error(error),
         };
@@ -192,12 +182,8 @@ pub(crate) fn from_server_error(error: &ServerError) -> WireError {
             "too many requests are in flight on this connection; try again later",
         );
     }
-    serde_json::from_str(&error.detail).unwrap_or_else(|_| {
-        WireError::ambiguous(
-            ErrorCode::Internal,
-            format!("the call failed: {}", error.detail),
-        )
-    })
+    serde_json::from_str(&error.detail)
+        .unwrap_or_else(|_| WireError::ambiguous(ErrorCode::Internal, format!("the call failed: {}", error.detail)))
 }
 
 fn encode(value: &impl Serialize) -> Result<Bytes, TransportError> {
@@ -209,10 +195,7 @@ fn encode(value: &impl Serialize) -> Result<Bytes, TransportError> {
 fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, TransportError> {
     match postcard::take_from_bytes(bytes) {
         Ok((value, [])) => Ok(value),
-        Ok((_, rest)) => Err(TransportError::Decode(format!(
-            "{} bytes are left over",
-            rest.len()
-        ))),
+        Ok((_, rest)) => Err(TransportError::Decode(format!("{} bytes are left over", rest.len()))),
         Err(cause) => Err(TransportError::Decode(cause.to_string())),
     }
 }
@@ -241,14 +224,8 @@ mod tests {
 
     #[test]
     fn the_envelopes_are_frozen() {
-        assert_eq!(
-            encode(&call(1000)).unwrap(),
-            &b"\x00\x07\xe8\x07\x01\x02\x01\x02hi"[..]
-        );
-        assert_eq!(
-            encode(&Up::<String>::Cancel { id: 300 }).unwrap(),
-            &b"\x01\xac\x02"[..]
-        );
+        assert_eq!(encode(&call(1000)).unwrap(), &b"\x00\x07\xe8\x07\x01\x02\x01\x02hi"[..]);
+        assert_eq!(encode(&Up::<String>::Cancel { id: 300 }).unwrap(), &b"\x01\xac\x02"[..]);
         assert_eq!(
             encode(&Down {
                 id: 7,
@@ -267,8 +244,7 @@ mod tests {
     #[test]
     fn a_deadline_of_weeks_is_cut_before_tarpc_sees_it() {
         let bytes = BytesMut::from(&encode(&call(u32::MAX)).unwrap()[..]);
-        let message: ClientMessage<String> =
-            Pin::new(&mut ServerCodec).deserialize(&bytes).unwrap();
+        let message: ClientMessage<String> = Pin::new(&mut ServerCodec).deserialize(&bytes).unwrap();
         let ClientMessage::Request(request) = message else {
             panic!("a request went in")
         };
@@ -296,18 +272,12 @@ mod tests {
             .deserialize(&BytesMut::from(&bytes[..]))
             .unwrap();
         assert_eq!(back.request_id, 9);
-        assert_eq!(
-            from_server_error(&back.message.unwrap_err()).code,
-            ErrorCode::TooLarge
-        );
+        assert_eq!(from_server_error(&back.message.unwrap_err()).code, ErrorCode::TooLarge);
     }
 
     #[test]
     fn left_over_bytes_are_refused() {
-        assert!(matches!(
-            decode::<u8>(b"\x01\x02"),
-            Err(TransportError::Decode(_))
-        ));
+        assert!(matches!(decode::<u8>(b"\x01\x02"), Err(TransportError::Decode(_))));
     }
 
     proptest! {

@@ -68,15 +68,9 @@ impl From<ConnectError> for WireError {
 ///
 /// # Errors
 /// See [`ConnectError`].
-pub async fn connect<C: Contract>(
-    path: &Path,
-    identity: Identity,
-    timeout: Duration,
-) -> Result<C, ConnectError> {
+pub async fn connect<C: Contract>(path: &Path, identity: Identity, timeout: Duration) -> Result<C, ConnectError> {
     let until = Instant::now() + deadline::clamp(timeout);
-    connect_until(path, identity, until)
-        .await
-        .map(|(client, _)| client)
+    connect_until(path, identity, until).await.map(|(client, _)| client)
 }
 
 /// As [`connect`], with the task that lives as long as the connection.
@@ -91,16 +85,11 @@ pub(crate) async fn connect_until<C: Contract>(
         .map(spawn_dispatch::<C>)
 }
 
-async fn shake_hands<C: Contract>(
-    path: &Path,
-    identity: Identity,
-) -> Result<socket::Stream, ConnectError> {
-    let mut stream = socket::connect(path)
-        .await
-        .map_err(|source| ConnectError::Connect {
-            path: path.into(),
-            source,
-        })?;
+async fn shake_hands<C: Contract>(path: &Path, identity: Identity) -> Result<socket::Stream, ConnectError> {
+    let mut stream = socket::connect(path).await.map_err(|source| ConnectError::Connect {
+        path: path.into(),
+        source,
+    })?;
     let hello = Hello::new(identity, C::ID, C::VERSIONS).encode();
     // A server that refuses at once may close before it reads our half, so its answer counts even if writing failed.
     let written = preamble::write(&mut stream, hello).await;
@@ -123,9 +112,7 @@ async fn shake_hands<C: Contract>(
         their_build: answer.map_or(crate::BuildId::from_text("unknown"), |answer| answer.build),
     };
     let answer = Answer::decode(&bytes).map_err(|refusal| refused(refusal, None))?;
-    let version = answer
-        .verdict
-        .map_err(|refusal| refused(refusal, Some(answer)))?;
+    let version = answer.verdict.map_err(|refusal| refused(refusal, Some(answer)))?;
     if (C::VERSIONS.min..=C::VERSIONS.max).contains(&version) {
         Ok(stream)
     } else {

@@ -45,11 +45,7 @@ where
     F: Fn(Context, C::Request) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<C::Response, ServerError>> + Send + 'static,
 {
-    let frames = Transport::<_, Incoming<C>, Outgoing<C>, _>::new(
-        stream,
-        ServerCodec,
-        running.frame_timeout,
-    );
+    let frames = Transport::<_, Incoming<C>, Outgoing<C>, _>::new(stream, ServerCodec, running.frame_timeout);
     // To tarpc a stop looks like a client that has no more requests: it answers what is in flight, then ends.
     let transport = frames.take_until(running.stop.clone().cancelled_owned());
     let config = server::Config {
@@ -79,8 +75,7 @@ where
             }
         };
         let (handler, running) = (Arc::clone(&handler), Arc::clone(&running));
-        let answer =
-            server::serve(move |context, request| guarded(handler, context, request, running));
+        let answer = server::serve(move |context, request| guarded(handler, context, request, running));
         // Bounded by `in_flight`: tarpc answers a further request itself and does not yield it.
         tokio::spawn(request.execute(answer));
     }

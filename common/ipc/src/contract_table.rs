@@ -21,9 +21,7 @@ use crate::contract::{
 use crate::preamble::VersionRange;
 
 /// A tarpc service, named by its generated client type.
-pub trait Contract:
-    Clone + Send + Sync + From<Channel<Self::Request, Self::Response>> + 'static
-{
+pub trait Contract: Clone + Send + Sync + From<Channel<Self::Request, Self::Response>> + 'static {
     /// Number in the preamble; never given to another service.
     const ID: u16;
     /// Name in logs and errors.
@@ -43,10 +41,7 @@ macro_rules! contract {
         impl $crate::Contract for $client {
             const ID: u16 = $id;
             const NAME: &'static str = $name;
-            const VERSIONS: $crate::VersionRange = $crate::VersionRange {
-                min: $min,
-                max: $max,
-            };
+            const VERSIONS: $crate::VersionRange = $crate::VersionRange { min: $min, max: $max };
             type Request = $request;
             type Response = $response;
         }
@@ -61,14 +56,7 @@ contract!(
     LifecycleRequest,
     LifecycleResponse
 );
-contract!(
-    2,
-    "Registry",
-    1..=1,
-    RegistryClient,
-    RegistryRequest,
-    RegistryResponse
-);
+contract!(2, "Registry", 1..=1, RegistryClient, RegistryRequest, RegistryResponse);
 contract!(
     3,
     "TriggerFeed",
@@ -85,14 +73,7 @@ contract!(
     TriggerAdminRequest,
     TriggerAdminResponse
 );
-contract!(
-    5,
-    "Engine",
-    1..=1,
-    EngineClient,
-    EngineRequest,
-    EngineResponse
-);
+contract!(5, "Engine", 1..=1, EngineClient, EngineRequest, EngineResponse);
 contract!(
     6,
     "EngineAdmin",
@@ -102,14 +83,7 @@ contract!(
     EngineAdminResponse
 );
 // 7 is kept for the gossip of p2p-svc.
-contract!(
-    8,
-    "P2pAdmin",
-    1..=1,
-    P2pAdminClient,
-    P2pAdminRequest,
-    P2pAdminResponse
-);
+contract!(8, "P2pAdmin", 1..=1, P2pAdminClient, P2pAdminRequest, P2pAdminResponse);
 
 #[cfg(test)]
 mod tests {

@@ -125,11 +125,7 @@ impl WireError {
                 .unwrap_or(0);
             detail.truncate(cut);
         }
-        Self {
-            code,
-            retry,
-            detail,
-        }
+        Self { code, retry, detail }
     }
 }
 

@@ -70,11 +70,7 @@ impl BuildId {
 
 impl fmt::Display for BuildId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let end = self
-            .0
-            .iter()
-            .position(|byte| *byte == 0)
-            .unwrap_or(Self::LEN);
+        let end = self.0.iter().position(|byte| *byte == 0).unwrap_or(Self::LEN);
         // The bytes come from a peer: nothing but printable ASCII reaches a log.
         self.0[..end]
             .iter()
@@ -119,9 +115,6 @@ mod tests {
             BuildId::from_text("0.1.0-a-very-long-suffix").to_string(),
             "0.1.0-a-very-lon"
         );
-        assert_eq!(
-            BuildId::from_text("a\u{1b}[2J\n").to_string(),
-            "a\\x1b[2J\\n"
-        );
+        assert_eq!(BuildId::from_text("a\u{1b}[2J\n").to_string(), "a\\x1b[2J\\n");
     }
 }

@@ -48,14 +48,12 @@ impl<T: Serialize> Json<T> {
     /// # Errors
     /// When `value` has no JSON form (a map with keys that are not strings).
     pub fn encode(value: &T) -> Result<Self, WireError> {
-        serde_json::to_vec(value)
-            .map(Self::from_text)
-            .map_err(|cause| {
-                WireError::never(
-                    ErrorCode::Internal,
-                    format!("cannot write {} as JSON: {cause}", name::<T>()),
-                )
-            })
+        serde_json::to_vec(value).map(Self::from_text).map_err(|cause| {
+            WireError::never(
+                ErrorCode::Internal,
+                format!("cannot write {} as JSON: {cause}", name::<T>()),
+            )
+        })
     }
 }
 
@@ -95,12 +93,7 @@ impl<T> Eq for Json<T> {}
 
 impl<T> std::fmt::Debug for Json<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "Json<{}>({})",
-            name::<T>(),
-            String::from_utf8_lossy(&self.text)
-        )
+        write!(f, "Json<{}>({})", name::<T>(), String::from_utf8_lossy(&self.text))
     }
 }
 

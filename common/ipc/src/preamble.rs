@@ -83,11 +83,7 @@ impl Refusal {
     pub fn is_skew(self) -> bool {
         matches!(
             self,
-            Self::WrongMagic
-                | Self::UnknownContract
-                | Self::NoCommonVersion
-                | Self::Malformed
-                | Self::Other
+            Self::WrongMagic | Self::UnknownContract | Self::NoCommonVersion | Self::Malformed | Self::Other
         )
     }
 
@@ -185,11 +181,7 @@ pub struct Answer {
 impl Answer {
     /// The half of `identity`.
     #[must_use]
-    pub fn new(
-        identity: Identity,
-        verdict: Result<u16, Refusal>,
-        versions: Option<VersionRange>,
-    ) -> Self {
+    pub fn new(identity: Identity, verdict: Result<u16, Refusal>, versions: Option<VersionRange>) -> Self {
         let versions = versions.unwrap_or(VersionRange { min: 0, max: 0 });
         Self {
             verdict,
@@ -273,10 +265,7 @@ pub(crate) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<[u
 }
 
 /// Writes one half.
-pub(crate) async fn write(
-    stream: &mut (impl AsyncWrite + Unpin),
-    bytes: [u8; LEN],
-) -> io::Result<()> {
+pub(crate) async fn write(stream: &mut (impl AsyncWrite + Unpin), bytes: [u8; LEN]) -> io::Result<()> {
     stream.write_all(&bytes).await?;
     stream.flush().await
 }
@@ -304,14 +293,7 @@ mod tests {
 
     #[test]
     fn the_layout_is_frozen() {
-        let hello = Hello::new(
-            IDENTITY,
-            5,
-            VersionRange {
-                min: 1,
-                max: 0x0203,
-            },
-        );
+        let hello = Hello::new(IDENTITY, 5, VersionRange { min: 1, max: 0x0203 });
         assert_eq!(
             hello.encode(),
             *b"WAVSIPC\x01\x00\x05\x00\x01\x02\x03\x04\x000.1.0\0\0\0\0\0\0\0\0\0\0\0"

@@ -91,11 +91,7 @@ macro_rules! handler {
     ($service:path, $server:expr) => {{
         let server = $server;
         move |context, request| {
-            $crate::tarpc::server::Serve::serve(
-                <_ as $service>::serve(server.clone()),
-                context,
-                request,
-            )
+            $crate::tarpc::server::Serve::serve(<_ as $service>::serve(server.clone()), context, request)
         }
     }};
 }
@@ -129,11 +125,7 @@ impl Router {
     {
         let handler = Arc::new(handler);
         let serve: Serve = Box::new(move |stream, running| {
-            Box::pin(connection::serve::<C, F, Fut>(
-                stream,
-                Arc::clone(&handler),
-                running,
-            ))
+            Box::pin(connection::serve::<C, F, Fut>(stream, Arc::clone(&handler), running))
         });
         self.routes.insert(
             C::ID,
@@ -148,11 +140,7 @@ impl Router {
 
     /// Serves `listener` until `shutdown` completes, then stops: no new connections or requests, running handlers get
     /// [`Limits::stop_grace`] to finish and to answer.
-    pub async fn run(
-        self,
-        listener: Listener,
-        shutdown: impl Future<Output = ()> + Send,
-    ) -> Stopped {
+    pub async fn run(self, listener: Listener, shutdown: impl Future<Output = ()> + Send) -> Stopped {
         let server = Arc::new(Server::new(self));
         let slots = Arc::new(Semaphore::new(server.limits.connections));
         let refusals = Arc::new(Semaphore::new(bounds::MAX_REFUSALS));
@@ -180,9 +168,7 @@ impl Router {
                 });
             } else if let Ok(slot) = Arc::clone(&refusals).try_acquire_owned() {
                 connections.spawn(async move {
-                    server
-                        .refuse(stream, Refusal::TooManyConnections, None)
-                        .await;
+                    server.refuse(stream, Refusal::TooManyConnections, None).await;
                     drop(slot);
                 });
             }
@@ -281,10 +267,7 @@ impl Server {
         }
     }
 
-    fn negotiate(
-        &self,
-        hello: &Result<Hello, Refusal>,
-    ) -> Result<(&Route, u16), (Refusal, Option<VersionRange>)> {
+    fn negotiate(&self, hello: &Result<Hello, Refusal>) -> Result<(&Route, u16), (Refusal, Option<VersionRange>)> {
         let hello = hello.as_ref().map_err(|refusal| (*refusal, None))?;
         let route = self
             .routes
@@ -304,11 +287,7 @@ impl Server {
     }
 
     async fn answer(&self, stream: &mut Stream, answer: Answer) -> io::Result<()> {
-        tokio::time::timeout(
-            self.limits.preamble_timeout,
-            preamble::write(stream, answer.encode()),
-        )
-        .await?
+        tokio::time::timeout(self.limits.preamble_timeout, preamble::write(stream, answer.encode())).await?
     }
 
     async fn stop(&self, connections: &TaskTracker) -> Stopped {

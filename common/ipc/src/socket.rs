@@ -37,9 +37,7 @@ pub enum SocketError {
         length: usize,
     },
     /// The directory could not be made.
-    #[error(
-        "cannot create the socket directory {path}; create it or choose another data directory"
-    )]
+    #[error("cannot create the socket directory {path}; create it or choose another data directory")]
     CreateDirectory {
         /// The directory.
         path: PathBuf,
@@ -47,9 +45,7 @@ pub enum SocketError {
         source: io::Error,
     },
     /// Others can put files beside the socket.
-    #[error(
-        "the socket directory {path} has mode {mode:03o}; take write access from group and others (chmod go-w)"
-    )]
+    #[error("the socket directory {path} has mode {mode:03o}; take write access from group and others (chmod go-w)")]
     OpenDirectory {
         /// The directory.
         path: PathBuf,
@@ -77,9 +73,7 @@ pub enum SocketError {
         source: io::Error,
     },
     /// The inherited descriptor is something else.
-    #[error(
-        "the inherited descriptor is not a listening Unix socket; pass sockets by the LISTEN_FDS protocol"
-    )]
+    #[error("the inherited descriptor is not a listening Unix socket; pass sockets by the LISTEN_FDS protocol")]
     Inherit {
         /// Why.
         source: io::Error,
@@ -138,9 +132,7 @@ fn bind_blocking(path: &Path) -> Result<BlockingListener, SocketError> {
         path: path.into(),
         source,
     };
-    let options = ListenerOptions::new()
-        .name(name(path).map_err(failed)?)
-        .mode(0o600);
+    let options = ListenerOptions::new().name(name(path).map_err(failed)?).mode(0o600);
     options.create_sync_as::<BlockingListener>().map_err(failed)
 }
 
@@ -211,10 +203,7 @@ mod tests {
         let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(&path), 0o600);
         assert_eq!(mode(path.parent().unwrap()), 0o700);
-        assert!(matches!(
-            bind(&path),
-            Err(SocketError::AlreadyServed { .. })
-        ));
+        assert!(matches!(bind(&path), Err(SocketError::AlreadyServed { .. })));
         drop(listener);
         assert!(!path.exists());
     }
@@ -223,9 +212,7 @@ mod tests {
     async fn bad_places_are_refused_with_their_reason() {
         let directory = tempfile::tempdir().unwrap();
         let long = directory.path().join("x".repeat(MAX_SOCKET_PATH));
-        assert!(
-            matches!(bind(&long), Err(SocketError::PathTooLong { length, .. }) if length > MAX_SOCKET_PATH)
-        );
+        assert!(matches!(bind(&long), Err(SocketError::PathTooLong { length, .. }) if length > MAX_SOCKET_PATH));
         let file = directory.path().join("file");
         std::fs::write(&file, "").unwrap();
         assert!(matches!(bind(&file), Err(SocketError::NotASocket { .. })));
@@ -244,14 +231,8 @@ mod tests {
         drop(listener);
         assert!(path.exists(), "the parent owns the file");
         let (one, _other) = std::os::unix::net::UnixStream::pair().unwrap();
-        assert!(matches!(
-            inherit(one.into()),
-            Err(SocketError::Inherit { .. })
-        ));
+        assert!(matches!(inherit(one.into()), Err(SocketError::Inherit { .. })));
         let file = std::fs::File::open(directory.path()).unwrap();
-        assert!(matches!(
-            inherit(file.into()),
-            Err(SocketError::Inherit { .. })
-        ));
+        assert!(matches!(inherit(file.into()), Err(SocketError::Inherit { .. })));
     }
 }

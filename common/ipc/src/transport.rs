@@ -70,11 +70,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, Item, Message, K> Transport<S, Item, Mes
         }
     }
 
-    fn written(
-        &mut self,
-        cx: &mut Context<'_>,
-        progress: Poll<io::Result<()>>,
-    ) -> Poll<Result<(), TransportError>> {
+    fn written(&mut self, cx: &mut Context<'_>, progress: Poll<io::Result<()>>) -> Poll<Result<(), TransportError>> {
         match progress {
             Poll::Ready(done) => {
                 self.writing = None;
@@ -104,8 +100,7 @@ where
             Poll::Ready(Some(Err(cause))) => Poll::Ready(Some(Err(TransportError::Io(cause)))),
             Poll::Ready(None) => Poll::Ready(None),
             Poll::Pending if this.frames.codec().partial => {
-                expired(&mut this.reading, this.timeout, "sending", cx)
-                    .map(|error| Some(Err(error)))
+                expired(&mut this.reading, this.timeout, "sending", cx).map(|error| Some(Err(error)))
             }
             Poll::Pending => Poll::Pending,
         }
@@ -167,9 +162,7 @@ struct Frames {
 impl Frames {
     fn new() -> Self {
         Self {
-            inner: LengthDelimitedCodec::builder()
-                .max_frame_length(MAX_FRAME)
-                .new_codec(),
+            inner: LengthDelimitedCodec::builder().max_frame_length(MAX_FRAME).new_codec(),
             partial: false,
         }
     }
@@ -203,9 +196,7 @@ mod tests {
     #[test]
     fn a_begun_frame_is_noticed_at_every_cut() {
         let mut whole = BytesMut::new();
-        Frames::new()
-            .encode(Bytes::from_static(b"frame"), &mut whole)
-            .unwrap();
+        Frames::new().encode(Bytes::from_static(b"frame"), &mut whole).unwrap();
         for cut in 0..whole.len() {
             let mut frames = Frames::new();
             let mut bytes = BytesMut::from(&whole[..cut]);

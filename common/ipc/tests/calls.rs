@@ -41,10 +41,7 @@ async fn a_request_that_does_not_fit_fails_alone() {
         (ErrorCode::TooLarge, Retry::Never),
         "{error}"
     );
-    assert_eq!(
-        swallow(MAX_PAYLOAD - 100).await.unwrap() as usize,
-        MAX_PAYLOAD - 100
-    );
+    assert_eq!(swallow(MAX_PAYLOAD - 100).await.unwrap() as usize, MAX_PAYLOAD - 100);
     server.probe.gate.add_permits(1);
     within(blocked).await.unwrap().unwrap();
     assert_works(&client).await;
@@ -57,9 +54,10 @@ async fn a_response_that_does_not_fit_fails_alone() {
     let blocked = tokio::spawn(block(client.clone()));
     wait_for(&server.probe.begun, 1).await;
     let blob = |size: u32| {
-        client.call(LONG, move |client, context| async move {
-            client.blob(context, size).await
-        })
+        client.call(
+            LONG,
+            move |client, context| async move { client.blob(context, size).await },
+        )
     };
     for size in [u32::try_from(MAX_PAYLOAD).unwrap(), 20_000_000] {
         let error = blob(size).await.unwrap_err();
@@ -84,10 +82,7 @@ async fn a_panic_is_an_answer() {
         .call(LONG, async |client, context| client.panic(context).await)
         .await
         .unwrap_err();
-    assert_eq!(
-        (error.code, error.retry),
-        (ErrorCode::Internal, Retry::Ambiguous)
-    );
+    assert_eq!((error.code, error.retry), (ErrorCode::Internal, Retry::Ambiguous));
     assert!(error.detail.contains("panicked"), "{error}");
     assert_works(&client).await;
     assert_works(&other).await;
@@ -184,9 +179,7 @@ async fn a_build_that_does_not_fit_is_told_so() {
     let foreign = Reconnecting::<ForeignClient>::new(&server.path, identity());
     let seen = foreign.refused();
     let error = foreign
-        .call(LONG, async |client, context| {
-            client.echo(context, "hi".into()).await
-        })
+        .call(LONG, async |client, context| client.echo(context, "hi".into()).await)
         .await
         .unwrap_err();
     assert_eq!(

@@ -66,11 +66,9 @@ async fn the_longest_deadline_that_fits_the_wire_is_served() {
     let good = server.good_client().await;
     let mut bad = server.raw_open().await;
     // Call 1, u32::MAX milliseconds, no trace, echo "hi".
-    bad.write_all(&frame(
-        b"\x00\x01\xff\xff\xff\xff\x0f\x00\x00\x00\x00\x02hi",
-    ))
-    .await
-    .unwrap();
+    bad.write_all(&frame(b"\x00\x01\xff\xff\xff\xff\x0f\x00\x00\x00\x00\x02hi"))
+        .await
+        .unwrap();
     let expected = frame(b"\x01\x00\x00\x00\x02hi");
     let mut reply = vec![0; expected.len()];
     within(bad.read_exact(&mut reply)).await.unwrap();
@@ -112,11 +110,7 @@ async fn a_frame_that_does_not_end() {
     let server = Harness::start(impatient());
     // This one stays idle for at least as long as the others stall.
     let good = server.good_client().await;
-    for part in [
-        &b"\x00\x00"[..],
-        b"\x00\x00\x00\x10",
-        b"\x00\x00\x00\x10abc",
-    ] {
+    for part in [&b"\x00\x00"[..], b"\x00\x00\x00\x10", b"\x00\x00\x00\x10abc"] {
         let mut bad = server.raw_open().await;
         bad.write_all(part).await.unwrap();
         assert_eq!(ended(bad).await, 0, "{part:?}");
@@ -197,19 +191,12 @@ async fn a_flood_of_connections() {
     ];
     for _ in 0..8 {
         let mut refused = server.raw().await;
-        assert_eq!(
-            answer(&mut refused).await.verdict,
-            Err(Refusal::TooManyConnections)
-        );
+        assert_eq!(answer(&mut refused).await.verdict, Err(Refusal::TooManyConnections));
         flood.push(refused);
     }
     let late = server.client();
     let error = echo(&late, "hi").await.unwrap_err();
-    assert_eq!(
-        (error.code, error.retry),
-        (ErrorCode::Busy, Retry::Backoff),
-        "{error}"
-    );
+    assert_eq!((error.code, error.retry), (ErrorCode::Busy, Retry::Backoff), "{error}");
     assert_works(&good).await;
     drop(flood);
     within(async { while late.connect(LONG).await.is_err() {} }).await;
@@ -237,10 +224,7 @@ async fn a_user_without_rights_is_refused() {
         .arg(&server.path)
         .uid(65_534)
         .gid(65_534);
-    let output = match tokio::task::spawn_blocking(move || foreign.output())
-        .await
-        .unwrap()
-    {
+    let output = match tokio::task::spawn_blocking(move || foreign.output()).await.unwrap() {
         Ok(output) => output,
         Err(cause) => {
             eprintln!("skipped: cannot run perl as another user: {cause}");
@@ -261,10 +245,7 @@ async fn requests_beyond_the_bound_of_a_connection() {
     });
     let other = server.good_client().await;
     let greedy = server.good_client().await;
-    let blocked = [
-        tokio::spawn(block(greedy.clone())),
-        tokio::spawn(block(greedy.clone())),
-    ];
+    let blocked = [tokio::spawn(block(greedy.clone())), tokio::spawn(block(greedy.clone()))];
     wait_for(&server.probe.begun, 2).await;
     let error = echo(&greedy, "hi").await.unwrap_err();
     assert_eq!((error.code, error.retry), (ErrorCode::Busy, Retry::Backoff));

@@ -97,12 +97,7 @@ async fn calls_queue_at_an_inherited_socket_while_its_process_restarts() {
     for (generation, text) in [(1, "early"), (2, "again")] {
         let stop = CancellationToken::new();
         let listener = socket::inherit(inherited.try_clone().unwrap()).unwrap();
-        let server = tokio::spawn(serve(
-            listener,
-            new_probe(),
-            Limits::default(),
-            stop.clone(),
-        ));
+        let server = tokio::spawn(serve(listener, new_probe(), Limits::default(), stop.clone()));
         within(async { while echo(&client, text).await.is_err() {} }).await;
         assert_eq!(*client.connected().borrow(), generation);
         stop.cancel();

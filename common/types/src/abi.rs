@@ -1,9 +1,6 @@
 //! The Solidity structs and calls that carry signed results. They are the ABI of contracts that are already deployed, so
 //! their names and order are frozen; the domain types convert into them.
-#![allow(
-    missing_docs,
-    reason = "the macro generates items without documentation"
-)]
+#![allow(missing_docs, reason = "the macro generates items without documentation")]
 
 alloy_sol_types::sol! {
     /// What operators sign.

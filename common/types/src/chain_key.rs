@@ -55,9 +55,7 @@ impl FromStr for ChainKey {
         let valid = text.split_once(':').is_some_and(|(namespace, id)| {
             sized(namespace)
                 && sized(id)
-                && namespace
-                    .bytes()
-                    .all(|b| matches!(b, b'-' | b'a'..=b'z' | b'0'..=b'9'))
+                && namespace.bytes().all(|b| matches!(b, b'-' | b'a'..=b'z' | b'0'..=b'9'))
                 && id
                     .bytes()
                     .all(|b| matches!(b, b'-' | b'_') || b.is_ascii_alphanumeric())
@@ -65,9 +63,7 @@ impl FromStr for ChainKey {
         if valid {
             Ok(Self(text.to_owned()))
         } else {
-            Err(ParseChainKeyError {
-                text: text.to_owned(),
-            })
+            Err(ParseChainKeyError { text: text.to_owned() })
         }
     }
 }
@@ -93,10 +89,7 @@ mod tests {
             "-:-",
             &format!("{}:{}", "a".repeat(32), "Z".repeat(32)),
         ] {
-            assert_eq!(
-                text.parse::<ChainKey>().map(|k| k.to_string()).as_deref(),
-                Ok(text)
-            );
+            assert_eq!(text.parse::<ChainKey>().map(|k| k.to_string()).as_deref(), Ok(text));
         }
         for text in [
             "EVM:1",

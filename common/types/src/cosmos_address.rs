@@ -43,9 +43,7 @@ impl CosmosAddress {
     /// The human-readable part, such as `neutron`.
     #[must_use]
     pub fn prefix(&self) -> &str {
-        self.text
-            .get(..self.prefix_len as usize)
-            .unwrap_or_default()
+        self.text.get(..self.prefix_len as usize).unwrap_or_default()
     }
 
     /// Length of the human-readable part in bytes.
@@ -76,16 +74,12 @@ impl FromStr for CosmosAddress {
     type Err = ParseCosmosAddressError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let parsed = CheckedHrpstring::new::<Bech32>(text).map_err(|error| {
-            ParseCosmosAddressError::Bech32 {
-                text: text.to_owned(),
-                reason: error.to_string(),
-            }
+        let parsed = CheckedHrpstring::new::<Bech32>(text).map_err(|error| ParseCosmosAddressError::Bech32 {
+            text: text.to_owned(),
+            reason: error.to_string(),
         })?;
         if parsed.byte_iter().next().is_none() {
-            return Err(ParseCosmosAddressError::Empty {
-                text: text.to_owned(),
-            });
+            return Err(ParseCosmosAddressError::Empty { text: text.to_owned() });
         }
         // The bech32 code allows at most 83 bytes of prefix, so the conversion cannot fail.
         let prefix_len = u32::try_from(parsed.hrp().len()).unwrap_or(u32::MAX);
@@ -124,12 +118,7 @@ mod tests {
             (LAYER, "layer", 5)
         );
         assert_eq!(address.bytes(), [0x22; 20]);
-        assert!(
-            LAYER
-                .replacen('y', "Y", 1)
-                .parse::<CosmosAddress>()
-                .is_err()
-        );
+        assert!(LAYER.replacen('y', "Y", 1).parse::<CosmosAddress>().is_err());
     }
 
     #[test]

@@ -70,11 +70,10 @@ impl ServiceDocument {
             cause: error.to_string(),
         })?;
         let mut json = serde_json::Deserializer::from_slice(raw);
-        let service =
-            serde_path_to_error::deserialize(&mut json).map_err(|error| DocumentError::Shape {
-                pointer: json_tree::pointer(error.path()),
-                cause: error.into_inner().to_string(),
-            })?;
+        let service = serde_path_to_error::deserialize(&mut json).map_err(|error| DocumentError::Shape {
+            pointer: json_tree::pointer(error.path()),
+            cause: error.into_inner().to_string(),
+        })?;
         Ok(Self {
             service,
             raw: raw.to_vec(),

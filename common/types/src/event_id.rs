@@ -43,12 +43,7 @@ impl EventId {
 
     /// The id of a component's response: its own salt when it gave one, else the encoding of what triggered the run.
     #[must_use]
-    pub fn for_response(
-        service: &ServiceId,
-        workflow: &WorkflowId,
-        data: &TriggerData,
-        salt: Option<&[u8]>,
-    ) -> Self {
+    pub fn for_response(service: &ServiceId, workflow: &WorkflowId, data: &TriggerData, salt: Option<&[u8]>) -> Self {
         match salt {
             Some(salt) => Self::derive(service, workflow, salt),
             None => Self::derive(service, workflow, &data.salt()),

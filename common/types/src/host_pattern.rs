@@ -66,12 +66,8 @@ fn parse(text: &str) -> Result<HostPattern, &'static str> {
         return Err("user names take no part in matching");
     }
     if let Some(bracketed) = authority.strip_prefix('[') {
-        let (address, port) = bracketed
-            .split_once(']')
-            .ok_or("the bracket is not closed")?;
-        let address = address
-            .parse()
-            .map_err(|_| "the brackets hold no IPv6 address")?;
+        let (address, port) = bracketed.split_once(']').ok_or("the bracket is not closed")?;
+        let address = address.parse().map_err(|_| "the brackets hold no IPv6 address")?;
         let port = match port.strip_prefix(':') {
             Some(port) => Some(parse_port(port)?),
             None if port.is_empty() => None,
@@ -148,12 +144,7 @@ mod tests {
         let name = |name: &str| HostMatch::Name(name.to_owned());
         for (text, scheme, host, port) in [
             ("api.example.org", None, name("api.example.org"), None),
-            (
-                "API.Example.org.:8080/path",
-                None,
-                name("api.example.org"),
-                Some(8080),
-            ),
+            ("API.Example.org.:8080/path", None, name("api.example.org"), Some(8080)),
             (
                 "HTTPS://*.example.org",
                 Some("https"),
@@ -187,8 +178,7 @@ mod tests {
     #[test]
     fn refuses_the_rest() {
         for text in [
-            "", "a..b", "a*b", "*.*.b", "a:b", "a:", "a:65536", "a:+1", "u@h", "[::1", "[x]",
-            "[::1]x", "1x://h", "a b",
+            "", "a..b", "a*b", "*.*.b", "a:b", "a:", "a:65536", "a:+1", "u@h", "[::1", "[x]", "[::1]x", "1x://h", "a b",
         ] {
             assert!(text.parse::<HostPattern>().is_err(), "{text}");
         }

@@ -31,8 +31,8 @@ mod workflow_id;
 pub use alloy_primitives::{Address as EvmAddress, B256, Bytes, FixedBytes};
 
 pub use chain_config::{
-    BlockTimestamp, ChainConfig, ChainConfigError, CosmosChainConfig, EvmChainConfig, Finality,
-    FinalizedTag, SubmitConfirmations,
+    BlockTimestamp, ChainConfig, ChainConfigError, CosmosChainConfig, EvmChainConfig, Finality, FinalizedTag,
+    SubmitConfirmations,
 };
 pub use chain_key::{ChainKey, ParseChainKeyError};
 pub use cosmos_address::{CosmosAddress, ParseCosmosAddressError};
@@ -45,8 +45,8 @@ pub use json_tree::Node as JsonTree;
 pub use redact::redacted_url;
 pub use response::WasmResponse;
 pub use service::{
-    AggregatorSubmit, AllowedHosts, Component, ComponentSource, Permissions, Service,
-    ServiceManager, ServiceStatus, Submit, Workflow,
+    AggregatorSubmit, AllowedHosts, Component, ComponentSource, Permissions, Service, ServiceManager, ServiceStatus,
+    Submit, Workflow,
 };
 pub use signature::{CanonicalSignature, SignatureError};
 pub use signature_data::{MAX_REFERENCE_BLOCK, SignatureData, SignatureDataError};
@@ -54,8 +54,6 @@ pub use signature_kind::{SignatureAlgorithm, SignatureKind, SignaturePrefix};
 pub use submission::{EnvelopeSignature, Submission, SubmissionError};
 pub use text::ParseHexError;
 pub use trigger::{AtProtoAction, Trigger};
-pub use trigger_data::{
-    CosmosAttribute, CosmosEvent, LogData, TriggerAction, TriggerConfig, TriggerData,
-};
+pub use trigger_data::{CosmosAttribute, CosmosEvent, LogData, TriggerAction, TriggerConfig, TriggerData};
 pub use validate::{Finding, Level, MAX_CONFIG_BYTES, MAX_ENV_KEYS, MAX_NAME_BYTES, MAX_WORKFLOWS};
 pub use workflow_id::{ParseWorkflowIdError, WorkflowId};

@@ -12,9 +12,7 @@ const KEY_LENGTH: usize = 20;
 pub fn redacted_url(url: &str) -> String {
     let (url, fragment) = split_at_mark(url, '#');
     let (url, query) = split_at_mark(url, '?');
-    let (scheme, rest) = url
-        .split_once("://")
-        .map_or(("", url), |(scheme, rest)| (scheme, rest));
+    let (scheme, rest) = url.split_once("://").map_or(("", url), |(scheme, rest)| (scheme, rest));
     let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
 
     let mut safe = String::with_capacity(url.len());
@@ -32,13 +30,7 @@ pub fn redacted_url(url: &str) -> String {
     }
     let segments: Vec<_> = path
         .split('/')
-        .map(|segment| {
-            if looks_like_key(segment) {
-                MASK
-            } else {
-                segment
-            }
-        })
+        .map(|segment| if looks_like_key(segment) { MASK } else { segment })
         .collect();
     safe.push_str(&segments.join("/"));
     if let Some(query) = query {
@@ -85,10 +77,7 @@ mod tests {
                 "https://h/v3/0123456789abcdef012/short",
                 "https://h/v3/0123456789abcdef012/short",
             ),
-            (
-                "https://h/x?key=abc&b=&bare#frag",
-                "https://h/x?key=***&b=***&***#***",
-            ),
+            ("https://h/x?key=abc&b=&bare#frag", "https://h/x?key=***&b=***&***#***"),
             ("https://h?token=a/b@c", "https://h?token=***"),
             ("user:pa@ss@host/x", "***@host/x"),
             ("", ""),

@@ -2,10 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    Bytes, envelope::Envelope, event_id::EventId, trigger_data::TriggerConfig,
-    trigger_data::TriggerData,
-};
+use crate::{Bytes, envelope::Envelope, event_id::EventId, trigger_data::TriggerConfig, trigger_data::TriggerData};
 
 /// One result of one run. A run may have several, which then need distinct salts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -52,10 +52,7 @@ pub(crate) fn encode(data: &TriggerData) -> Vec<u8> {
             out.option(block_timestamp.as_ref(), |out, seconds| out.uint(*seconds));
             out.uint(*tx_index);
         }
-        TriggerData::BlockInterval {
-            chain,
-            block_height,
-        } => {
+        TriggerData::BlockInterval { chain, block_height } => {
             out.uint(2);
             out.text(chain.as_str());
             out.uint(*block_height);
@@ -86,11 +83,7 @@ pub(crate) fn encode(data: &TriggerData) -> Vec<u8> {
             out.option(rev.as_ref(), |out, rev| out.text(rev));
             out.option(op_index.as_ref(), |out, index| out.uint(u64::from(*index)));
         }
-        TriggerData::HypercoreAppend {
-            feed_key,
-            index,
-            data,
-        } => {
+        TriggerData::HypercoreAppend { feed_key, index, data } => {
             out.uint(5);
             out.text(feed_key);
             out.uint(*index);
@@ -207,8 +200,7 @@ impl Writer {
         } else if let Some(value) = number.as_i64() {
             self.int(value);
         } else {
-            self.0
-                .extend(number.as_f64().unwrap_or(f64::NAN).to_le_bytes());
+            self.0.extend(number.as_f64().unwrap_or(f64::NAN).to_le_bytes());
         }
     }
 }

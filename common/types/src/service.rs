@@ -205,9 +205,7 @@ impl ComponentSource {
     #[must_use]
     pub fn digest(&self) -> ComponentDigest {
         match self {
-            Self::Download { digest, .. }
-            | Self::Registry { digest, .. }
-            | Self::Digest(digest) => *digest,
+            Self::Download { digest, .. } | Self::Registry { digest, .. } | Self::Digest(digest) => *digest,
         }
     }
 }

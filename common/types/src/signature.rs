@@ -9,8 +9,7 @@ use crate::{B256, EvmAddress};
 /// Order of the secp256k1 group (SEC 2, section 2.4.1).
 const ORDER: U256 = uint!(0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141_U256);
 /// Half of it, rounded down: the largest `s` of a canonical signature.
-const HALF_ORDER: U256 =
-    uint!(0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F46681B20A0_U256);
+const HALF_ORDER: U256 = uint!(0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F46681B20A0_U256);
 
 /// `r || s || v` with r and s in range, low s, and v 27 or 28. JSON: an array of 65 integers.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -32,9 +31,7 @@ pub enum SignatureError {
         part: &'static str,
     },
     /// v is none of 0, 1, 27, 28, 35 and above.
-    #[error(
-        "the signature's v is {v}, expected 27 or 28 (0, 1 and values from 35 are also understood)"
-    )]
+    #[error("the signature's v is {v}, expected 27 or 28 (0, 1 and values from 35 are also understood)")]
     RecoveryId {
         /// The last byte.
         v: u8,

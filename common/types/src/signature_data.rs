@@ -67,9 +67,7 @@ impl SignatureData {
         let reference_block = u32::try_from(reference_block)
             .ok()
             .filter(|block| (1..=MAX_REFERENCE_BLOCK).contains(block))
-            .ok_or(SignatureDataError::ReferenceBlock {
-                block: reference_block,
-            })?;
+            .ok_or(SignatureDataError::ReferenceBlock { block: reference_block })?;
         let hash = envelope.signing_hash(kind);
         let mut pairs = signatures
             .into_iter()
@@ -131,13 +129,6 @@ impl SignatureData {
     }
 }
 
-fn bare_hex<S: Serializer>(
-    signatures: &[CanonicalSignature],
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    serializer.collect_seq(
-        signatures
-            .iter()
-            .map(|signature| hex::encode(signature.as_bytes())),
-    )
+fn bare_hex<S: Serializer>(signatures: &[CanonicalSignature], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(signatures.iter().map(|signature| hex::encode(signature.as_bytes())))
 }

@@ -41,9 +41,7 @@ pub(crate) fn parse_hex<const N: usize>(text: &str) -> Result<[u8; N], ParseHexE
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ParseHexError {
     /// Too few or too many digits.
-    #[error(
-        "expected {expected} hex digits, with or without 0x in front, found {found} characters"
-    )]
+    #[error("expected {expected} hex digits, with or without 0x in front, found {found} characters")]
     Length {
         /// Digits needed.
         expected: usize,

@@ -113,10 +113,7 @@ impl Trigger {
             Self::EvmContractEvent { chain, .. }
             | Self::CosmosContractEvent { chain, .. }
             | Self::BlockInterval { chain, .. } => Some(chain),
-            Self::Cron { .. }
-            | Self::AtProtoEvent { .. }
-            | Self::HypercoreAppend { .. }
-            | Self::Manual => None,
+            Self::Cron { .. } | Self::AtProtoEvent { .. } | Self::HypercoreAppend { .. } | Self::Manual => None,
         }
     }
 }

@@ -160,10 +160,7 @@ impl TriggerData {
             Self::CosmosContractEvent { chain, .. }
             | Self::EvmContractEvent { chain, .. }
             | Self::BlockInterval { chain, .. } => Some(chain),
-            Self::Cron { .. }
-            | Self::AtProtoEvent { .. }
-            | Self::HypercoreAppend { .. }
-            | Self::Raw(_) => None,
+            Self::Cron { .. } | Self::AtProtoEvent { .. } | Self::HypercoreAppend { .. } | Self::Raw(_) => None,
         }
     }
 }

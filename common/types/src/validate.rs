@@ -104,13 +104,7 @@ impl Findings {
         self.add(Level::Warning, pointer, code, detail);
     }
 
-    fn add(
-        &mut self,
-        level: Level,
-        pointer: impl Into<String>,
-        code: &str,
-        detail: impl Into<String>,
-    ) {
+    fn add(&mut self, level: Level, pointer: impl Into<String>, code: &str, detail: impl Into<String>) {
         self.0.push(Finding {
             level,
             pointer: pointer.into(),
@@ -133,10 +127,7 @@ fn check_name(name: &str, findings: &mut Findings) {
         );
     }
     if name.len() > MAX_NAME_BYTES {
-        let detail = format!(
-            "the name has {} bytes, the limit is {MAX_NAME_BYTES}",
-            name.len()
-        );
+        let detail = format!("the name has {} bytes, the limit is {MAX_NAME_BYTES}", name.len());
         findings.error("/name", "name-too-long", detail);
     }
 }
@@ -152,9 +143,7 @@ fn check_workflow_ids(service: &Service, findings: &mut Findings) {
     let ids: Vec<_> = service.workflows.keys().collect();
     for (position, id) in ids.iter().enumerate() {
         if !id.is_portable() {
-            let detail = format!(
-                "`{id}` contains numerals beyond ASCII; use [a-z0-9_-] to be understood everywhere"
-            );
+            let detail = format!("`{id}` contains numerals beyond ASCII; use [a-z0-9_-] to be understood everywhere");
             findings.warning(workflow_pointer(id), "workflow-id-not-ascii", detail);
         }
         // The ids are sorted, so those that start with this one follow it without a gap.
@@ -162,9 +151,8 @@ fn check_workflow_ids(service: &Service, findings: &mut Findings) {
             .iter()
             .take_while(|other| other.as_str().starts_with(id.as_str()))
         {
-            let detail = format!(
-                "`{id}` is a prefix of `{longer}`, so a salt can give both the same event id; rename one"
-            );
+            let detail =
+                format!("`{id}` is a prefix of `{longer}`, so a salt can give both the same event id; rename one");
             findings.warning(workflow_pointer(longer), "workflow-id-prefix", detail);
         }
     }
@@ -176,17 +164,14 @@ fn check_workflow(workflow: &Workflow, at: &str, findings: &mut Findings) {
     if let Some(aggregator) = workflow.aggregator() {
         let at = format!("{at}/submit/aggregator");
         component::check(&aggregator.component, &format!("{at}/component"), findings);
-        check_signature_kind(
-            aggregator.signature_kind,
-            &format!("{at}/signature_kind"),
-            findings,
-        );
+        check_signature_kind(aggregator.signature_kind, &format!("{at}/signature_kind"), findings);
     }
 }
 
 fn check_signature_kind(kind: SignatureKind, at: &str, findings: &mut Findings) {
     if kind.prefix.is_none() {
-        let detail = "no prefix: stock service managers on EVM chains verify eip191 only and will refuse these signatures";
+        let detail =
+            "no prefix: stock service managers on EVM chains verify eip191 only and will refuse these signatures";
         findings.warning(format!("{at}/prefix"), "signature-prefix-none", detail);
     }
 }

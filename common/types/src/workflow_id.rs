@@ -15,9 +15,7 @@ pub struct WorkflowId(String);
 
 /// A text that is not a workflow id.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "`{text}` is not a workflow id: expected 3 to 36 bytes of lower-case letters, digits, `_` and `-`"
-)]
+#[error("`{text}` is not a workflow id: expected 3 to 36 bytes of lower-case letters, digits, `_` and `-`")]
 pub struct ParseWorkflowIdError {
     text: String,
 }
@@ -53,9 +51,7 @@ impl FromStr for WorkflowId {
         if valid {
             Ok(Self(text.to_owned()))
         } else {
-            Err(ParseWorkflowIdError {
-                text: text.to_owned(),
-            })
+            Err(ParseWorkflowIdError { text: text.to_owned() })
         }
     }
 }
@@ -85,11 +81,6 @@ mod tests {
     #[test]
     fn only_ascii_is_portable() {
         assert!(WorkflowId::default().is_portable());
-        assert!(
-            !"\u{661}\u{661}"
-                .parse::<WorkflowId>()
-                .unwrap()
-                .is_portable()
-        );
+        assert!(!"\u{661}\u{661}".parse::<WorkflowId>().unwrap().is_portable());
     }
 }

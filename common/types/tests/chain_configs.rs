@@ -35,10 +35,7 @@ fn api_shapes_are_read_and_defaults_filled_in() {
     assert_eq!(evm.submit_confirmations, SubmitConfirmations::Depth(12));
     let config = read(cosmos());
     assert_eq!(
-        (
-            config.chain_id(),
-            config.as_cosmos().unwrap().gas_denom.as_str()
-        ),
+        (config.chain_id(), config.as_cosmos().unwrap().gas_denom.as_str()),
         ("test-1", "uatom")
     );
     let written = serde_json::to_value(&config).unwrap();
@@ -120,9 +117,6 @@ fn keys_and_configurations_must_agree() {
     ));
     assert!(matches!(
         with(evm(), "chain_id", json!("")).check(&key("dev:a")),
-        Err(ChainConfigError::Missing {
-            member: "chain_id",
-            ..
-        })
+        Err(ChainConfigError::Missing { member: "chain_id", .. })
     ));
 }

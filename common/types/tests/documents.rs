@@ -92,7 +92,10 @@ fn unknown_members_are_echoed_behind_the_known_ones() {
         echo.ends_with(r#""note":"é\u0001"}},"zeta":{"b":1,"a":[1.5,null]},"alpha":true}"#),
         "{echo}"
     );
-    assert!(echo.contains(r#""signature_kind":{"algorithm":"secp256k1","prefix":"eip191"},"url":"http://127.0.0.1:8040"}"#), "{echo}");
+    assert!(
+        echo.contains(r#""signature_kind":{"algorithm":"secp256k1","prefix":"eip191"},"url":"http://127.0.0.1:8040"}"#),
+        "{echo}"
+    );
     assert_eq!(document.digest().to_string(), EXAMPLE_DIGEST);
     assert_eq!(parse(&echo).digest(), document.digest());
     assert_eq!(parse(&echo).echo(), echo);
@@ -151,23 +154,11 @@ fn shape_errors_point_to_their_place() {
         assert!(cause.contains(needle), "{cause}");
     }
     for (pointer, wrong, found_at) in [
-        (
-            "/manager/cosmos/address",
-            json!("layer1abc"),
-            "/manager/cosmos/address",
-        ),
-        (
-            "/manager/cosmos/chain",
-            json!("EVM:1"),
-            "/manager/cosmos/chain",
-        ),
+        ("/manager/cosmos/address", json!("layer1abc"), "/manager/cosmos/address"),
+        ("/manager/cosmos/chain", json!("EVM:1"), "/manager/cosmos/chain"),
         ("/manager", json!("unset"), "/manager"),
         ("/status", json!("stopped"), "/status"),
-        (
-            "/workflows/zzz/trigger",
-            json!("unset"),
-            "/workflows/zzz/trigger",
-        ),
+        ("/workflows/zzz/trigger", json!("unset"), "/workflows/zzz/trigger"),
         (
             "/workflows/zzz/trigger",
             json!({"atproto_event": {"collection": "identity"}}),
@@ -212,10 +203,7 @@ fn shape_errors_point_to_their_place() {
         let mut value = base.clone();
         *value.pointer_mut(pointer).unwrap() = wrong;
         let (found, cause) = shape_error(&value);
-        assert!(
-            found.starts_with(found_at),
-            "{found} instead of {found_at}: {cause}"
-        );
+        assert!(found.starts_with(found_at), "{found} instead of {found_at}: {cause}");
         assert!(!cause.is_empty());
     }
 }
@@ -259,13 +247,7 @@ fn hostile_documents_cost_an_error() {
         ServiceDocument::parse(&large),
         Err(DocumentError::Size { .. })
     ));
-    for bytes in [
-        &b""[..],
-        b"\xff",
-        b"{}",
-        b"null",
-        b"{\"name\":\"x\"} trailing",
-    ] {
+    for bytes in [&b""[..], b"\xff", b"{}", b"null", b"{\"name\":\"x\"} trailing"] {
         assert!(ServiceDocument::parse(bytes).is_err());
     }
     // Trailing bytes behind a whole document are not part of JSON either.

@@ -37,11 +37,7 @@ fn expect(document: &Value, level: Level, code: &str, suffix: &str) {
     let [finding] = found.as_slice() else {
         panic!("expected one finding {code}, got {found:?}")
     };
-    assert_eq!(
-        (finding.level, finding.code.as_str()),
-        (level, code),
-        "{finding}"
-    );
+    assert_eq!((finding.level, finding.code.as_str()), (level, code), "{finding}");
     assert!(finding.pointer.ends_with(suffix), "{finding}");
     assert!(!finding.detail.is_empty());
 }
@@ -57,12 +53,7 @@ fn a_sound_document_has_none() {
 
 #[test]
 fn names() {
-    expect(
-        &changed("/name", json!("")),
-        Level::Warning,
-        "name-empty",
-        "/name",
-    );
+    expect(&changed("/name", json!("")), Level::Warning, "name-empty", "/name");
     expect(
         &changed("/name", json!("é".repeat(129))),
         Level::Error,
@@ -76,10 +67,7 @@ fn names() {
 fn workflow_ids() {
     let workflow = sound()["workflows"]["main"].clone();
     let with = |ids: &[&str]| {
-        let workflows: serde_json::Map<_, _> = ids
-            .iter()
-            .map(|id| ((*id).to_owned(), workflow.clone()))
-            .collect();
+        let workflows: serde_json::Map<_, _> = ids.iter().map(|id| ((*id).to_owned(), workflow.clone())).collect();
         changed("/workflows", Value::Object(workflows))
     };
     expect(
@@ -97,12 +85,7 @@ fn workflow_ids() {
     );
     let many: Vec<_> = (0..257).map(|number| format!("w{number:03}")).collect();
     let many: Vec<_> = many.iter().map(String::as_str).collect();
-    expect(
-        &with(&many),
-        Level::Error,
-        "too-many-workflows",
-        "/workflows",
-    );
+    expect(&with(&many), Level::Error, "too-many-workflows", "/workflows");
     assert_eq!(findings(&with(&many[..256])), []);
 }
 
@@ -118,14 +101,10 @@ fn chains_of_the_wrong_family() {
     );
     assert_eq!(findings(&changed("/manager/evm/chain", json!("dev:a"))), []);
     let evm = |chain: &str| {
-        with_trigger(
-            json!({"evm_contract_event": {"address": address, "chain": chain, "event_hash": "ab".repeat(32)}}),
-        )
+        with_trigger(json!({"evm_contract_event": {"address": address, "chain": chain, "event_hash": "ab".repeat(32)}}))
     };
     let cosmos = |chain: &str, kind: &str| {
-        with_trigger(
-            json!({"cosmos_contract_event": {"address": layer, "chain": chain, "event_type": kind}}),
-        )
+        with_trigger(json!({"cosmos_contract_event": {"address": layer, "chain": chain, "event_type": kind}}))
     };
     expect(
         &evm("cosmos:a"),
@@ -139,12 +118,7 @@ fn chains_of_the_wrong_family() {
         "chain-family",
         "/cosmos_contract_event/chain",
     );
-    expect(
-        &cosmos("cosmos:a", ""),
-        Level::Error,
-        "event-type-empty",
-        "/event_type",
-    );
+    expect(&cosmos("cosmos:a", ""), Level::Error, "event-type-empty", "/event_type");
     expect(
         &cosmos("cosmos:a", "wasm-x"),
         Level::Warning,
@@ -162,18 +136,8 @@ fn block_windows() {
             json!({"block_interval": {"chain": "evm:1", "n_blocks": 3, "start_block": start, "end_block": end}}),
         )
     };
-    expect(
-        &with(Some(3), Some(2)),
-        Level::Error,
-        "block-window",
-        "/start_block",
-    );
-    expect(
-        &with(None, Some(2)),
-        Level::Warning,
-        "start-block-none",
-        "/start_block",
-    );
+    expect(&with(Some(3), Some(2)), Level::Error, "block-window", "/start_block");
+    expect(&with(None, Some(2)), Level::Warning, "start-block-none", "/start_block");
     assert_eq!(findings(&with(Some(2), Some(2))), []);
 }
 
@@ -210,12 +174,7 @@ fn schedules_of_the_dialect() {
         "",
         &"0,".repeat(1_000),
     ] {
-        expect(
-            &cron(bad, None, None),
-            Level::Error,
-            "cron-schedule",
-            "/cron/schedule",
-        );
+        expect(&cron(bad, None, None), Level::Error, "cron-schedule", "/cron/schedule");
     }
     expect(
         &cron("0 0 0 31 2 *", None, None),
@@ -244,24 +203,12 @@ fn schedules_that_are_over() {
             .map(|finding| finding.code)
             .collect::<Vec<_>>()
     };
-    assert_eq!(
-        codes(&cron("@daily", None, Some(now - 1))),
-        ["cron-window-over"]
-    );
-    assert_eq!(
-        codes(&cron("@daily", None, Some(now + DAY - 1))),
-        ["cron-no-slot"]
-    );
-    assert_eq!(
-        codes(&cron("0 0 0 1 1 * 2020", None, None)),
-        ["cron-no-slot"]
-    );
+    assert_eq!(codes(&cron("@daily", None, Some(now - 1))), ["cron-window-over"]);
+    assert_eq!(codes(&cron("@daily", None, Some(now + DAY - 1))), ["cron-no-slot"]);
+    assert_eq!(codes(&cron("0 0 0 1 1 * 2020", None, None)), ["cron-no-slot"]);
     assert_eq!(codes(&cron("@daily", None, Some(now + DAY))), [""; 0]);
     assert_eq!(codes(&cron("@daily", Some(now + 9 * DAY), None)), [""; 0]);
-    assert_eq!(
-        codes(&cron("@daily", Some(u64::MAX), None)),
-        ["cron-no-slot"]
-    );
+    assert_eq!(codes(&cron("@daily", Some(u64::MAX), None)), ["cron-no-slot"]);
     assert_eq!(codes(&sound()), [""; 0]);
 }
 
@@ -270,21 +217,13 @@ fn feeds_and_collections() {
     let feed = |key: &str| with_trigger(json!({"hypercore_append": {"feed_key": key}}));
     assert_eq!(findings(&feed(&format!("0x{}", "Cd".repeat(32)))), []);
     for bad in ["../x", &"ab".repeat(31), &"zz".repeat(32)] {
-        expect(
-            &feed(bad),
-            Level::Error,
-            "feed-key",
-            "/hypercore_append/feed_key",
-        );
+        expect(&feed(bad), Level::Error, "feed-key", "/hypercore_append/feed_key");
     }
     let at = |collection: &str, did: Option<&str>| {
         with_trigger(json!({"at_proto_event": {"collection": collection, "repo_did": did}}))
     };
     assert_eq!(
-        findings(&at(
-            "app.bsky.feed.*",
-            Some("did:plc:ewvi7nxzyoun6zhxrhs64oiz")
-        )),
+        findings(&at("app.bsky.feed.*", Some("did:plc:ewvi7nxzyoun6zhxrhs64oiz"))),
         []
     );
     expect(
@@ -370,36 +309,16 @@ fn components() {
         );
 
         let digest = "ab".repeat(32);
-        let download = |uri: &str| {
-            with(
-                "source",
-                json!({"download": {"uri": uri, "digest": digest}}),
-            )
-        };
+        let download = |uri: &str| with("source", json!({"download": {"uri": uri, "digest": digest}}));
         expect_at(
             &download("ftp://x/y"),
             Level::Error,
             "uri-scheme",
             "/source/download/uri",
         );
-        expect_at(
-            &download("x/y"),
-            Level::Error,
-            "uri-scheme",
-            "/source/download/uri",
-        );
-        expect_at(
-            &download("https://"),
-            Level::Error,
-            "uri",
-            "/source/download/uri",
-        );
-        expect_at(
-            &download("https://x/a b"),
-            Level::Error,
-            "uri",
-            "/source/download/uri",
-        );
+        expect_at(&download("x/y"), Level::Error, "uri-scheme", "/source/download/uri");
+        expect_at(&download("https://"), Level::Error, "uri", "/source/download/uri");
+        expect_at(&download("https://x/a b"), Level::Error, "uri", "/source/download/uri");
         let registry = |domain: Value, version: Value, package: &str| {
             with(
                 "source",
@@ -407,11 +326,7 @@ fn components() {
             )
         };
         assert_eq!(
-            findings(&registry(
-                json!("localhost:8090"),
-                json!("1.2.3-rc.1+b"),
-                "wavs:demo-2"
-            )),
+            findings(&registry(json!("localhost:8090"), json!("1.2.3-rc.1+b"), "wavs:demo-2")),
             []
         );
         expect_at(
@@ -438,21 +353,13 @@ fn components() {
 #[test]
 fn a_missing_prefix_is_doubtful() {
     let at = "/workflows/main/submit/aggregator/signature_kind/prefix";
-    expect(
-        &changed(at, json!(null)),
-        Level::Warning,
-        "signature-prefix-none",
-        at,
-    );
+    expect(&changed(at, json!(null)), Level::Warning, "signature-prefix-none", at);
 }
 
 #[test]
 fn all_findings_are_reported_together() {
     let mut document = cron("never", Some(2), Some(1));
     document["name"] = json!("");
-    let codes: Vec<_> = findings(&document)
-        .into_iter()
-        .map(|finding| finding.code)
-        .collect();
+    let codes: Vec<_> = findings(&document).into_iter().map(|finding| finding.code).collect();
     assert_eq!(codes, ["name-empty", "cron-schedule", "cron-window"]);
 }

@@ -42,17 +42,11 @@ fn service_ids() {
             "c28b926e288d764b6b91130161f547a245fed9422158688c7cd5aa2978dbc6c6",
         ),
         (
-            cosmos(
-                "cosmos:layer-local",
-                "layer1yg3zyg3zyg3zyg3zyg3zyg3zyg3zyg3z7zyyk2",
-            ),
+            cosmos("cosmos:layer-local", "layer1yg3zyg3zyg3zyg3zyg3zyg3zyg3zyg3z7zyyk2"),
             "a7247717bd4833ffaab20815293785477efcd8e94f9d4a76be51284f00755821",
         ),
         (
-            cosmos(
-                "cosmos:layer-local",
-                "wasm1yg3zyg3zyg3zyg3zyg3zyg3zyg3zyg3zyur3nn",
-            ),
+            cosmos("cosmos:layer-local", "wasm1yg3zyg3zyg3zyg3zyg3zyg3zyg3zyg3zyur3nn"),
             "a7247717bd4833ffaab20815293785477efcd8e94f9d4a76be51284f00755821",
         ),
         (
@@ -76,10 +70,9 @@ fn service_ids() {
 
 #[test]
 fn long_contract_addresses_decode() {
-    let address: CosmosAddress =
-        "neutron1qypqxpq9qcrsszg2pvxq6rs0zqg3yyc5z5tpwxqergd3c8g7rusqpsa9eu"
-            .parse()
-            .unwrap();
+    let address: CosmosAddress = "neutron1qypqxpq9qcrsszg2pvxq6rs0zqg3yyc5z5tpwxqergd3c8g7rusqpsa9eu"
+        .parse()
+        .unwrap();
     assert_eq!(address.bytes(), (1..=32).collect::<Vec<u8>>());
     assert_eq!((address.prefix(), address.prefix_len()), ("neutron", 7));
 }
@@ -88,35 +81,20 @@ fn long_contract_addresses_decode() {
 fn event_ids_with_a_salt() {
     let service = evm("evm:31337", "0x1111111111111111111111111111111111111111").service_id();
     for (workflow, salt, id) in [
-        (
-            "default",
-            &[0xaa][..],
-            "b065056833133bf1947cf538b706df6afb857f77",
-        ),
+        ("default", &[0xaa][..], "b065056833133bf1947cf538b706df6afb857f77"),
         ("default", &[], "3a5e3d5ea74c2a7342496e30a13fdd3980539a46"),
-        (
-            "default",
-            &[7; 32],
-            "cb3c3adf226f5df161d474c087d0023f02dd0c5b",
-        ),
+        ("default", &[7; 32], "cb3c3adf226f5df161d474c087d0023f02dd0c5b"),
         (
             "foo",
             &[0x62, 0x61, 0x72, 0x58],
             "a71178c6fd3dea6a18452bd659d87a135562b1fc",
         ),
-        (
-            "foobar",
-            &[0x58],
-            "a71178c6fd3dea6a18452bd659d87a135562b1fc",
-        ),
+        ("foobar", &[0x58], "a71178c6fd3dea6a18452bd659d87a135562b1fc"),
     ] {
         let workflow: WorkflowId = workflow.parse().unwrap();
         let event_id = EventId::derive(&service, &workflow, salt);
         assert_eq!(event_id.to_log(), id);
-        assert_eq!(
-            serde_json::to_string(&event_id).unwrap(),
-            format!("\"0x{id}\"")
-        );
+        assert_eq!(serde_json::to_string(&event_id).unwrap(), format!("\"0x{id}\""));
     }
 }
 

@@ -3,8 +3,7 @@
 use alloy_primitives::keccak256;
 use proptest::prelude::*;
 use wavs_types::{
-    CanonicalSignature, Envelope, EventId, EvmAddress, SignatureData, SignatureDataError,
-    SignatureError, SignatureKind,
+    CanonicalSignature, Envelope, EventId, EvmAddress, SignatureData, SignatureDataError, SignatureError, SignatureKind,
 };
 
 const SIGNERS: [&str; 3] = [
@@ -61,14 +60,8 @@ fn envelope_digests() {
         ),
     ] {
         assert_eq!(envelope.abi_encode().len(), length);
-        assert_eq!(
-            hex::encode(envelope.signing_hash(SignatureKind::RAW)),
-            digest
-        );
-        assert_eq!(
-            hex::encode(envelope.signing_hash(SignatureKind::EIP191)),
-            eip191
-        );
+        assert_eq!(hex::encode(envelope.signing_hash(SignatureKind::RAW)), digest);
+        assert_eq!(hex::encode(envelope.signing_hash(SignatureKind::EIP191)), eip191);
     }
 }
 
@@ -149,11 +142,7 @@ fn mangled_copies_are_the_same_signature() {
     for v in [0, 27, 37] {
         let mut copy = *canonical.as_bytes();
         copy[64] = v;
-        assert_eq!(
-            CanonicalSignature::canonicalise(&copy),
-            Ok(canonical),
-            "v = {v}"
-        );
+        assert_eq!(CanonicalSignature::canonicalise(&copy), Ok(canonical), "v = {v}");
     }
 }
 
@@ -166,22 +155,10 @@ fn unusable_signatures_say_why() {
         CanonicalSignature::canonicalise(&bytes)
     };
     let order = hex::decode(ORDER).unwrap();
-    assert_eq!(
-        with(0..32, &[0; 32]),
-        Err(SignatureError::Range { part: "r" })
-    );
-    assert_eq!(
-        with(0..32, &order),
-        Err(SignatureError::Range { part: "r" })
-    );
-    assert_eq!(
-        with(32..64, &[0; 32]),
-        Err(SignatureError::Range { part: "s" })
-    );
-    assert_eq!(
-        with(32..64, &[0xff; 32]),
-        Err(SignatureError::Range { part: "s" })
-    );
+    assert_eq!(with(0..32, &[0; 32]), Err(SignatureError::Range { part: "r" }));
+    assert_eq!(with(0..32, &order), Err(SignatureError::Range { part: "r" }));
+    assert_eq!(with(32..64, &[0; 32]), Err(SignatureError::Range { part: "s" }));
+    assert_eq!(with(32..64, &[0xff; 32]), Err(SignatureError::Range { part: "s" }));
     for v in [2, 26, 29, 34] {
         assert_eq!(with(64..65, &[v]), Err(SignatureError::RecoveryId { v }));
     }
@@ -210,13 +187,7 @@ fn call_data_of_a_quorum() {
 
 #[test]
 fn cosmos_contracts_take_the_same_pairs() {
-    let data = SignatureData::build(
-        &env_1(),
-        SignatureKind::EIP191,
-        vec![signature(SIGNATURES[1])],
-        7,
-    )
-    .unwrap();
+    let data = SignatureData::build(&env_1(), SignatureKind::EIP191, vec![signature(SIGNATURES[1])], 7).unwrap();
     let json = serde_json::json!({"signers": [SIGNERS[1].to_lowercase()], "signatures": [SIGNATURES[1]], "reference_block": 7});
     assert_eq!(serde_json::to_value(&data).unwrap(), json);
 }

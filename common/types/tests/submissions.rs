@@ -89,8 +89,5 @@ fn reading_canonicalises_the_signature() {
     let mut record = valid();
     record["envelope_signature"]["data"][64] = json!(38);
     let read: Submission = serde_json::from_value(record).unwrap();
-    assert_eq!(
-        hex::encode(read.envelope_signature.data.as_bytes()),
-        SIGNATURE
-    );
+    assert_eq!(hex::encode(read.envelope_signature.data.as_bytes()), SIGNATURE);
 }

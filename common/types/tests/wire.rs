@@ -2,8 +2,8 @@
 
 use serde::{Serialize, de::DeserializeOwned};
 use wavs_types::{
-    B256, CanonicalSignature, Envelope, EventId, Service, ServiceDocument, ServiceId,
-    ServiceManager, SignatureKind, Trigger, WasmResponse, WorkflowId,
+    B256, CanonicalSignature, Envelope, EventId, Service, ServiceDocument, ServiceId, ServiceManager, SignatureKind,
+    Trigger, WasmResponse, WorkflowId,
 };
 
 fn round_trip<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(value: &T) {
@@ -15,9 +15,7 @@ fn round_trip<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(val
 fn the_wire_codec_keeps_every_value() {
     let manager = ServiceManager::Cosmos {
         chain: "cosmos:layer-local".parse().unwrap(),
-        address: "layer1yg3zyg3zyg3zyg3zyg3zyg3zyg3zyg3z7zyyk2"
-            .parse()
-            .unwrap(),
+        address: "layer1yg3zyg3zyg3zyg3zyg3zyg3zyg3zyg3z7zyyk2".parse().unwrap(),
     };
     round_trip(&manager);
     round_trip(&ServiceId::of(&manager));

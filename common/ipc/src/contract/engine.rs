@@ -5,8 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 use wavs_types::{
-    ChainConfig, ChainKey, ComponentDigest, ComponentSource, EventId, Service, ServiceDigest,
-    ServiceId, TriggerAction, WorkflowId,
+    ChainConfig, ChainKey, ComponentDigest, ComponentSource, EventId, Service, ServiceDigest, ServiceId, TriggerAction,
+    WorkflowId,
 };
 
 use super::job::{GuestError, Response, RunId, Usage};

@@ -16,18 +16,10 @@ pub trait EngineAdmin {
     async fn components() -> Result<Vec<StoredComponent>, WireError>;
 
     /// The value of a key as the guest stored it.
-    async fn read_kv(
-        service_id: ServiceId,
-        bucket: String,
-        key: String,
-    ) -> Result<Option<KvValue>, WireError>;
+    async fn read_kv(service_id: ServiceId, bucket: String, key: String) -> Result<Option<KvValue>, WireError>;
 
     /// Log lines of guests after `after`, oldest first, at most `max`.
-    async fn guest_logs(
-        service_id: ServiceId,
-        after: u64,
-        max: u32,
-    ) -> Result<Vec<GuestLogLine>, WireError>;
+    async fn guest_logs(service_id: ServiceId, after: u64, max: u32) -> Result<Vec<GuestLogLine>, WireError>;
 }
 
 /// A value of the guest key-value store.

@@ -1,9 +1,7 @@
 //! What the supervisor asks of aggregator-svc for the HTTP API: services, keys, documents, chains and jobs.
 
 use serde::{Deserialize, Serialize};
-use wavs_types::{
-    ChainConfig, ChainKey, EventId, ServiceDigest, ServiceId, ServiceManager, WorkflowId,
-};
+use wavs_types::{ChainConfig, ChainKey, EventId, ServiceDigest, ServiceId, ServiceManager, WorkflowId};
 
 use crate::error::WireError;
 use crate::json::Json;
@@ -25,11 +23,7 @@ pub trait Registry {
     async fn refresh_service(service_id: ServiceId) -> Result<ServiceSummary, WireError>;
 
     /// Pause or resume a service for this operator alone.
-    async fn pause_service(
-        service_id: ServiceId,
-        paused: bool,
-        reason: String,
-    ) -> Result<ServiceSummary, WireError>;
+    async fn pause_service(service_id: ServiceId, paused: bool, reason: String) -> Result<ServiceSummary, WireError>;
 
     /// All registered services, ascending by id.
     async fn services() -> Result<Vec<ServiceSummary>, WireError>;

@@ -4,9 +4,7 @@
 //! number, and is sent again after every reconnect. What was seen waits in a durable spool until it is acknowledged.
 
 use serde::{Deserialize, Serialize};
-use wavs_types::{
-    ChainConfig, ChainKey, EventId, ServiceId, ServiceManager, Trigger, TriggerAction, WorkflowId,
-};
+use wavs_types::{ChainConfig, ChainKey, EventId, ServiceId, ServiceManager, Trigger, TriggerAction, WorkflowId};
 
 use crate::error::WireError;
 use crate::json::Json;

@@ -15,8 +15,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use wavs_ipc::preamble::{self, Answer, Hello};
 use wavs_ipc::{
-    Context, Contract, ErrorCode, Identity, Limits, Reconnecting, Role, Router, Stopped, WireError,
-    contract, handler, socket,
+    Context, Contract, ErrorCode, Identity, Limits, Reconnecting, Role, Router, Stopped, WireError, contract, handler,
+    socket,
 };
 
 /// Longer than anything here takes; only a failing test waits so long.
@@ -32,14 +32,7 @@ pub trait Probe {
     async fn block() -> Result<(), WireError>;
 }
 
-contract!(
-    60_001,
-    "Probe",
-    1..=1,
-    ProbeClient,
-    ProbeRequest,
-    ProbeResponse
-);
+contract!(60_001, "Probe", 1..=1, ProbeClient, ProbeRequest, ProbeResponse);
 
 /// The same contract as a later build would speak it.
 #[tarpc::service]
@@ -47,14 +40,7 @@ pub trait Newer {
     async fn echo(text: String) -> Result<String, WireError>;
 }
 
-contract!(
-    60_001,
-    "Probe",
-    2..=3,
-    NewerClient,
-    NewerRequest,
-    NewerResponse
-);
+contract!(60_001, "Probe", 2..=3, NewerClient, NewerRequest, NewerResponse);
 
 /// A contract that the server does not have.
 #[tarpc::service]
@@ -62,14 +48,7 @@ pub trait Foreign {
     async fn echo(text: String) -> Result<String, WireError>;
 }
 
-contract!(
-    60_002,
-    "Foreign",
-    1..=1,
-    ForeignClient,
-    ForeignRequest,
-    ForeignResponse
-);
+contract!(60_002, "Foreign", 1..=1, ForeignClient, ForeignRequest, ForeignResponse);
 
 #[derive(Clone)]
 pub struct ProbeServer {
@@ -137,12 +116,7 @@ impl Harness {
         let path = directory.path().join("run/rpc.sock");
         let probe = ProbeServer::new();
         let stop = CancellationToken::new();
-        let task = tokio::spawn(serve(
-            socket::bind(&path).unwrap(),
-            probe.clone(),
-            limits,
-            stop.clone(),
-        ));
+        let task = tokio::spawn(serve(socket::bind(&path).unwrap(), probe.clone(), limits, stop.clone()));
         Self {
             directory,
             path,
@@ -186,12 +160,7 @@ impl Harness {
     }
 }
 
-pub async fn serve(
-    listener: socket::Listener,
-    probe: ProbeServer,
-    limits: Limits,
-    stop: CancellationToken,
-) -> Stopped {
+pub async fn serve(listener: socket::Listener, probe: ProbeServer, limits: Limits, stop: CancellationToken) -> Stopped {
     Router::new(identity())
         .limits(limits)
         .serve::<ProbeClient, _, _>(handler!(Probe, probe))
@@ -231,11 +200,7 @@ pub async fn block(client: Reconnecting<ProbeClient>) -> Result<(), WireError> {
 
 pub async fn assert_works(client: &Reconnecting<ProbeClient>) {
     assert_eq!(echo(client, "still here").await.unwrap(), "still here");
-    assert_eq!(
-        *client.connected().borrow(),
-        1,
-        "on its first connection still"
-    );
+    assert_eq!(*client.connected().borrow(), 1, "on its first connection still");
 }
 
 /// The server's half of the preamble.

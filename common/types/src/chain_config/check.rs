@@ -89,13 +89,11 @@ impl ChainConfig {
         }
         match self {
             Self::Evm(config) => match config.ws_priority_endpoint_index {
-                Some(index) if index >= config.ws_endpoints.len() => {
-                    Err(ChainConfigError::PriorityIndex {
-                        key: key.clone(),
-                        index,
-                        endpoints: config.ws_endpoints.len(),
-                    })
-                }
+                Some(index) if index >= config.ws_endpoints.len() => Err(ChainConfigError::PriorityIndex {
+                    key: key.clone(),
+                    index,
+                    endpoints: config.ws_endpoints.len(),
+                }),
                 _ => Ok(()),
             },
             Self::Cosmos(config) if config.bech32_prefix.is_empty() => missing("bech32_prefix"),

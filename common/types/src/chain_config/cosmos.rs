@@ -65,11 +65,7 @@ impl CosmosChainConfig {
             rpc_endpoint: self.rpc_endpoint.as_deref().map(redacted_url),
             grpc_endpoint: self.grpc_endpoint.as_deref().map(redacted_url),
             faucet_endpoint: self.faucet_endpoint.as_deref().map(redacted_url),
-            rpc_endpoints: self
-                .rpc_endpoints
-                .iter()
-                .map(|url| redacted_url(url))
-                .collect(),
+            rpc_endpoints: self.rpc_endpoints.iter().map(|url| redacted_url(url)).collect(),
             ..self.clone()
         }
     }

@@ -72,11 +72,7 @@ impl EvmChainConfig {
     #[must_use]
     pub fn redacted(&self) -> Self {
         Self {
-            ws_endpoints: self
-                .ws_endpoints
-                .iter()
-                .map(|url| redacted_url(url))
-                .collect(),
+            ws_endpoints: self.ws_endpoints.iter().map(|url| redacted_url(url)).collect(),
             http_endpoint: self.http_endpoint.as_deref().map(redacted_url),
             faucet_endpoint: self.faucet_endpoint.as_deref().map(redacted_url),
             ..self.clone()

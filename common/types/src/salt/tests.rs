@@ -108,12 +108,7 @@ fn evm_contract_events() {
         timestamp: Some(1_700_000_000),
         tx_index: 65_536,
     };
-    let topics = format!(
-        "03 {}{}{}",
-        hash("20", "44"),
-        hash("20", "45"),
-        hash("20", "46")
-    );
+    let topics = format!("03 {}{}{}", hash("20", "44"), hash("20", "45"), hash("20", "46"));
     let tail = format!(
         "00 {} fc406f4001 fbfb00 {} 01 fc00f15365 fc00000100",
         hash("20", "55"),
@@ -238,12 +233,7 @@ fn blocks_slots_feeds_and_raw_bytes() {
     }
 }
 
-fn at_proto(
-    action: AtProtoAction,
-    cid: Option<&str>,
-    record: Option<Value>,
-    op_index: Option<u32>,
-) -> TriggerData {
+fn at_proto(action: AtProtoAction, cid: Option<&str>, record: Option<Value>, op_index: Option<u32>) -> TriggerData {
     TriggerData::AtProtoEvent {
         sequence: 7,
         timestamp: 8,
@@ -262,8 +252,7 @@ fn at_proto(
 fn at_proto_events() {
     use AtProtoAction::{Create, Delete};
     let post = json!({"$type": "app.bsky.feed.post", "text": "hi", "createdAt": "2025-01-01T00:00:00.000Z"});
-    let mixed =
-        json!({"b": 1, "a": true, "n": null, "neg": -5, "f": 1.5, "s": "x", "arr": [1, "y"]});
+    let mixed = json!({"b": 1, "a": true, "n": null, "neg": -5, "f": 1.5, "s": "x", "arr": [1, "y"]});
     let ambiguous = "00 0106636964313233 01 01 016b 01 010472657631 0100";
     for (data, salt, event_id) in [
         (
@@ -298,8 +287,7 @@ fn at_proto_events() {
             "63b97a1b481ffa27b3a1b194c7f318f2c2a57932",
         ),
     ] {
-        let prefix =
-            "0f6469643a6578616d706c653a313233126170702e62736b792e666565642e706f737403616263";
+        let prefix = "0f6469643a6578616d706c653a313233126170702e62736b792e666565642e706f737403616263";
         check(SERVICE, &data, &format!("{prefix}{salt}"), event_id);
     }
 }
@@ -309,9 +297,7 @@ fn at_proto_ids_ignore_the_relay() {
     let event = at_proto(AtProtoAction::Create, None, None, None);
     let mut elsewhere = event.clone();
     if let TriggerData::AtProtoEvent {
-        sequence,
-        timestamp,
-        ..
+        sequence, timestamp, ..
     } = &mut elsewhere
     {
         (*sequence, *timestamp) = (-1, i64::MAX);
@@ -334,12 +320,7 @@ fn integers_switch_width_at_their_bounds() {
         out.uint(value);
         assert_eq!(hex::encode(out.0), bytes);
     }
-    for (value, bytes) in [
-        (0, "00"),
-        (-1, "01"),
-        (1, "02"),
-        (i64::MIN, "fdffffffffffffffff"),
-    ] {
+    for (value, bytes) in [(0, "00"), (-1, "01"), (1, "02"), (i64::MIN, "fdffffffffffffffff")] {
         let mut out = Writer::default();
         out.int(value);
         assert_eq!(hex::encode(out.0), bytes);

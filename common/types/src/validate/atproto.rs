@@ -11,14 +11,9 @@ const MAX_DID: usize = 2_048;
 
 pub(super) fn check(collection: &str, repo_did: Option<&str>, at: &str, findings: &mut Findings) {
     let at_collection = format!("{at}/collection");
-    if collection
-        .strip_suffix(".*")
-        .unwrap_or(collection)
-        .contains('*')
-    {
-        let detail = format!(
-            "`{collection}` never matches: `*` stands only at the end, after a dot, as in app.bsky.feed.*"
-        );
+    if collection.strip_suffix(".*").unwrap_or(collection).contains('*') {
+        let detail =
+            format!("`{collection}` never matches: `*` stands only at the end, after a dot, as in app.bsky.feed.*");
         findings.warning(at_collection, "collection-wildcard", detail);
     } else if !is_collection(collection) {
         let detail = format!(
@@ -27,9 +22,8 @@ pub(super) fn check(collection: &str, repo_did: Option<&str>, at: &str, findings
         findings.error(at_collection, "collection", detail);
     }
     if let Some(did) = repo_did.filter(|did| !is_did(did)) {
-        let detail = format!(
-            "`{did}` is no DID: expected did:method:identifier, such as did:plc:ewvi7nxzyoun6zhxrhs64oiz"
-        );
+        let detail =
+            format!("`{did}` is no DID: expected did:method:identifier, such as did:plc:ewvi7nxzyoun6zhxrhs64oiz");
         findings.error(format!("{at}/repo_did"), "repo-did", detail);
     }
 }
@@ -58,25 +52,18 @@ fn is_nsid(text: &str) -> bool {
 
 fn is_segment(segment: &str) -> bool {
     (1..=MAX_SEGMENT).contains(&segment.len())
-        && segment
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b == b'-')
+        && segment.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
         && !segment.starts_with('-')
         && !segment.ends_with('-')
 }
 
 fn is_did(text: &str) -> bool {
-    let Some((method, identifier)) = text
-        .strip_prefix("did:")
-        .and_then(|rest| rest.split_once(':'))
-    else {
+    let Some((method, identifier)) = text.strip_prefix("did:").and_then(|rest| rest.split_once(':')) else {
         return false;
     };
     text.len() <= MAX_DID
         && !method.is_empty()
-        && method
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+        && method.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
         && !identifier.is_empty()
         && identifier
             .bytes()

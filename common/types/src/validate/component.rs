@@ -23,9 +23,7 @@ pub(super) fn check(component: &Component, at: &str, findings: &mut Findings) {
         ("time_limit_seconds", component.time_limit_seconds),
     ] {
         if limit == Some(0) {
-            let detail = format!(
-                "{name} is 0, so every run fails; leave it out to have no limit of the service's own"
-            );
+            let detail = format!("{name} is 0, so every run fails; leave it out to have no limit of the service's own");
             findings.warning(format!("{at}/{name}"), "limit-zero", detail);
         }
     }
@@ -35,8 +33,7 @@ pub(super) fn check(component: &Component, at: &str, findings: &mut Findings) {
         .map(|(key, value)| key.len() + value.len())
         .sum();
     if config_bytes > MAX_CONFIG_BYTES {
-        let detail =
-            format!("keys and values have {config_bytes} bytes, the limit is {MAX_CONFIG_BYTES}");
+        let detail = format!("keys and values have {config_bytes} bytes, the limit is {MAX_CONFIG_BYTES}");
         findings.error(format!("{at}/config"), "config-too-large", detail);
     }
     check_env_keys(component, &format!("{at}/env_keys"), findings);
@@ -52,9 +49,7 @@ fn check_env_keys(component: &Component, at: &str, findings: &mut Findings) {
         );
     }
     for key in keys.iter().filter(|key| !key.starts_with(ENV_PREFIX)) {
-        let detail = format!(
-            "`{key}` does not start with {ENV_PREFIX}, so it is never passed to the component"
-        );
+        let detail = format!("`{key}` does not start with {ENV_PREFIX}, so it is never passed to the component");
         findings.warning(at, "env-key-prefix", detail);
     }
 }
@@ -87,9 +82,8 @@ fn check_source(source: &ComponentSource, at: &str, findings: &mut Findings) {
         } => {
             let at = format!("{at}/registry");
             if !is_package(package) {
-                let detail = format!(
-                    "`{package}` is no package: expected namespace:name in lower-case words joined by `-`"
-                );
+                let detail =
+                    format!("`{package}` is no package: expected namespace:name in lower-case words joined by `-`");
                 findings.error(format!("{at}/package"), "registry-package", detail);
             }
             if let Some((version, error)) = version
@@ -100,9 +94,8 @@ fn check_source(source: &ComponentSource, at: &str, findings: &mut Findings) {
                 findings.error(format!("{at}/version"), "registry-version", detail);
             }
             if let Some(domain) = domain.as_deref().filter(|domain| !is_domain(domain)) {
-                let detail = format!(
-                    "`{domain}` is no registry host: expected a name with an optional port, such as wa.dev"
-                );
+                let detail =
+                    format!("`{domain}` is no registry host: expected a name with an optional port, such as wa.dev");
                 findings.error(format!("{at}/domain"), "registry-domain", detail);
             }
         }
@@ -116,19 +109,10 @@ fn check_uri(uri: &str, at: &str, findings: &mut Findings) {
         .map_or("", |(scheme, _)| scheme)
         .to_ascii_lowercase();
     if !SCHEMES.contains(&scheme.as_str()) {
-        let detail = format!(
-            "`{uri}` has the scheme `{scheme}`, which cannot be fetched; use http, https or ipfs"
-        );
+        let detail = format!("`{uri}` has the scheme `{scheme}`, which cannot be fetched; use http, https or ipfs");
         findings.error(at, "uri-scheme", detail);
-    } else if uri
-        .split_once("://")
-        .is_none_or(|(_, rest)| rest.is_empty())
-    {
-        findings.error(
-            at,
-            "uri",
-            format!("`{uri}` names nothing behind its scheme"),
-        );
+    } else if uri.split_once("://").is_none_or(|(_, rest)| rest.is_empty()) {
+        findings.error(at, "uri", format!("`{uri}` names nothing behind its scheme"));
     } else if uri.chars().any(|c| c.is_whitespace() || c.is_control()) {
         findings.error(
             at,
@@ -142,16 +126,10 @@ fn check_uri(uri: &str, at: &str, findings: &mut Findings) {
 fn is_package(package: &str) -> bool {
     let is_word = |word: &str| {
         !word.is_empty()
-            && (word
-                .bytes()
-                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
-                || word
-                    .bytes()
-                    .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit()))
+            && (word.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+                || word.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit()))
     };
-    let is_kebab = |text: &str| {
-        text.starts_with(|c: char| c.is_ascii_alphabetic()) && text.split('-').all(is_word)
-    };
+    let is_kebab = |text: &str| text.starts_with(|c: char| c.is_ascii_alphabetic()) && text.split('-').all(is_word);
     package
         .split_once(':')
         .is_some_and(|(namespace, name)| is_kebab(namespace) && is_kebab(name))

@@ -11,18 +11,11 @@ use crate::trigger::Trigger;
 /// Longest schedule that is parsed, in bytes. Lists expand, so the bound keeps a document from buying work with length.
 const MAX_SCHEDULE_BYTES: usize = 1_024;
 
-pub(super) fn check(
-    schedule: &str,
-    start: Option<u64>,
-    end: Option<u64>,
-    at: &str,
-    findings: &mut Findings,
-) {
+pub(super) fn check(schedule: &str, start: Option<u64>, end: Option<u64>, at: &str, findings: &mut Findings) {
     match parse(schedule) {
         Err(cause) => findings.error(format!("{at}/schedule"), "cron-schedule", cause),
         Ok(parsed) if parsed.after(&DateTime::UNIX_EPOCH).next().is_none() => {
-            let detail =
-                format!("`{schedule}` names a date that does not exist, so it never fires");
+            let detail = format!("`{schedule}` names a date that does not exist, so it never fires");
             findings.warning(format!("{at}/schedule"), "cron-impossible", detail);
         }
         Ok(_) => {}
@@ -30,8 +23,7 @@ pub(super) fn check(
     if let (Some(start), Some(end)) = (start, end)
         && start > end
     {
-        let detail =
-            format!("start_time {start} is later than end_time {end}; the window is empty");
+        let detail = format!("start_time {start} is later than end_time {end}; the window is empty");
         findings.error(format!("{at}/start_time"), "cron-window", detail);
     }
 }
@@ -54,9 +46,7 @@ pub(super) fn check_future(trigger: &Trigger, now: u64, at: &str, findings: &mut
         return;
     }
     let from = instant(now.max(start_time.unwrap_or(0)));
-    let next = parse(schedule)
-        .ok()
-        .and_then(|schedule| schedule.after(&from).next());
+    let next = parse(schedule).ok().and_then(|schedule| schedule.after(&from).next());
     // Slots are whole seconds, so an end within the second of a slot still includes it.
     let in_window = next.is_some_and(|slot| end_time.is_none_or(|end| slot <= instant(end)));
     if !in_window {

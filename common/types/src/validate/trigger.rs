@@ -8,49 +8,27 @@ use crate::{chain_key::ChainKey, text::parse_hex, trigger::Trigger};
 pub(super) fn check(trigger: &Trigger, at: &str, findings: &mut Findings) {
     match trigger {
         Trigger::EvmContractEvent { chain, .. } => {
-            check_family(
-                chain,
-                "evm",
-                &format!("{at}/evm_contract_event/chain"),
-                findings,
-            );
+            check_family(chain, "evm", &format!("{at}/evm_contract_event/chain"), findings);
         }
-        Trigger::CosmosContractEvent {
-            chain, event_type, ..
-        } => {
+        Trigger::CosmosContractEvent { chain, event_type, .. } => {
             let at = format!("{at}/cosmos_contract_event");
             check_family(chain, "cosmos", &format!("{at}/chain"), findings);
             check_event_type(event_type, &format!("{at}/event_type"), findings);
         }
         Trigger::BlockInterval {
-            start_block,
-            end_block,
-            ..
+            start_block, end_block, ..
         } => {
-            check_blocks(
-                *start_block,
-                *end_block,
-                &format!("{at}/block_interval"),
-                findings,
-            );
+            check_blocks(*start_block, *end_block, &format!("{at}/block_interval"), findings);
         }
         Trigger::Cron {
             schedule,
             start_time,
             end_time,
         } => {
-            schedule::check(
-                schedule,
-                *start_time,
-                *end_time,
-                &format!("{at}/cron"),
-                findings,
-            );
+            schedule::check(schedule, *start_time, *end_time, &format!("{at}/cron"), findings);
         }
         Trigger::AtProtoEvent {
-            collection,
-            repo_did,
-            ..
+            collection, repo_did, ..
         } => {
             atproto::check(
                 collection,
@@ -60,11 +38,7 @@ pub(super) fn check(trigger: &Trigger, at: &str, findings: &mut Findings) {
             );
         }
         Trigger::HypercoreAppend { feed_key } => {
-            check_feed_key(
-                feed_key,
-                &format!("{at}/hypercore_append/feed_key"),
-                findings,
-            );
+            check_feed_key(feed_key, &format!("{at}/hypercore_append/feed_key"), findings);
         }
         Trigger::Manual => {}
     }
@@ -89,23 +63,15 @@ fn check_event_type(event_type: &str, at: &str, findings: &mut Findings) {
             "the event type is empty; give the type without its wasm- prefix",
         );
     } else if event_type.starts_with("wasm-") {
-        let detail = format!(
-            "`{event_type}` starts with wasm-, which is taken off before comparing; leave it out"
-        );
+        let detail = format!("`{event_type}` starts with wasm-, which is taken off before comparing; leave it out");
         findings.warning(at, "event-type-prefix", detail);
     }
 }
 
-fn check_blocks(
-    start: Option<NonZeroU64>,
-    end: Option<NonZeroU64>,
-    at: &str,
-    findings: &mut Findings,
-) {
+fn check_blocks(start: Option<NonZeroU64>, end: Option<NonZeroU64>, at: &str, findings: &mut Findings) {
     match (start, end) {
         (Some(start), Some(end)) if start > end => {
-            let detail =
-                format!("start_block {start} is above end_block {end}; the window is empty");
+            let detail = format!("start_block {start} is above end_block {end}; the window is empty");
             findings.error(format!("{at}/start_block"), "block-window", detail);
         }
         (None, _) => {
