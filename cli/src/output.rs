@@ -51,7 +51,11 @@ impl<'a> Output<'a> {
         } else {
             text(self.style)
         };
-        let end = if text.ends_with('\n') { "" } else { "\n" };
+        let end = if text.is_empty() || text.ends_with('\n') {
+            ""
+        } else {
+            "\n"
+        };
         write!(self.out, "{text}{end}")?;
         self.out.flush()
     }

@@ -68,8 +68,6 @@ fn established_command_lines_parse() {
         format!("show evm:31337/{ADDRESS} --raw"),
         format!("logs {DIGEST} --limit 5"),
         format!("signer evm:31337/{ADDRESS}"),
-        format!("pause {DIGEST} --reason maintenance --mode hold"),
-        format!("resume {DIGEST}"),
         format!("delete evm:31337/{ADDRESS}"),
         "apply --set-uri --wait 1".to_owned(),
     ];

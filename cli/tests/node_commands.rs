@@ -239,26 +239,6 @@ fn deleting_an_unknown_service_is_an_error() {
 }
 
 #[test]
-fn a_service_is_paused_and_resumed() {
-    let node = Scripted::start()
-        .on(&format!("POST /v1/services/{ID}/pause"), 200, summary())
-        .on(
-            &format!("POST /v1/services/{ID}/resume"),
-            404,
-            problem(404, "not-found", "no path"),
-        );
-    assert_eq!(
-        run(&node, &format!("service pause {ID} --reason why --mode hold --json")).json(),
-        summary()
-    );
-    let asked: Value = serde_json::from_slice(&node.asked()[0].body).unwrap();
-    assert_eq!(asked, json!({"reason": "why", "mode": "hold"}));
-    let ended = run(&node, &format!("service resume {ID}"));
-    assert_eq!(ended.exit, Exit::Failed);
-    assert!(ended.stderr.contains("does not offer"), "{ended:?}");
-}
-
-#[test]
 fn jobs_are_listed_and_shown() {
     let job = json!({
         "job_id": "01J9ZC8T2K6V0Q4W3N5R7X9YAB", "service_id": ID, "workflow_id": "first", "trigger_type": "manual", "source": "s",

@@ -79,7 +79,12 @@ impl DeployArgs {
 
 /// Parses a document that the node is to run.
 pub(super) fn parse(bytes: &[u8]) -> Result<ServiceDocument, Failure> {
-    ServiceDocument::parse(bytes).map_err(|error| Failure::failed("invalid-service", error.to_string()))
+    ServiceDocument::parse(bytes).map_err(|error| {
+        Failure::failed(
+            "invalid-service",
+            format!("{error}; `wavs-cli service validate` lists all that is missing"),
+        )
+    })
 }
 
 /// Points the manager contract to a document, with the user's key.

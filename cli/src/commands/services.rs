@@ -1,13 +1,13 @@
-//! `service list|status|show|logs|signer|delete|pause|resume`: services on the node.
+//! `service list|status|show|logs|signer|delete`: services on the node.
 
 use std::path::Path;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::deploy::text;
-use crate::failure::{Exit, Failure};
+use crate::failure::Failure;
 use crate::node::Node;
 use crate::output::lines;
 use crate::service_ref::ServiceRef;
@@ -34,19 +34,6 @@ pub(super) enum ServicesCommand {
     Signer(Named),
     /// Remove a service from the node
     Delete(Named),
-    /// Stop running a service on this node, whatever its document says
-    Pause {
-        #[command(flatten)]
-        named: Named,
-        /// Why, for the history
-        #[arg(long)]
-        reason: Option<String>,
-        /// What happens to triggers meanwhile
-        #[arg(long, value_enum, default_value_t = Mode::Drop)]
-        mode: Mode,
-    },
-    /// Run a paused service again
-    Resume(Named),
 }
 
 /// Which service.
@@ -98,14 +85,6 @@ pub(super) struct PageArgs {
     cursor: Option<String>,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub(super) enum Mode {
-    /// They are counted and dropped
-    Drop,
-    /// They wait
-    Hold,
-}
-
 impl ServicesCommand {
     pub(super) async fn run(self, file: &Path, session: &mut Session<'_>) -> Result<(), Failure> {
         let node = session.node()?;
@@ -116,15 +95,6 @@ impl ServicesCommand {
             Self::Logs(args) => args.run(file, &node, session).await,
             Self::Signer(named) => signer(&named.service(file)?, &node, session).await,
             Self::Delete(named) => delete(&named.service(file)?, &node, session).await,
-            Self::Pause { named, reason, mode } => {
-                let mode = match mode {
-                    Mode::Drop => "drop",
-                    Mode::Hold => "hold",
-                };
-                let body = json!({"reason": reason, "mode": mode});
-                switch(&named.service(file)?, "pause", &body, &node, session).await
-            }
-            Self::Resume(named) => switch(&named.service(file)?, "resume", &json!({}), &node, session).await,
         }
     }
 }
@@ -257,26 +227,6 @@ async fn delete(service: &ServiceRef, node: &Node, session: &mut Session<'_>) ->
     session.result(&json!({"service_id": id, "deleted": true}), |_| {
         format!("service {id} deleted")
     })
-}
-
-async fn switch(
-    service: &ServiceRef,
-    verb: &str,
-    body: &Value,
-    node: &Node,
-    session: &mut Session<'_>,
-) -> Result<(), Failure> {
-    let id = service.id().to_string();
-    let answer = node.send_json(Method::POST, &["v1", "services", &id, verb], body).await;
-    let answer = answer.map_err(|failure| match (failure.exit(), failure.code()) {
-        (Exit::NotFound, "not-found") => Failure::failed(
-            "not-offered",
-            format!("this node does not offer to {verb} services; use a newer one"),
-        ),
-        _ => failure,
-    })?;
-    let status = answer.json()?;
-    session.result(&status, |style| style.pairs(&summary(&status)))
 }
 
 /// What people want to know first.

@@ -76,7 +76,8 @@ impl ValidateArgs {
                     return format!("{} is valid", path.display());
                 }
                 let lines: String = errors.iter().map(|error| format!("  {error}\n")).collect();
-                format!("{} has {} errors:\n{lines}", path.display(), errors.len())
+                let plural = if errors.len() == 1 { "" } else { "s" };
+                format!("{} has {} error{plural}:\n{lines}", path.display(), errors.len())
             },
         )?;
         if errors.is_empty() {
