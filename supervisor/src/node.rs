@@ -128,8 +128,8 @@ pub fn settings(http: &HttpConfig) -> Settings {
         handler_timeout: http.handler_timeout,
         open_reads: match http.open_reads {
             Configured::Loopback => OpenReads::Loopback,
-            Configured::All => OpenReads::Always,
-            Configured::None => OpenReads::Never,
+            Configured::Always => OpenReads::Always,
+            Configured::Never => OpenReads::Never,
         },
         tokens: full.chain(named).collect(),
         allowed_hosts: http.allowed_hosts.clone(),

@@ -14,7 +14,8 @@ pub const MIN_DEADLINE: Duration = Duration::from_millis(1);
 
 /// Longest deadline of a call; a longer one is cut to it on both sides. A deadline of years would panic the timer
 /// queue beneath the connection.
-pub const MAX_DEADLINE: Duration = Duration::from_secs(600);
+/// It leaves room for the longest run that a configuration permits (one hour) and its margin.
+pub const MAX_DEADLINE: Duration = Duration::from_secs(70 * 60);
 
 /// Connections that one socket serves at a time. A further one is refused with a code and closed.
 pub const MAX_CONNECTIONS: usize = 64;

@@ -73,6 +73,10 @@ where
         config,
         telemetry,
     } = configuration::<C>(flags, &mut inherited)?;
+    if name == ProcessName::Aggregator {
+        // Keys live here: no core dump, and no other process of the same user may look into this one.
+        nix::sys::prctl::set_dumpable(false).context("cannot make the process undumpable")?;
+    }
     telemetry::install(&telemetry);
     let runtime = runtime(name, config.worker_threads())?;
     let result = runtime.block_on(async {

@@ -82,9 +82,9 @@ pub enum OpenReads {
     /// Peers on this machine.
     Loopback,
     /// Everybody.
-    All,
+    Always,
     /// Nobody.
-    None,
+    Never,
 }
 
 /// What is checked before the start.

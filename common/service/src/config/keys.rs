@@ -120,7 +120,7 @@ pub const KEYS: &[Key] = &[
     file("http.rate_limit_loopback", Kind::Flag, "false", "Limit loopback peers too"),
     file("http.sse_max", AMOUNT, "64", "Event streams at once"),
     file_unset("http.legacy_aggregator_port", PORT, "Port of the shim for clients of the old aggregator"),
-    file("auth.open_reads", Kind::Choice(&["loopback", "all", "none"]), "loopback", "Who may read without a token"),
+    file("auth.open_reads", Kind::Choice(&["loopback", "always", "never"]), "loopback", "Who may read without a token"),
     file("auth.allowed_hosts", Kind::List, "", "Host values accepted beside the local ones"),
     file_unset("auth.tokens", Kind::Tables, "Further tokens: name, scope (read or full), value"),
     file_unset("auth.admin_socket", Kind::Path, "Socket for local administration [default: <data>/run/admin.sock]"),

@@ -77,6 +77,18 @@ impl RedactedConfig {
             &["data".to_owned()],
             Node::Leaf(Value::from(node.data_dir.display().to_string())),
         );
+        // Clients know one text here; several gateways are a comma list, as in the configuration.
+        let gateways: Vec<_> = node
+            .trigger
+            .fetch
+            .ipfs_gateways
+            .iter()
+            .map(|url| redacted_url(url))
+            .collect();
+        self.put(
+            &["ipfs_gateway".to_owned()],
+            Node::Leaf(Value::from(gateways.join(","))),
+        );
         let found = [
             ("signing_mnemonic", node.aggregator.signing_mnemonic.is_some()),
             (
