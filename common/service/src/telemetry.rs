@@ -9,9 +9,13 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::{LogFormat, TelemetryConfig};
 
+/// Directives that come first, so that the configured ones can override them: libraries that report the normal course of
+/// a connection as news, and tarpc, which logs every expired deadline as an error of its own.
+const QUIET: &str = "alloy_pubsub=warn,alloy_transport_ws=warn,hyper=warn,reqwest=warn,tarpc=off";
+
 /// Installs the log of this process. A second call does nothing, so tests may call it too.
 pub fn install(config: &TelemetryConfig) {
-    let filter = EnvFilter::builder().parse_lossy(config.log_level.join(","));
+    let filter = EnvFilter::builder().parse_lossy(format!("{QUIET},{}", config.log_level.join(",")));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
