@@ -1,5 +1,6 @@
 //! Development tasks, run as `cargo xtask <task>`. Each task is one file; this one only reads the command line.
 
+mod bench;
 mod contracts;
 mod demo;
 mod digests;
@@ -26,6 +27,7 @@ struct Arguments {
 enum Task {
     Demo(demo::Demo),
     Test(test::Test),
+    Bench(bench::Bench),
     Guests(guests::Guests),
     Contracts(contracts::Contracts),
 }
@@ -35,6 +37,7 @@ fn main() -> anyhow::Result<()> {
     let summary = match Arguments::parse().task {
         Task::Demo(demo) => demo.run(root)?,
         Task::Test(test) => test.run(root)?,
+        Task::Bench(bench) => bench.run(root)?,
         Task::Guests(guests) => guests.run(root)?,
         Task::Contracts(contracts) => contracts.run(root)?,
     };

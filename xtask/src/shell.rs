@@ -32,6 +32,11 @@ pub(crate) fn build_node(profile: Profile) -> Result<std::path::PathBuf> {
         arguments.push("--release");
     }
     cargo(&arguments)?;
+    node_dir(profile)
+}
+
+/// The directory that the binaries of the node are in once they are built.
+pub(crate) fn node_dir(profile: Profile) -> Result<std::path::PathBuf> {
     let target = e2e::tools::profile_dir()?
         .parent()
         .context("the build directory has no parent")?

@@ -1,0 +1,155 @@
+//! `cargo xtask bench`: what the node costs, measured on real processes, a real chain and real contracts in one run.
+//!
+//! It measures and does not judge: a missed target is a row in the table, not a failure. Figures of different machines do not
+//! compare, so the ratios to what the same machine does without the node are printed beside them.
+
+mod bed;
+mod figure;
+mod latency;
+mod memory;
+mod progress;
+mod stages;
+mod starts;
+mod stats;
+mod throughput;
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::Args;
+use e2e::anvil::Anvil;
+use e2e::node::Node;
+
+use crate::shell::{self, Profile};
+use bed::Bed;
+use figure::{Figure, Report, percentiles, ratio};
+use latency::{Landing, Observer};
+use progress::Step;
+use stats::Sample;
+
+/// The most that an event should take to its result, in milliseconds.
+const RESULT_TARGET_MS: f64 = 30.0;
+/// Events that come first and are not counted: they compile components and fill caches.
+const WARM_EVENTS: u32 = 20;
+/// How long the node may take to note that the last result is in a block.
+const SETTLE_LIMIT: Duration = Duration::from_secs(10);
+
+/// Measure latency, throughput, memory and start times of the release binaries
+///
+/// Builds the release binaries, starts a local chain and the five processes, and prints one table. Progress goes to the
+/// standard error. Other work on the machine spoils the figures.
+#[derive(Debug, Args)]
+pub(crate) struct Bench {
+    /// Print JSON instead of a table
+    #[arg(long)]
+    json: bool,
+    /// Lone events that are fired for the latency
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    events: u32,
+    /// Use the release binaries as they are
+    #[arg(long)]
+    skip_build: bool,
+}
+
+impl Bench {
+    /// Measures everything and answers the report.
+    pub(crate) fn run(self, _root: &Path) -> Result<String> {
+        let binaries = if self.skip_build {
+            shell::node_dir(Profile::Release)?
+        } else {
+            shell::build_node(Profile::Release)?
+        };
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        let report = runtime.block_on(async {
+            tokio::select! {
+                report = self.measure(&binaries) => report,
+                // Dropping what was started ends it.
+                _ = tokio::signal::ctrl_c() => anyhow::bail!("interrupted"),
+            }
+        })?;
+        if self.json { report.json() } else { Ok(report.table()) }
+    }
+
+    async fn measure(&self, binaries: &Path) -> Result<Report> {
+        let mut report = Report::new();
+        let chain = Anvil::start().await?;
+        report.add([starts::starts(&chain, binaries).await?]);
+
+        let node = Node::start(&bed::config(&chain, binaries)).await?;
+        report.add([memory::figure(
+            "idle after start, PSS of all",
+            &memory::usage(&node).await?,
+        )]);
+
+        let bed = Bed::new(chain, node).await?;
+        report.add(self.latency(&bed).await?);
+        let usage = memory::usage(&bed.node).await?;
+        report.add([memory::figure("idle with a service that worked, PSS of all", &usage)]);
+
+        report.add(throughput::figures(&bed).await?);
+        report.add(memory::growth(&bed).await?);
+        report.add([starts::restarts(&bed).await?]);
+        // A node that is fast after a kill but works no more would be a poor one.
+        Observer::connect(&bed)
+            .await?
+            .fire(1, &Step::new("an event after the kills", 1)?)
+            .await?;
+        bed.node.stop().await?;
+        bed.chain.stop().await?;
+        Ok(report)
+    }
+
+    async fn latency(&self, bed: &Bed) -> Result<Vec<Figure>> {
+        let mut observer = Observer::connect(bed).await?;
+        let step = Step::new("lone events", u64::from(WARM_EVENTS + self.events))?;
+        observer.fire(WARM_EVENTS, &step).await?;
+        let landings = observer.fire(self.events, &step).await?;
+        drop(step);
+
+        let sample = |time: &dyn Fn(&Landing) -> Option<Duration>| {
+            Sample::new(
+                landings
+                    .iter()
+                    .filter_map(|landing| time(landing).map(starts::milliseconds)),
+            )
+        };
+        let bare = sample(&|landing| Some(landing.bare));
+        let broadcast = sample(&|landing| landing.broadcast);
+        let result = sample(&|landing| Some(landing.result));
+        let mut gas = String::new();
+        if let Some(last) = landings.last() {
+            let (of_event, of_result) = observer.gas(last).await?;
+            gas = format!("sent until heard of; {of_event} gas, a result's {of_result}");
+        }
+        let times = |sample: &Sample| {
+            let times = ratio(sample.p50(), bare.p50()).unwrap_or_default();
+            format!("{times:.1} times a bare transaction, {} events", sample.count())
+        };
+        let [bare_p50, bare_p99] = percentiles("bare transaction on this chain", &bare);
+        let [broadcast_p50, broadcast_p99] = percentiles("event mined to transaction broadcast", &broadcast);
+        let [result_p50, result_p99] = percentiles("event mined to result mined", &result);
+        let mut figures = vec![
+            bare_p50.note(gas),
+            bare_p99,
+            broadcast_p50.note(times(&broadcast)),
+            broadcast_p99,
+            result_p50.target(RESULT_TARGET_MS).note(times(&result)),
+            result_p99,
+        ];
+        figures.extend(stages::figures(&landings, &settled_jobs(bed).await?)?);
+        Ok(figures)
+    }
+}
+
+/// All jobs, once the node has noted that the newest one is done.
+async fn settled_jobs(bed: &Bed) -> Result<Vec<serde_json::Value>> {
+    let newest = format!("/v1/jobs?service_id={}&workflow_id=default&limit=1", bed.service_id);
+    let is_settled = |jobs: &serde_json::Value| {
+        jobs["items"][0]["timeline"]
+            .as_array()
+            .is_some_and(|steps| steps.iter().any(|step| step["step"] == "mined"))
+    };
+    bed.node.wait_for(&newest, SETTLE_LIMIT, is_settled).await?;
+    bed.jobs().await
+}
