@@ -16,6 +16,7 @@ pub mod ready;
 pub mod service_ref;
 pub mod services;
 pub mod signer;
+pub mod v1_lifecycle;
 pub mod v1_services;
 
 use axum::Router;
@@ -46,6 +47,9 @@ pub fn all(dev_endpoints: bool) -> Router<Api> {
         .route("/v1/services/{id}", get(v1_services::show))
         .route("/v1/services/{id}/status", get(v1_services::status))
         .route("/v1/services/{id}/logs", get(v1_services::logs))
+        .route("/v1/services/{id}/pause", post(v1_lifecycle::pause))
+        .route("/v1/services/{id}/resume", post(v1_lifecycle::resume))
+        .route("/v1/services/{id}/refresh", post(v1_lifecycle::refresh))
         .route("/v1/jobs", get(jobs::list))
         .route("/v1/jobs/{id}", get(jobs::show));
     let router = if dev_endpoints { router.merge(dev()) } else { router };

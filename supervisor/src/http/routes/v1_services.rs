@@ -162,7 +162,8 @@ impl Filter {
     }
 }
 
-fn view(summary: &ServiceSummary) -> Value {
+/// A service without its document, as all routes under `/v1` show it.
+pub(super) fn view(summary: &ServiceSummary) -> Value {
     json!({
         "service_id": summary.service_id.to_string(),
         "name": summary.name,

@@ -1,0 +1,61 @@
+//! `/v1/services/{id}/pause`, `/resume`, `/refresh`: what an operator decides about a registered service.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use serde::Deserialize;
+use serde_json::Value;
+use wavs_types::ServiceId;
+
+use super::service_ref;
+use super::v1_services::view;
+use crate::http::api::{Api, LIFECYCLE, READ};
+use crate::http::body::JsonBody;
+use crate::http::problem::Problem;
+
+/// Body of a pause.
+#[derive(Debug, Default, Deserialize)]
+pub struct Pause {
+    #[serde(default)]
+    reason: String,
+}
+
+/// Stops the service on this node alone, until it is resumed; restarts do not resume it.
+pub async fn pause(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+    JsonBody(body): JsonBody<Pause>,
+) -> Result<Json<Value>, Problem> {
+    set(&api, &id, true, body.reason).await
+}
+
+/// Lets the service run again.
+pub async fn resume(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<Value>, Problem> {
+    set(&api, &id, false, String::new()).await
+}
+
+/// Reads the service URI on chain again and updates the service if its document changed.
+pub async fn refresh(State(api): State<Api>, Path(id): Path<String>) -> Result<(StatusCode, Json<Value>), Problem> {
+    let id = known(&api, &id).await?;
+    let summary = api
+        .registry(LIFECYCLE, async |client, context| {
+            client.refresh_service(context, id).await
+        })
+        .await?;
+    Ok((StatusCode::ACCEPTED, Json(view(&summary))))
+}
+
+async fn set(api: &Api, id: &str, paused: bool, reason: String) -> Result<Json<Value>, Problem> {
+    let id = known(api, id).await?;
+    let summary = api
+        .registry(READ, async |client, context| {
+            client.pause_service(context, id, paused, reason.clone()).await
+        })
+        .await?;
+    Ok(Json(view(&summary)))
+}
+
+async fn known(api: &Api, id: &str) -> Result<ServiceId, Problem> {
+    let id = service_ref::parse("service id", id)?;
+    service_ref::service(api, id).await.map(|_| id)
+}
