@@ -1,9 +1,12 @@
 //! What was measured, as a table for people and as JSON for programs.
 
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use serde::Serialize;
 
 use super::stats::Sample;
+
+/// Columns of a table that is not printed on a terminal.
+const WIDTH: u16 = 150;
 
 /// One measured figure. Less is better for each that has a target.
 #[derive(Debug, Clone, Serialize)]
@@ -113,7 +116,11 @@ impl Report {
         let mut table = Table::new();
         table
             .load_style(presets::UTF8_BORDERS_ONLY)
+            .set_content_arrangement(ContentArrangement::Dynamic)
             .set_header(["figure", "value", "target", "verdict", "note"]);
+        if table.width().is_none() {
+            table.set_width(WIDTH);
+        }
         for figure in &self.figures {
             let value = figure
                 .value

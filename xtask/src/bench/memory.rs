@@ -1,5 +1,7 @@
 //! Memory of the five processes, as the kernel accounts it: the proportional set size, which counts shared pages once.
 
+use std::io::ErrorKind;
+
 use anyhow::{Context as _, Result};
 use e2e::node::Node;
 
@@ -9,78 +11,109 @@ use super::progress::Step;
 use super::stats;
 
 /// The most that five idle processes should use, in megabytes.
-pub(super) const IDLE_TARGET_MB: f64 = 100.0;
+const IDLE_TARGET_MB: f64 = 100.0;
 /// The most that memory should grow by per execution, in bytes. What is flat still wavers by a megabyte.
 const SLOPE_TARGET: f64 = 100.0;
-/// Executions over which memory is watched.
+/// Executions over which memory is watched, and as many before them.
 const EXECUTIONS: u32 = 20_000;
 /// Executions between two looks.
 const STRIDE: u32 = 2_500;
+/// Why there may be no figure.
+const HIDDEN: &str = "the memory of a protected process is shown to root only";
 
-/// Memory of one process in bytes.
-pub(super) type Usage = Vec<(String, u64)>;
+/// Memory of each process in bytes.
+type Usage = Vec<(String, u64)>;
 
-/// Reads the memory of all five processes.
-pub(super) async fn usage(node: &Node) -> Result<Usage> {
+/// Reads the memory of all five processes; `None` when this user may not.
+async fn usage(node: &Node) -> Result<Option<Usage>> {
     let mut usage = Vec::new();
     for row in node.processes().await? {
         let name = row["name"].as_str().context("a process has no name")?.to_owned();
         let pid = row["pid"].as_u64().with_context(|| format!("{name} does not run"))?;
         let path = format!("/proc/{pid}/smaps_rollup");
-        let text = std::fs::read_to_string(&path).with_context(|| {
-            format!("cannot read {path}; the memory of a protected process is shown to root only, so run this as root")
-        })?;
-        usage.push((name, pss(&text).with_context(|| format!("{path} has no Pss line"))?));
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(cause) if cause.kind() == ErrorKind::PermissionDenied => return Ok(None),
+            Err(cause) => return Err(cause).with_context(|| format!("cannot read {path} of {name}")),
+        };
+        let bytes = pss(&text).with_context(|| format!("{path} of {name} has no Pss line"))?;
+        usage.push((name.trim_end_matches("-svc").to_owned(), bytes));
     }
-    Ok(usage)
+    Ok(Some(usage))
 }
 
-/// One figure for the sum, with the parts in its note.
-pub(super) fn figure(name: &str, usage: &Usage) -> Figure {
+/// The sum of all processes while nothing happens, with the parts in its note.
+pub(super) async fn idle(name: &str, node: &Node) -> Result<Figure> {
+    let Some(usage) = usage(node).await? else {
+        return Ok(Figure::new(name, None, "MB").target(IDLE_TARGET_MB).note(HIDDEN));
+    };
     let parts: Vec<String> = usage
         .iter()
-        .map(|(process, bytes)| format!("{} {:.1}", process.trim_end_matches("-svc"), megabytes(*bytes)))
+        .map(|(name, bytes)| format!("{name} {:.1}", megabytes(*bytes)))
         .collect();
-    Figure::new(name, Some(megabytes(sum(usage))), "MB")
+    Ok(Figure::new(name, Some(megabytes(sum(&usage))), "MB")
         .target(IDLE_TARGET_MB)
-        .note(parts.join(", "))
+        .note(parts.join(", ")))
 }
 
 /// Runs many triggers to their signatures and tells by how much memory grows for each.
-pub(super) async fn growth(bed: &Bed) -> Result<[Figure; 2]> {
-    let step = Step::new("memory over many executions", u64::from(EXECUTIONS))?;
-    // The first ones fill pools and caches, which is no growth.
-    bed.inject(Depth::Sign, b"warm", STRIDE).await?;
-    let first = usage(&bed.node).await?;
-    let mut last = first.clone();
-    let mut points = vec![(0.0, sum(&first) as f64)];
-    for done in (STRIDE..=EXECUTIONS).step_by(STRIDE as usize) {
-        bed.inject(Depth::Sign, format!("round {done}").as_bytes(), STRIDE)
-            .await?;
-        last = usage(&bed.node).await?;
-        points.push((f64::from(done), sum(&last) as f64));
-        step.advance(u64::from(STRIDE));
-    }
-    let parts: Vec<String> = first
-        .iter()
-        .zip(&last)
-        .map(|((name, before), (_, after))| {
-            format!(
-                "{} {:+.1}",
-                name.trim_end_matches("-svc"),
-                megabytes(*after) - megabytes(*before)
-            )
-        })
+pub(super) async fn growth(bed: &Bed) -> Result<Vec<Figure>> {
+    let name = "memory growth per execution";
+    let step = Step::new("memory over many executions", 2 * u64::from(EXECUTIONS))?;
+    let Some(cold) = usage(&bed.node).await? else {
+        return Ok(vec![Figure::new(name, None, "B").target(SLOPE_TARGET).note(HIDDEN)]);
+    };
+    // The first ones fill the allocator's arenas and SQLite's caches, which have bounds of their own; growth is what goes
+    // on after that.
+    let warm = points(bed, &step, "warm").await?;
+    let measured = points(bed, &step, "measured").await?;
+    let (Some(before), Some(after)) = (warm.last(), measured.last()) else {
+        return Ok(Vec::new());
+    };
+    let line: Vec<(f64, f64)> = [before]
+        .into_iter()
+        .chain(&measured)
+        .enumerate()
+        .map(|(index, usage)| ((index * STRIDE as usize) as f64, sum(usage) as f64))
         .collect();
-    Ok([
-        Figure::new("memory growth per execution", stats::slope(&points), "B")
+    Ok(vec![
+        Figure::new(name, stats::slope(&line), "B")
             .target(SLOPE_TARGET)
-            .note(format!("over {EXECUTIONS} executions; MB in all: {}", parts.join(", "))),
-        Figure::new("  memory after them, PSS of all", Some(megabytes(sum(&last))), "MB"),
+            .note(format!(
+                "over {EXECUTIONS} after as many; MB: {}",
+                changes(before, after)
+            )),
+        Figure::new(
+            "memory after all of them, PSS of all",
+            Some(megabytes(sum(after))),
+            "MB",
+        )
+        .note(format!("the {EXECUTIONS} before, MB: {}", changes(&cold, before))),
     ])
 }
 
-fn sum(usage: &Usage) -> u64 {
+/// The memory after each stride.
+async fn points(bed: &Bed, step: &Step, round: &str) -> Result<Vec<Usage>> {
+    let mut points = Vec::new();
+    for done in (STRIDE..=EXECUTIONS).step_by(STRIDE as usize) {
+        let data = format!("{round} {done}");
+        bed.inject(Depth::Sign, data.as_bytes(), STRIDE).await?;
+        points.extend(usage(&bed.node).await?);
+        step.advance(u64::from(STRIDE));
+    }
+    Ok(points)
+}
+
+fn changes(before: &[(String, u64)], after: &[(String, u64)]) -> String {
+    let changes: Vec<String> = before
+        .iter()
+        .zip(after)
+        .map(|((name, before), (_, after))| format!("{name} {:+.1}", megabytes(*after) - megabytes(*before)))
+        .collect();
+    changes.join(", ")
+}
+
+fn sum(usage: &[(String, u64)]) -> u64 {
     usage.iter().map(|(_, bytes)| bytes).sum()
 }
 

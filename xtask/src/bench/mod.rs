@@ -77,15 +77,11 @@ impl Bench {
         report.add([starts::starts(&chain, binaries).await?]);
 
         let node = Node::start(&bed::config(&chain, binaries)).await?;
-        report.add([memory::figure(
-            "idle after start, PSS of all",
-            &memory::usage(&node).await?,
-        )]);
+        report.add([memory::idle("idle after start, PSS of all", &node).await?]);
 
         let bed = Bed::new(chain, node).await?;
         report.add(self.latency(&bed).await?);
-        let usage = memory::usage(&bed.node).await?;
-        report.add([memory::figure("idle with a service that worked, PSS of all", &usage)]);
+        report.add([memory::idle("idle with a service that worked, PSS of all", &bed.node).await?]);
 
         report.add(throughput::figures(&bed).await?);
         report.add(memory::growth(&bed).await?);
@@ -135,7 +131,10 @@ impl Bench {
             broadcast_p50.note(times(&broadcast)),
             broadcast_p99,
             result_p50.target(RESULT_TARGET_MS).note(times(&result)),
-            result_p99,
+            result_p99.note(format!(
+                "{} above {RESULT_TARGET_MS} ms",
+                result.above(RESULT_TARGET_MS)
+            )),
         ];
         figures.extend(stages::figures(&landings, &settled_jobs(bed).await?)?);
         Ok(figures)

@@ -17,6 +17,11 @@ impl Sample {
         self.0.len()
     }
 
+    /// How many values exceed a limit.
+    pub(super) fn above(&self, limit: f64) -> usize {
+        self.0.iter().filter(|value| **value > limit).count()
+    }
+
     /// The smallest value that at least `percent` of all values do not exceed (the nearest-rank method, so that every
     /// answer is a value that was really measured). `None` without values.
     pub(super) fn percentile(&self, percent: u8) -> Option<f64> {
@@ -80,6 +85,8 @@ mod tests {
         assert_eq!(sample.count(), 200);
         assert_eq!(sample.p99(), Some(198.0));
         assert_eq!(sample.max(), Some(200.0));
+        assert_eq!(sample.above(198.0), 2);
+        assert_eq!(sample.above(200.0), 0);
     }
 
     #[test]
