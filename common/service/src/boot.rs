@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use wavs_ipc::socket::{self, Listener};
 
 use crate::arguments::{self, Asked};
-use crate::config::{Flags, Loader, ProcessConfig};
+use crate::config::{Audience, Flags, Loader, ProcessConfig};
 use crate::exit::{self, Fatal};
 use crate::handover::{self, Handover};
 use crate::lifecycle::LifecycleServer;
@@ -110,7 +110,8 @@ fn configuration<C: ProcessConfig>(flags: Flags, inherited: &mut Inherited) -> a
     if let Some(descriptor) = inherited.remove(handover::DESCRIPTOR) {
         return Handover::read(descriptor).map_err(|error| Fatal::config(error.to_string()).into());
     }
-    let loaded = Loader::from_process(flags).load()?;
+    let audience = Audience::Process(C::PROCESS);
+    let loaded = Loader::from_process(flags).only_for(audience).load()?;
     let handover = Handover::of(&loaded.node);
     telemetry::install(&handover.telemetry);
     loaded.log();

@@ -6,9 +6,9 @@ use std::io::Write as _;
 use std::os::fd::OwnedFd;
 
 use support::Scratch;
-use wavs_service::config::{AggregatorConfig, EngineConfig, P2pConfig, TriggerConfig};
+use wavs_service::config::{AggregatorConfig, Audience, EngineConfig, P2pConfig, TriggerConfig};
 use wavs_service::handover::HandoverError;
-use wavs_service::{Handover, ProcessConfig, Secret};
+use wavs_service::{Handover, ProcessConfig, ProcessName, Secret};
 
 fn mnemonic(scratch: &Scratch) -> Option<String> {
     scratch
@@ -64,6 +64,11 @@ fn a_credential_that_cannot_be_had_is_named_without_its_value() {
     assert!(open(0o604).refused().contains("chmod 600"));
     assert!(open(0o640).loaded().warnings[0].contains("by its group"));
     assert!(open(0o600).loaded().warnings.is_empty());
+    // systemd opens its copy by an access list, whose mask shows as the permissions of the group.
+    let prepared = Scratch::new().file_with_mode("creds/wavs.signing_mnemonic", "marker", 0o440);
+    let directory = prepared.path().join("creds").display().to_string();
+    let prepared = prepared.variable("CREDENTIALS_DIRECTORY", &directory).loaded();
+    assert!(prepared.warnings.is_empty(), "{:?}", prepared.warnings);
     let in_file = Scratch::new().file_with_mode("wavs.toml", "[wavs]\nsigning_mnemonic = \"marker\"", 0o644);
     assert!(in_file.loaded().warnings[0].contains("holds secrets"));
     let flag = Scratch::new().flags(["--bearer-token", "marker"]).loaded();
@@ -200,6 +205,83 @@ fn each_secret_goes_to_the_one_process_that_may_hold_it() {
         numbers(&Handover::<EngineConfig>::of(&node).to_bytes().unwrap()),
         Vec::<u32>::new()
     );
+}
+
+/// The numbers of the markers that a configuration loaded for `audience` holds.
+fn held(scratch: &Scratch, audience: Audience) -> Vec<u32> {
+    let node = scratch
+        .load_for(audience)
+        .map_err(|error| error.to_string())
+        .unwrap()
+        .node;
+    let http = &node.http;
+    let tokens = http.tokens.iter().map(|token| &token.value).chain(&http.bearer_token);
+    let mut text: String = tokens.map(|token| format!("{}\n", token.expose_secret())).collect();
+    for document in [
+        Handover::<AggregatorConfig>::of(&node).to_bytes().unwrap(),
+        Handover::<P2pConfig>::of(&node).to_bytes().unwrap(),
+    ] {
+        text += std::str::from_utf8(&document).unwrap();
+    }
+    (1..=9)
+        .filter(|number| text.contains(&format!("marker {number}")))
+        .collect()
+}
+
+#[test]
+fn a_process_that_loads_the_file_itself_holds_only_its_own_secrets() {
+    let process = Audience::Process;
+    for (audience, expected) in [
+        (Audience::Node, vec![1, 2, 3, 4, 5, 6, 7, 8, 9]),
+        (Audience::Api, vec![4, 7]),
+        (Audience::Nobody, vec![]),
+        (process(ProcessName::Aggregator), vec![1, 2, 3, 5, 6, 9]),
+        (process(ProcessName::P2p), vec![8]),
+        (process(ProcessName::Trigger), vec![]),
+        (process(ProcessName::Engine), vec![]),
+    ] {
+        assert_eq!(held(&marked(), audience), expected, "{audience:?}");
+    }
+}
+
+#[test]
+fn a_secret_of_another_process_need_not_be_readable() {
+    let text = r#"
+        [wavs]
+        signing_mnemonic = "credential:phrase"
+        aggregator_evm_credential = "file:/nowhere"
+        bearer_token = "credential:token"
+        [wavs.auth]
+        tokens = [{ name = "ci", scope = "read", value = "env:NOWHERE" }]
+        "#;
+    let scratch = || Scratch::new().file("wavs.toml", text);
+    for process in [ProcessName::Trigger, ProcessName::Engine, ProcessName::P2p] {
+        let loaded = scratch().load_for(Audience::Process(process));
+        assert!(loaded.is_ok_and(|loaded| loaded.warnings.is_empty()), "{process}");
+    }
+    for audience in [
+        Audience::Node,
+        Audience::Api,
+        Audience::Process(ProcessName::Aggregator),
+    ] {
+        assert!(scratch().load_for(audience).is_err(), "{audience:?}");
+    }
+}
+
+#[test]
+fn a_plain_secret_in_a_file_that_all_processes_read_is_pointed_out() {
+    let scratch = || Scratch::new().file("wavs.toml", "[wavs]\nsigning_mnemonic = \"marker\"");
+    for process in ProcessName::ALL {
+        let loaded = scratch()
+            .load_for(Audience::Process(process))
+            .map_err(|error| error.to_string());
+        let warnings = loaded.unwrap().warnings;
+        assert!(
+            warnings[0].contains("signing_mnemonic") && !warnings[0].contains("marker"),
+            "{process}: {warnings:?}"
+        );
+    }
+    assert!(scratch().loaded().warnings.is_empty(), "the supervisor hands it on");
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use wavs_types::{ChainConfig, ChainKey, ServiceId};
 
+use super::audience::AGGREGATOR;
 use super::error::ConfigError;
 use super::grants::Grants;
 use super::values::Values;
@@ -152,7 +153,7 @@ impl AggregatorConfig {
             let id = service_id(values, &["service", name])?;
             let section = values.section(&["service", name]);
             services.insert(id, ServicePolicy::read(&section, Some(&service_defaults))?);
-            if let Some(secret) = section.secret("schedule_key")? {
+            if let Some(secret) = section.secret(AGGREGATOR, "schedule_key")? {
                 schedule_keys.insert(id, secret);
             }
         }
@@ -162,16 +163,16 @@ impl AggregatorConfig {
             component_env.extend(
                 values
                     .section(&["component_env"])
-                    .secret(name)?
+                    .secret(AGGREGATOR, name)?
                     .map(|secret| (name.to_owned(), secret)),
             );
         }
         Ok(Self {
             worker_threads: values.size("process.aggregator.worker_threads")?,
             chains: chains.clone(),
-            signing_mnemonic: values.secret("signing_mnemonic")?,
-            evm_credential: values.secret("aggregator_evm_credential")?,
-            cosmos_credential: values.secret("aggregator_cosmos_credential")?,
+            signing_mnemonic: values.secret(AGGREGATOR, "signing_mnemonic")?,
+            evm_credential: values.secret(AGGREGATOR, "aggregator_evm_credential")?,
+            cosmos_credential: values.secret(AGGREGATOR, "aggregator_cosmos_credential")?,
             hd_index: values.small("aggregator.hd_index")?,
             component_env,
             schedule_keys,

@@ -39,7 +39,7 @@ pub(crate) fn resolve(
         let directory = sources
             .variable("CREDENTIALS_DIRECTORY")
             .ok_or("credential: works under systemd only (CREDENTIALS_DIRECTORY is not set)")?;
-        return read(&Path::new(directory).join(name), warnings);
+        return read_prepared(&Path::new(directory).join(name));
     }
     if text.starts_with("keystore:") {
         return Err("keystore files are not supported by this version; use file:, credential: or env:".to_owned());
@@ -48,13 +48,19 @@ pub(crate) fn resolve(
 }
 
 /// A credential that is not configured, from the directory that systemd prepares.
-pub(crate) fn implicit(key: &str, sources: &Sources, warnings: &mut Vec<String>) -> Option<Result<Secret, String>> {
+pub(crate) fn implicit(key: &str, sources: &Sources) -> Option<Result<Secret, String>> {
     let directory = Path::new(sources.variable("CREDENTIALS_DIRECTORY")?);
     let path = [format!("wavs.{key}"), key.to_owned()]
         .map(|name| directory.join(name))
         .into_iter()
         .find(|path| path.is_file())?;
-    Some(read(&path, warnings))
+    Some(read_prepared(&path))
+}
+
+/// A file that systemd prepared. It opens it to the one user of the process by an access list, whose mask shows as the permissions
+/// of the group; so the mode says nothing about the group here.
+fn read_prepared(path: &Path) -> Result<Secret, String> {
+    read(path, &mut Vec::new())
 }
 
 fn read(path: &Path, warnings: &mut Vec<String>) -> Result<Secret, String> {

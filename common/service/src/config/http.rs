@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::audience::Audience;
 use super::error::ConfigError;
 use super::values::Values;
 use crate::secret::Secret;
@@ -107,7 +108,7 @@ impl HttpConfig {
             host: values.text("host")?,
             port: port(values.number("port")?),
             cors_allowed_origins: values.list("cors_allowed_origins")?,
-            bearer_token: values.secret("bearer_token")?,
+            bearer_token: values.secret(Audience::Api, "bearer_token")?,
             tokens: tokens(values)?,
             open_reads: values.choice("auth.open_reads")?,
             allowed_hosts: values.list("auth.allowed_hosts")?,
@@ -130,6 +131,9 @@ impl HttpConfig {
 }
 
 fn tokens(values: &Values<'_>) -> Result<Vec<ApiToken>, ConfigError> {
+    if !values.may_hold(Audience::Api) {
+        return Ok(Vec::new());
+    }
     let wrong = |index: usize, what: &str| values.wrong(&["auth", "tokens"], &format!("entry {}: {what}", index + 1));
     let mut tokens = Vec::new();
     for (index, entry) in values.tables("auth.tokens")?.iter().enumerate() {

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
+use super::audience::Audience;
 use super::error::ConfigError;
 use super::flags::Flags;
 use super::layer::{Layer, Origin};
@@ -16,6 +17,7 @@ use super::{alias, dotenv, environment, file, keys, nearest};
 pub struct Loader {
     flags: Flags,
     sources: Sources,
+    audience: Audience,
 }
 
 /// A validated configuration and how it came about.
@@ -45,7 +47,18 @@ impl Loader {
     /// A loader for given surroundings.
     #[must_use]
     pub fn new(flags: Flags, sources: Sources) -> Self {
-        Self { flags, sources }
+        Self {
+            flags,
+            sources,
+            audience: Audience::Node,
+        }
+    }
+
+    /// Looks up only the secrets of `audience`; all other values are the same for everybody.
+    #[must_use]
+    pub fn only_for(mut self, audience: Audience) -> Self {
+        self.audience = audience;
+        self
     }
 
     /// Loads and validates. Without a file the built-in values apply.
@@ -80,7 +93,7 @@ impl Loader {
             merged.entries.entry(key).or_insert(entry);
         }
         if let Some(path) = &path {
-            warn_about_mode(path, &from_file, &mut warnings);
+            warn_about_plain_secrets(path, &from_file, self.audience, &mut warnings);
         }
         let level = vec!["log_level".to_owned()];
         if let (false, Some(filter)) = (merged.entries.contains_key(&level), self.sources.variable("RUST_LOG")) {
@@ -107,6 +120,7 @@ impl Loader {
         let mut merged = Merged {
             layer,
             sources: self.sources,
+            audience: self.audience,
             data_dir: PathBuf::new(),
             warnings: RefCell::new(warnings),
         };
@@ -192,7 +206,8 @@ fn overrides(from_file: &Layer, merged: &Layer) -> Vec<String> {
         .collect()
 }
 
-fn warn_about_mode(path: &Path, layer: &Layer, warnings: &mut Vec<String>) {
+/// A secret that stands in the file itself is seen by everybody who reads the file.
+fn warn_about_plain_secrets(path: &Path, layer: &Layer, audience: Audience, warnings: &mut Vec<String>) {
     use std::os::unix::fs::PermissionsExt as _;
     let plain = |text: &str| {
         !["file:", "env:", "credential:", "keystore:"]
@@ -200,16 +215,24 @@ fn warn_about_mode(path: &Path, layer: &Layer, warnings: &mut Vec<String>) {
             .any(|form| text.starts_with(form))
             && !text.is_empty()
     };
-    let secret = layer.entries.iter().any(|(path, entry)| {
+    let secret = layer.entries.iter().find(|(path, entry)| {
         keys::find(path).is_some_and(|key| key.kind.is_secret()) && entry.value.as_str().is_some_and(plain)
     });
-    let open = path
+    let Some((key, _)) = secret else { return };
+    if path
         .metadata()
-        .is_ok_and(|metadata| metadata.permissions().mode() & 0o004 != 0);
-    if secret && open {
+        .is_ok_and(|metadata| metadata.permissions().mode() & 0o004 != 0)
+    {
         warnings.push(format!(
             "{} holds secrets and can be read by everybody on this machine; run chmod 600 on it",
             path.display()
+        ));
+    }
+    if matches!(audience, Audience::Api | Audience::Process(_)) {
+        warnings.push(format!(
+            "{} holds the secret {key} itself, and every process of the node reads this file; move it to a credential",
+            path.display(),
+            key = key.join(".")
         ));
     }
 }

@@ -6,6 +6,7 @@
 
 mod aggregator;
 mod alias;
+mod audience;
 mod chains;
 mod credential;
 mod dotenv;
@@ -31,6 +32,7 @@ mod trigger;
 mod values;
 
 pub use aggregator::{AggregatorConfig, AggregatorRun, Callback, JobsConfig, KvMode, ServicePolicy, StageSize};
+pub use audience::Audience;
 pub use engine::EngineConfig;
 pub use error::ConfigError;
 pub use fetch::{FetchConfig, IpfsVerify};

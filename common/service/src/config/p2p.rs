@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::audience::P2P;
 use super::error::ConfigError;
 use super::values::Values;
 use crate::secret::Secret;
@@ -93,7 +94,7 @@ impl P2pConfig {
         };
         let identity = names
             .first()
-            .map(|name| values.section(&["p2p", name]).secret("identity"))
+            .map(|name| values.section(&["p2p", name]).secret(P2P, "identity"))
             .transpose()?
             .flatten();
         Ok(Self {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+use super::audience::{AGGREGATOR, Audience};
 use super::credential;
 use super::error::ConfigError;
 use super::keys;
@@ -19,6 +20,7 @@ use crate::secret::Secret;
 pub(crate) struct Merged {
     pub(crate) layer: Layer,
     pub(crate) sources: Sources,
+    pub(crate) audience: Audience,
     pub(crate) data_dir: PathBuf,
     pub(crate) warnings: RefCell<Vec<String>>,
 }
@@ -187,10 +189,14 @@ impl<'a> Values<'a> {
         Ok(Some(self.merged.sources.path(&text, &self.base(key))))
     }
 
-    /// A credential, from where its value says, or from the directory of systemd if it is not configured.
-    pub(crate) fn secret(&self, key: &str) -> Result<Option<Secret>, ConfigError> {
+    /// A credential of `owner`, from where its value says, or from the directory of systemd if it is not configured. Nothing when
+    /// the configuration is loaded for somebody else: its place is then not even looked at.
+    pub(crate) fn secret(&self, owner: Audience, key: &str) -> Result<Option<Secret>, ConfigError> {
+        if !self.may_hold(owner) {
+            return Ok(None);
+        }
         let Some(text) = self.optional_text(key)?.filter(|text| !text.is_empty()) else {
-            let implicit = credential::implicit(key, &self.merged.sources, &mut self.merged.warnings.borrow_mut());
+            let implicit = credential::implicit(key, &self.merged.sources);
             return implicit.transpose().map_err(|detail| self.wrong(&[key], &detail));
         };
         if self.entry(key).is_some_and(|entry| entry.origin.is_command_line()) {
@@ -214,8 +220,16 @@ impl<'a> Values<'a> {
         .map_err(|detail| self.wrong(path, &detail))
     }
 
-    /// Variables of the environment that components may be given.
+    /// Whether secrets of `owner` are looked up.
+    pub(crate) fn may_hold(&self, owner: Audience) -> bool {
+        self.merged.audience.may_hold(owner)
+    }
+
+    /// Variables of the environment that components may be given; none outside of aggregator-svc, which hands them out.
     pub(crate) fn guest_environment(&self) -> BTreeMap<String, Secret> {
+        if !self.may_hold(AGGREGATOR) {
+            return BTreeMap::new();
+        }
         let variables = self
             .merged
             .sources

@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use tempfile::TempDir;
-use wavs_service::config::{ConfigError, Flags, Loaded, Loader, Sources};
+use wavs_service::config::{Audience, ConfigError, Flags, Loaded, Loader, Sources};
 
 /// The surroundings of one load.
 pub(crate) struct Scratch {
@@ -59,6 +59,11 @@ impl Scratch {
 
     /// Loads.
     pub(crate) fn load(&self) -> Result<Loaded, ConfigError> {
+        self.load_for(Audience::Node)
+    }
+
+    /// Loads with the secrets of one process.
+    pub(crate) fn load_for(&self, audience: Audience) -> Result<Loaded, ConfigError> {
         let command = Flags::add_to(clap::Command::new("test"));
         let arguments = std::iter::once("test".to_owned()).chain(self.flags.iter().cloned());
         let flags = Flags::from_matches(&command.try_get_matches_from(arguments).unwrap());
@@ -71,6 +76,7 @@ impl Scratch {
                 current_dir: self.path().to_owned(),
             },
         )
+        .only_for(audience)
         .load()
     }
 
