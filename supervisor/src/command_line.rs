@@ -12,7 +12,7 @@ use wavs_service::config::{Flags, Loader};
 use wavs_service::exit::{self, Fatal};
 use wavs_service::sandbox::Jail;
 
-use crate::{run, status};
+use crate::{attach, run, status};
 
 /// Name of the hidden subcommand that children are started through.
 pub const JAIL: &str = "jail";
@@ -36,6 +36,10 @@ Exit codes: 0 stopped as asked, 64 wrong command line, 78 wrong configuration, 1
 
 const STATUS_HELP: &str = "Exit codes: 0 every process runs, 1 one of them does not, 3 the node cannot be reached.";
 
+const ATTACH_HELP: &str = "\
+The processes run as units of their own (wavs.target); this one starts none, asks each over its control socket how it is,
+and serves the HTTP API. It can be restarted at any time: the others do not notice.";
+
 /// The whole program: parses `arguments` (program name first), does it, and answers the exit code.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
@@ -51,6 +55,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     let result = match matches.subcommand() {
+        Some(("attach", matches)) => attach::run(Flags::from_matches(matches)).map(|()| ExitCode::SUCCESS),
         Some(("status", matches)) => status::show(Flags::from_matches(matches), matches.get_flag("json")),
         Some(("config", matches)) => match matches.subcommand() {
             Some(("check", matches)) => check_config(Flags::from_matches(matches)),
@@ -75,6 +80,11 @@ fn command() -> Command {
         .after_help(HELP)
         .version(env!("CARGO_PKG_VERSION"))
         .subcommand(Command::new("run").about("Start the node (this is the default)"))
+        .subcommand(
+            Command::new("attach")
+                .about("Serve the API for processes that systemd runs")
+                .after_help(ATTACH_HELP),
+        )
         .subcommand(
             Command::new("status")
                 .about("Show what the processes are doing")

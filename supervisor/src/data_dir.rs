@@ -93,14 +93,20 @@ impl DataDir {
         self.path.join("run").join("uploads")
     }
 
-    /// What an earlier node left there belongs to no request any more.
+    /// What an earlier node left there belongs to no request any more. The directory itself stays: under systemd the engine's
+    /// unit sees it by a mount of its own.
     fn clear_uploads(&self) -> io::Result<()> {
         let uploads = self.uploads();
-        match std::fs::remove_dir_all(&uploads) {
-            Err(cause) if cause.kind() != io::ErrorKind::NotFound => return Err(cause),
-            _ => {}
+        make_private(&uploads)?;
+        for entry in std::fs::read_dir(&uploads)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                std::fs::remove_dir_all(entry.path())?;
+            } else {
+                std::fs::remove_file(entry.path())?;
+            }
         }
-        make_private(&uploads)
+        Ok(())
     }
 }
 

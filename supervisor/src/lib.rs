@@ -1,9 +1,11 @@
 //! The supervisor of the node: starts, watches and stops the four processes, and serves the HTTP API.
 //!
 //! It holds no durable state of its own. [`supervise`] keeps the processes alive; [`http`] answers requests by asking
-//! them over their control sockets; [`run`] puts both together. [`command_line`] is the way in, [`status`] the view from
+//! them over their control sockets; [`run`] puts both together. [`attach`] serves the same API for processes that systemd
+//! runs. [`command_line`] is the way in, [`status`] the view from
 //! another terminal.
 
+pub mod attach;
 pub mod command_line;
 pub mod data_dir;
 pub mod http;

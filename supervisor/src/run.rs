@@ -97,7 +97,7 @@ async fn supervise(loaded: Loaded, flags: Flags, data_dir: &DataDir) -> anyhow::
     Ok(())
 }
 
-fn claim_failed(error: ClaimError) -> anyhow::Error {
+pub(crate) fn claim_failed(error: ClaimError) -> anyhow::Error {
     match error {
         taken @ ClaimError::Taken { .. } => anyhow::Error::new(taken),
         other => {
@@ -109,7 +109,7 @@ fn claim_failed(error: ClaimError) -> anyhow::Error {
     }
 }
 
-async fn bind(host: &str, port: u16, admin: &Path) -> anyhow::Result<Listeners> {
+pub(crate) async fn bind(host: &str, port: u16, admin: &Path) -> anyhow::Result<Listeners> {
     let tcp = TcpListener::bind((host, port)).await.with_context(|| {
         format!("cannot open the HTTP API on {host}:{port}; choose another --host or --port (0 is any free one)")
     })?;
@@ -122,7 +122,7 @@ async fn bind(host: &str, port: u16, admin: &Path) -> anyhow::Result<Listeners> 
     })
 }
 
-fn warn_about_exposure(settings: &Settings, address: SocketAddr) {
+pub(crate) fn warn_about_exposure(settings: &Settings, address: SocketAddr) {
     if !address.ip().is_loopback() && settings.tokens.is_empty() {
         tracing::warn!(%address, "the API is open to the network and no bearer_token is configured: only this machine may use it");
     }

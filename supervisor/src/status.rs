@@ -12,7 +12,7 @@ use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::UnixStream;
-use wavs_service::config::{Flags, Loader};
+use wavs_service::config::{Audience, Flags, Loader};
 
 use crate::command_line::print;
 
@@ -26,7 +26,7 @@ const UNREACHABLE: u8 = 3;
 /// # Errors
 /// When the configuration is wrong or the answer is not understood.
 pub fn show(flags: Flags, json: bool) -> anyhow::Result<ExitCode> {
-    let loaded = Loader::from_process(flags).load()?;
+    let loaded = Loader::from_process(flags).only_for(Audience::Nobody).load()?;
     let socket = loaded.node.http.admin_socket;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let answer = runtime.block_on(async { tokio::time::timeout(PATIENCE, get(&socket, "/v1/processes")).await });
