@@ -111,12 +111,21 @@ impl Anvil {
         format!("evm:{}", self.chain_id)
     }
 
-    /// A client without keys.
+    /// A client without keys and without memory: the chain itself fills in nonces and fees, also after a reorganisation.
     ///
     /// # Errors
     /// When the endpoint is not a URL.
     pub fn provider(&self) -> Result<impl Provider + Clone + use<>> {
-        Ok(ProviderBuilder::new().connect_http(self.http().parse()?))
+        Ok(ProviderBuilder::default().connect_http(self.http().parse()?))
+    }
+
+    /// Mines an empty block. What is registered in a block counts from the next one on.
+    ///
+    /// # Errors
+    /// When the chain does not answer.
+    pub async fn mine(&self) -> Result<()> {
+        let mined = self.provider()?.raw_request::<_, String>("evm_mine".into(), ()).await;
+        mined.map(drop).context("the chain did not mine a block")
     }
 
     /// Ends the chain and waits until it is gone, so that its port is free.

@@ -118,6 +118,14 @@ impl Contracts {
         mined(receipt, "setServiceURI").map(drop)
     }
 
+    /// A further contract that takes the manager's address, such as another handler.
+    ///
+    /// # Errors
+    /// When the artefact is missing or the chain refuses.
+    pub async fn deploy_handler(&self, name: &str) -> Result<Address> {
+        deploy(&self.provider, name, &self.manager.abi_encode()).await
+    }
+
     /// Emits one event and answers its receipt.
     ///
     /// # Errors

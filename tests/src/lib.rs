@@ -1,7 +1,7 @@
 //! What end-to-end tests, the demo and the benchmarks share: real chains, real nodes, real contracts.
 //!
 //! [`anvil`] runs a chain, [`contracts`] deploys the example contracts, [`node`] runs the five processes on a data
-//! directory of their own, [`service`] writes service documents. Nothing here is a fake.
+//! directory of their own, [`service`] writes service documents, [`web`] serves what nodes download. Nothing here is a fake.
 
 pub mod anvil;
 pub mod contracts;
@@ -9,3 +9,4 @@ pub mod node;
 pub mod scenario;
 pub mod service;
 pub mod tools;
+pub mod web;

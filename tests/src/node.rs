@@ -80,6 +80,8 @@ pub struct Node {
     _temporary: Option<TempDir>,
     base: String,
     client: reqwest::Client,
+    /// Where this run begins in a log that an earlier one has written to.
+    log_start: u64,
 }
 
 impl Node {
@@ -115,8 +117,7 @@ impl Node {
             .append(true)
             .open(dir.join("node.log"))
             .context("cannot create node.log")?;
-        let address_file = dir.join("http.address");
-        let _ = std::fs::remove_file(&address_file);
+        let log_start = log.metadata().context("cannot look at node.log")?.len();
         let child = Command::new(&binary)
             .arg("--home")
             .arg(&dir)
@@ -141,6 +142,7 @@ impl Node {
             _temporary: temporary,
             base: String::new(),
             client: reqwest::Client::new(),
+            log_start,
         };
         match tokio::time::timeout(START_LIMIT, node.wait_until_ready()).await {
             Ok(Ok(())) => Ok(node),
@@ -209,16 +211,27 @@ impl Node {
         kill(self.pid(name).await?, Signal::SIGKILL).with_context(|| format!("cannot kill {name}"))
     }
 
-    /// Everything that the node has logged.
+    /// Everything that the node has logged since this start.
     #[must_use]
     pub fn log(&self) -> String {
-        std::fs::read_to_string(self.dir.join("node.log")).unwrap_or_default()
+        let log = std::fs::read(self.dir.join("node.log")).unwrap_or_default();
+        let start = usize::try_from(self.log_start).unwrap_or_default().min(log.len());
+        String::from_utf8_lossy(&log[start..]).into_owned()
     }
 
     /// The directory with `wavs.toml`, `node.log` and `data`.
     #[must_use]
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// The port of the API.
+    ///
+    /// # Errors
+    /// Never for a node that has started.
+    pub fn port(&self) -> Result<u16> {
+        let port = self.base.rsplit(':').next().unwrap_or_default();
+        port.parse().with_context(|| format!("{} has no port", self.base))
     }
 
     /// Process id of the supervisor.
@@ -266,18 +279,7 @@ impl Node {
     /// # Errors
     /// When it succeeds or the answer is not JSON.
     pub async fn refused(&self, method: Method, path: &str, body: Option<&Value>) -> Result<(StatusCode, Value)> {
-        let response = self.request(method, path, body).await?;
-        let status = response.status();
-        if status.is_success() {
-            bail!("{path} succeeded with {status}");
-        }
-        Ok((
-            status,
-            response
-                .json()
-                .await
-                .with_context(|| format!("{path} answered {status} without JSON"))?,
-        ))
+        problem(path, self.request(method, path, body).await?).await
     }
 
     /// Uploads a component and answers its digest.
@@ -288,12 +290,21 @@ impl Node {
         let bytes = tokio::fs::read(wasm)
             .await
             .with_context(|| format!("cannot read {}", wasm.display()))?;
-        let response = self.client.post(self.url("/dev/components")).body(bytes).send().await?;
+        let response = self.upload_bytes(bytes).await?;
         let answer = json_of("/dev/components", response).await?;
         Ok(answer["digest"]
             .as_str()
             .context("the answer has no digest")?
             .to_owned())
+    }
+
+    /// Uploads bytes, whatever they are.
+    ///
+    /// # Errors
+    /// When the API cannot be reached.
+    pub async fn upload_bytes(&self, bytes: Vec<u8>) -> Result<Response> {
+        let request = self.client.post(self.url("/dev/components")).body(bytes);
+        request.send().await.context("/dev/components did not answer")
     }
 
     /// Stores a service document and answers the URL under which the node serves it.
@@ -355,6 +366,22 @@ impl Node {
 #[must_use]
 pub fn manager_body(chain: &str, manager: impl std::fmt::Display) -> Value {
     json!({"service_manager": {"evm": {"chain": chain, "address": manager.to_string()}}})
+}
+
+/// The status and problem document of an answer that must be a refusal.
+///
+/// # Errors
+/// When it is none, or not JSON.
+pub async fn problem(path: &str, response: Response) -> Result<(StatusCode, Value)> {
+    let status = response.status();
+    if status.is_success() {
+        bail!("{path} succeeded with {status}");
+    }
+    let document = response.json().await;
+    Ok((
+        status,
+        document.with_context(|| format!("{path} answered {status} without JSON"))?,
+    ))
 }
 
 async fn json_of(path: &str, response: Response) -> Result<Value> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use alloy::primitives::{Address, B256, Bytes, FixedBytes};
 use alloy::rpc::types::TransactionReceipt;
 use anyhow::{Context as _, Result, bail};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::anvil::Anvil;
 use crate::contracts::Contracts;
@@ -34,6 +34,46 @@ pub struct Scenario {
     pub service_id: String,
     /// The key that the node signs with for this service.
     pub signer: Address,
+}
+
+/// What the workflows of a scenario are made of.
+#[derive(Debug)]
+pub struct Parts<'a> {
+    /// The contracts.
+    pub contracts: &'a Contracts,
+    /// The key of their chain.
+    pub chain: &'a str,
+    /// Digest of the operator component.
+    pub component: &'a str,
+    /// Digest of the aggregator component.
+    pub aggregator: &'a str,
+}
+
+impl Parts<'_> {
+    /// The operator component.
+    #[must_use]
+    pub fn operator(&self) -> Component {
+        Component::new(self.component)
+    }
+
+    /// The aggregator component that submits to the handler.
+    #[must_use]
+    pub fn submit(&self) -> Component {
+        service::submit_to(self.aggregator, self.chain, self.contracts.handler)
+    }
+
+    /// The workflow from an event of the trigger contract to the handler.
+    #[must_use]
+    pub fn landing(&self, operator: &Component) -> Value {
+        let trigger = service::new_trigger(self.chain, self.contracts.trigger);
+        service::workflow(&trigger, operator, Some(&self.submit()))
+    }
+
+    /// A workflow that runs when it is told to.
+    #[must_use]
+    pub fn manual(&self, operator: &Component, aggregator: Option<&Component>) -> Value {
+        service::workflow(&json!("manual"), operator, aggregator)
+    }
 }
 
 /// A result on chain.
@@ -71,21 +111,38 @@ impl Scenario {
         adapt: impl FnOnce(Component) -> Component,
     ) -> Result<Self> {
         let contracts = Contracts::deploy(&chain).await?;
+        let workflows = |parts: &Parts<'_>| vec![("default", parts.landing(&adapt(parts.operator())))];
+        Self::start_with(chain, contracts, config, operator, workflows).await
+    }
+
+    /// Sets everything up with the workflows of your choice.
+    ///
+    /// # Errors
+    /// When any step fails.
+    pub async fn start_with(
+        chain: Anvil,
+        contracts: Contracts,
+        config: &NodeConfig,
+        operator: &str,
+        workflows: impl FnOnce(&Parts<'_>) -> Vec<(&'static str, Value)>,
+    ) -> Result<Self> {
         let node = Node::start(config).await?;
         let component = node.upload(&prebuilt(operator)).await?;
         let aggregator = node.upload(&prebuilt("aggregator")).await?;
         let key = chain.chain_key();
-        let workflow = service::workflow(
-            &service::new_trigger(&key, contracts.trigger),
-            &adapt(Component::new(&component)),
-            Some(&service::submit_to(&aggregator, &key, contracts.handler)),
-        );
-        let document = service::service(&key, contracts.manager, &[("default", workflow)]);
+        let parts = Parts {
+            contracts: &contracts,
+            chain: &key,
+            component: &component,
+            aggregator: &aggregator,
+        };
+        let document = service::service(&key, contracts.manager, &workflows(&parts));
         let uri = node.host_document(&document).await?;
         contracts.set_service_uri(&uri).await?;
         node.add_service(&key, contracts.manager).await?;
         let signer = signer(&node, &key, contracts.manager).await?;
         contracts.register(signer, 100).await?;
+        chain.mine().await?;
         let services = node.get("/services").await?;
         let service_id = services["service_ids"][0]
             .as_str()
@@ -100,6 +157,57 @@ impl Scenario {
             service_id,
             signer,
         })
+    }
+
+    /// What further workflows can be made of.
+    #[must_use]
+    pub fn parts<'a>(&'a self, chain: &'a str) -> Parts<'a> {
+        Parts {
+            contracts: &self.contracts,
+            chain,
+            component: &self.component,
+            aggregator: &self.aggregator,
+        }
+    }
+
+    /// Points the manager at a new document.
+    ///
+    /// # Errors
+    /// When the node does not store it or the chain refuses.
+    pub async fn publish(&self, document: &Value) -> Result<()> {
+        let uri = self.node.host_document(document).await?;
+        self.contracts.set_service_uri(&uri).await
+    }
+
+    /// Runs a workflow by hand, `count` times.
+    ///
+    /// # Errors
+    /// When the node refuses.
+    pub async fn inject(&self, workflow: &str, data: &[u8], count: u32, wait: bool) -> Result<()> {
+        let body = json!({
+            "service_id": self.service_id,
+            "workflow_id": workflow,
+            "trigger": "manual",
+            "data": {"Raw": data},
+            "count": count,
+            "wait_for_completion": wait,
+        });
+        self.node.post("/dev/triggers", &body).await.map(drop)
+    }
+
+    /// Waits until the newest job of a workflow satisfies `condition`.
+    ///
+    /// # Errors
+    /// When it does not in time; the text has the job and the node's log.
+    pub async fn job_in(&self, workflow: &str, condition: impl Fn(&Value) -> bool) -> Result<Value> {
+        let path = format!("/v1/jobs?service_id={}&workflow_id={workflow}&limit=1", self.service_id);
+        let newest = |jobs: &Value| jobs["items"][0].clone();
+        let is_it = |jobs: &Value| {
+            Some(newest(jobs))
+                .filter(|job| !job.is_null())
+                .is_some_and(|job| condition(&job))
+        };
+        Ok(newest(&self.node.wait_for(&path, RESULT_LIMIT, is_it).await?))
     }
 
     /// Fires one event and waits until its result is on the chain.

@@ -13,7 +13,7 @@ pub(crate) enum ComponentError {
     #[error("cannot download component {digest}: {cause}")]
     Fetch { digest: ComponentDigest, cause: String },
     #[error(
-        "{uri} holds a file with digest {found}, but the service document asks for {expected}; publish that version or correct the document"
+        "digest mismatch: {uri} holds a file with digest {found}, but the service document asks for {expected}; publish that version or correct the document"
     )]
     WrongDigest {
         uri: String,

@@ -27,7 +27,8 @@ pub async fn frame(request: Request, next: Next) -> Response {
     let began = Instant::now();
     let span = tracing::info_span!("request", request_id = %id);
     let mut response = next.run(request).instrument(span.clone()).await;
-    if let Some(problem) = Problem::of(&response) {
+    let problem = Problem::of(&response);
+    if let Some(problem) = &problem {
         let mut rendered = problem.render(&headers, &id);
         // Headers that layers and the router added, such as Allow and those of CORS, stay.
         for (name, value) in response.headers() {
@@ -47,12 +48,15 @@ pub async fn frame(request: Request, next: Next) -> Response {
     }
     let status = response.status().as_u16();
     let took_ms = began.elapsed().as_millis();
-    span.in_scope(|| {
-        if matches!(method, Method::GET | Method::HEAD | Method::OPTIONS) {
+    span.in_scope(|| match &problem {
+        // Reads are many and change nothing, so what became of them is for those who look.
+        _ if matches!(method, Method::GET | Method::HEAD | Method::OPTIONS) => {
             tracing::debug!(%method, path, status, took_ms, "served");
-        } else {
-            tracing::info!(%method, path, status, took_ms, "served");
         }
+        Some(Problem { code, detail, .. }) => {
+            tracing::warn!(%method, path, status, took_ms, code, detail, "refused");
+        }
+        None => tracing::info!(%method, path, status, took_ms, "served"),
     });
     response
 }

@@ -16,6 +16,17 @@ pub async fn service(api: &Api, id: ServiceId) -> Result<ServiceView, Problem> {
     view.map_err(|error| error.or_missing("service-not-found", unknown(id)))
 }
 
+/// The service of a manager. Without it, a chain that the node does not know is the better reason.
+pub async fn of_manager(api: &Api, manager: &ServiceManager) -> Result<ServiceView, Problem> {
+    match service(api, manager.service_id()).await {
+        Err(problem) if problem.code == "service-not-found" => {
+            chain_config(api, manager.chain()).await?;
+            Err(problem)
+        }
+        found => found,
+    }
+}
+
 /// The text of an unknown service.
 #[must_use]
 pub fn unknown(id: ServiceId) -> String {
@@ -57,17 +68,17 @@ fn is_evm(chain: &ChainKey, address: &str) -> bool {
 }
 
 async fn bech32_prefix(api: &Api, key: &ChainKey) -> Result<Option<String>, Problem> {
-    let chains = api
-        .registry(READ, async |client, context| client.chains(context).await)
-        .await?;
-    let Some((_, config)) = chains.into_iter().find(|(name, _)| name == key) else {
-        return Err(Problem::missing(
-            "chain-not-configured",
-            format!("missing chain config for {key}"),
-        ));
-    };
-    match config.decode().map_err(|error| Problem::internal(error.detail))? {
+    match chain_config(api, key).await? {
         ChainConfig::Cosmos(config) => Ok(Some(config.bech32_prefix)),
         ChainConfig::Evm(_) => Ok(None),
     }
+}
+
+async fn chain_config(api: &Api, key: &ChainKey) -> Result<ChainConfig, Problem> {
+    let chains = api
+        .registry(READ, async |client, context| client.chains(context).await)
+        .await?;
+    let missing = || Problem::missing("chain-not-configured", format!("missing chain config for {key}"));
+    let (_, config) = chains.into_iter().find(|(name, _)| name == key).ok_or_else(missing)?;
+    config.decode().map_err(|error| Problem::internal(error.detail))
 }

@@ -123,7 +123,7 @@ pub async fn show(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let manager = service_ref::manager(&api, &chain, &address).await?;
-    let view = service_ref::service(&api, manager.service_id()).await?;
+    let view = service_ref::of_manager(&api, &manager).await?;
     Ok(tagged(view.document.0, &view.summary.digest.to_string(), &headers))
 }
 
