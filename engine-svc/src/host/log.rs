@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use lru::LruCache;
+use ulid::Ulid;
 use wavs_ipc::contract::engine_admin::GuestLogLine;
 use wavs_ipc::contract::job::RunId;
 use wavs_types::{ComponentDigest, ServiceId, WorkflowId};
@@ -215,7 +216,7 @@ impl RunLog {
                     service_id = %self.service,
                     workflow_id = %self.workflow,
                     component = %self.component,
-                    job_id = self.run.job,
+                    job_id = %Ulid::from(self.run.job),
                     attempt = self.run.attempt,
                     stream = stream.as_str(),
                     "{line}"

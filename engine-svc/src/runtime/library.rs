@@ -31,7 +31,7 @@ const COMPILERS: usize = 1;
 pub(crate) struct Library {
     sources: Sources,
     engines: Engines,
-    compilers: Semaphore,
+    compilers: Arc<Semaphore>,
     compiled: Cache<(ComponentDigest, Variant), Component>,
     prepared: Cache<(ComponentDigest, Variant, World), Arc<Prepared>>,
     metrics: Arc<Metrics>,
@@ -71,7 +71,7 @@ impl Library {
                 epoch: OnceCell::new(),
                 metered: OnceCell::new(),
             },
-            compilers: Semaphore::new(COMPILERS),
+            compilers: Arc::new(Semaphore::new(COMPILERS)),
             compiled: Cache::new(capacity),
             prepared: Cache::new(capacity.saturating_mul(WORLDS)),
             metrics,
@@ -143,13 +143,16 @@ impl Library {
         check_header(&bytes, digest)?;
         let set = self.engines.get(variant).await?;
         // The semaphore is never closed.
-        let _permit = self
+        let permit = self
             .compilers
-            .acquire()
+            .clone()
+            .acquire_owned()
             .await
             .map_err(|cause| ComponentError::Storage(cause.to_string()))?;
         let started = Instant::now();
+        // The permit goes along, because compiling goes on after a caller that gives up.
         let compiled = blocking(move || {
+            let _permit = permit;
             Component::from_binary(&set.engine, &bytes).map_err(|cause| ComponentError::Compile {
                 digest,
                 cause: format!("{cause:#}"),

@@ -1,7 +1,6 @@
 //! `POST /dev/components`: a component, streamed to a file that engine-svc takes over.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use axum::Json;
 use axum::body::Body;
@@ -10,12 +9,9 @@ use axum::http::HeaderMap;
 use serde_json::{Value, json};
 use ulid::Ulid;
 
-use crate::http::api::Api;
+use crate::http::api::{Api, LIFECYCLE};
 use crate::http::body;
 use crate::http::problem::Problem;
-
-/// Deadline of checking and compiling; below the time limit of the route.
-const STORE: Duration = Duration::from_secs(60);
 
 /// Stores a component and answers its digest. The same bytes give the same answer.
 pub async fn upload(State(api): State<Api>, headers: HeaderMap, body: Body) -> Result<Json<Value>, Problem> {
@@ -23,7 +19,7 @@ pub async fn upload(State(api): State<Api>, headers: HeaderMap, body: Body) -> R
     let file = Upload(api.uploads().join(&name));
     body::save(&headers, body, api.settings().max_body, &file.0).await?;
     let stored = api
-        .engine(STORE, async |client, context| {
+        .engine(LIFECYCLE, async |client, context| {
             client.store_component(context, name).await
         })
         .await?;
