@@ -130,12 +130,16 @@ mod tests {
         let path = dir.path().join("data");
         let first = DataDir::claim(&path).unwrap();
         assert_eq!(path.join("run").metadata().unwrap().permissions().mode() & 0o777, 0o700);
+        let uploads = || std::os::unix::fs::MetadataExt::ino(&path.join("run/uploads").metadata().unwrap());
+        let number = uploads();
+        std::fs::create_dir(first.uploads().join("directory")).unwrap();
         std::fs::write(first.uploads().join("left"), "x").unwrap();
         let second = DataDir::claim(&path).unwrap_err();
         assert!(second.to_string().contains("another node runs"), "{second}");
         assert!(first.uploads().join("left").exists(), "a refused node touches nothing");
         drop(first);
         let third = DataDir::claim(&path).unwrap();
-        assert!(!third.uploads().join("left").exists());
+        assert_eq!(third.uploads().read_dir().unwrap().count(), 0);
+        assert_eq!(uploads(), number, "a mount of the directory stays valid");
     }
 }
