@@ -30,7 +30,7 @@ use wavs_service::{Boot, Fatal, ProcessName};
 use feed::Feed;
 use metrics::Metrics;
 use resolve::Resolver;
-use sources::Sources;
+use sources::{Options, Sources};
 use spool::{Quota, Spool};
 
 /// Serves until the process is told to stop.
@@ -60,11 +60,7 @@ pub async fn run(boot: Boot<TriggerConfig>) -> anyhow::Result<()> {
         .load_watch()
         .await
         .context("cannot read what was watched before")?;
-    let mut sources = Sources::new(
-        spool.clone(),
-        Metrics::new(&lifecycle.metrics),
-        !config.networking_disabled,
-    );
+    let mut sources = Sources::new(spool.clone(), Metrics::new(&lifecycle.metrics), Options::new(&config));
     // Work goes on at once, from what was wanted before the restart.
     sources.apply(&watch);
     let feed = Feed {

@@ -63,6 +63,10 @@ impl Metrics {
         self.dropped.with(&[reason]).inc();
     }
 
+    pub(crate) fn dropped_many(&self, reason: &'static str, count: u64) {
+        self.dropped.with(&[reason]).add(count);
+    }
+
     /// A new head, with the last block that was looked at.
     pub(crate) fn head(&self, chain: &ChainKey, height: u64, cursor: Option<u64>) {
         self.head.with(&[chain.as_str()]).set(signed(height));

@@ -96,6 +96,13 @@ impl Watch {
             .collect()
     }
 
+    /// The routes with a schedule, in firing order.
+    #[must_use]
+    pub(crate) fn schedules(&self) -> Vec<Route> {
+        let scheduled = |route: &&Route| matches!(route.trigger, Trigger::Cron { .. });
+        self.routes.iter().filter(scheduled).cloned().collect()
+    }
+
     /// What one EVM chain is watched for; absent when the chain is not configured or not an EVM chain.
     #[must_use]
     pub(crate) fn evm_view(&self, chain: &ChainKey) -> Option<EvmView> {
@@ -105,20 +112,19 @@ impl Watch {
         let mut view = EvmView {
             config: config.clone(),
             routes: HashMap::new(),
+            intervals: Vec::new(),
             managers: HashMap::new(),
         };
-        for route in &self.routes {
-            if let Trigger::EvmContractEvent {
-                address,
-                chain: of,
-                event_hash,
-            } = &route.trigger
-                && of == chain
-            {
-                view.routes
-                    .entry((*address, *event_hash))
-                    .or_default()
-                    .push(route.clone());
+        for route in self.routes.iter().filter(|route| route.trigger.chain() == Some(chain)) {
+            match &route.trigger {
+                Trigger::EvmContractEvent {
+                    address, event_hash, ..
+                } => {
+                    let key = (*address, *event_hash);
+                    view.routes.entry(key).or_default().push(route.clone());
+                }
+                Trigger::BlockInterval { .. } => view.intervals.push(route.clone()),
+                _ => {}
             }
         }
         for (service_id, manager) in &self.managers {
@@ -139,6 +145,8 @@ pub(crate) struct EvmView {
     pub config: EvmChainConfig,
     /// The routes by contract and topic 0, each list in firing order.
     pub routes: HashMap<(EvmAddress, B256), Vec<Route>>,
+    /// The routes that count its blocks, in firing order.
+    pub intervals: Vec<Route>,
     /// The services by manager contract.
     pub managers: HashMap<EvmAddress, ServiceId>,
 }
@@ -200,6 +208,7 @@ mod tests {
         EvmView {
             config,
             routes: routes.collect(),
+            intervals: Vec::new(),
             managers: managers.collect(),
         }
     }

@@ -3,6 +3,8 @@
 //! [`Sources::apply`] makes the running tasks equal to the desired state. A task that panics is started again; a source
 //! whose chain is no longer used ends, and its cursor stays.
 
+pub(crate) mod block_interval;
+mod cron;
 mod evm;
 
 use std::collections::BTreeMap;
@@ -13,14 +15,18 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::{error, warn};
-use wavs_types::{ChainKey, EvmChainConfig, Trigger};
+use wavs_service::config::TriggerConfig;
+use wavs_types::{ChainConfig, ChainKey, EvmChainConfig, Trigger};
 
+use self::cron::{CronSource, Misfire, SharedBoard};
+use block_interval::IntervalOptions;
 pub(crate) use evm::MinedLog;
 use evm::{EvmSource, SharedState};
 
+use crate::clock::WallClock;
 use crate::metrics::Metrics;
 use crate::spool::Spool;
-use crate::watch::{EvmView, Watch};
+use crate::watch::{EvmView, Route, Watch};
 
 /// Pause before a source that panicked starts again.
 const PANIC_PAUSE: Duration = Duration::from_secs(1);
@@ -29,9 +35,49 @@ const PANIC_PAUSE: Duration = Duration::from_secs(1);
 pub(crate) struct Sources {
     spool: Spool,
     metrics: Metrics,
-    /// Off in development setups that only inject.
-    networking: bool,
+    options: Options,
     evm: BTreeMap<ChainKey, RunningEvm>,
+    cron: Option<RunningCron>,
+}
+
+/// What the configuration says about sources.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Options {
+    /// Off in development setups that only inject. Schedules need no network.
+    pub networking: bool,
+    /// Block intervals.
+    pub intervals: IntervalOptions,
+    /// Schedules.
+    pub misfire: Misfire,
+}
+
+impl Options {
+    /// Takes them out of the configuration.
+    pub(crate) fn new(config: &TriggerConfig) -> Self {
+        Self {
+            networking: !config.networking_disabled,
+            intervals: IntervalOptions {
+                fire_after_end: config.block_interval_fire_after_end,
+                catch_up: config.block_interval_catch_up,
+            },
+            misfire: Misfire {
+                policy: config.cron_misfire_policy,
+                window: config.cron_misfire_window,
+            },
+        }
+    }
+}
+
+struct RunningCron {
+    routes: watch::Sender<Vec<Route>>,
+    state: SharedBoard,
+    task: JoinHandle<()>,
+}
+
+impl Drop for RunningCron {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
 }
 
 struct RunningEvm {
@@ -49,19 +95,21 @@ impl Drop for RunningEvm {
 
 impl Sources {
     /// No sources yet.
-    pub(crate) fn new(spool: Spool, metrics: Metrics, networking: bool) -> Self {
+    pub(crate) fn new(spool: Spool, metrics: Metrics, options: Options) -> Self {
         Self {
             spool,
             metrics,
-            networking,
+            options,
             evm: BTreeMap::new(),
+            cron: None,
         }
     }
 
     /// Starts, changes and ends sources until they serve `watch`.
     pub(crate) fn apply(&mut self, watch: &Watch) {
         report_unserved(watch);
-        if !self.networking {
+        self.apply_schedules(watch.schedules());
+        if !self.options.networking {
             return;
         }
         let views: BTreeMap<_, _> = watch
@@ -86,36 +134,57 @@ impl Sources {
         }
     }
 
+    /// The task of the schedules runs from the first route on; without routes it waits.
+    fn apply_schedules(&mut self, routes: Vec<Route>) {
+        match &self.cron {
+            Some(running) => {
+                running.routes.send_replace(routes);
+            }
+            None if routes.is_empty() => {}
+            None => self.cron = Some(self.start_cron(routes)),
+        }
+    }
+
+    fn start_cron(&self, routes: Vec<Route>) -> RunningCron {
+        let (routes, receiver) = watch::channel(routes);
+        let state = SharedBoard::default();
+        let (spool, metrics, misfire, shown) = (
+            self.spool.clone(),
+            self.metrics.clone(),
+            self.options.misfire,
+            state.clone(),
+        );
+        let task = supervise("cron".to_owned(), move || {
+            let source = CronSource {
+                routes: receiver.clone(),
+                spool: spool.clone(),
+                clock: WallClock::system(),
+                misfire,
+                metrics: metrics.clone(),
+                state: shown.clone(),
+            };
+            source.run()
+        });
+        RunningCron { routes, state, task }
+    }
+
     fn start_evm(&self, chain: &ChainKey, view: Arc<EvmView>) -> RunningEvm {
         let config = view.config.clone();
         let (views, receiver) = watch::channel(Some(view));
         let state = SharedState::default();
-        let source = {
-            let (chain, config, state) = (chain.clone(), config.clone(), state.clone());
-            let (spool, metrics) = (self.spool.clone(), self.metrics.clone());
-            move || EvmSource {
-                chain: chain.clone(),
-                config: config.clone(),
+        let (name, of, watched, shown) = (chain.to_string(), chain.clone(), config.clone(), state.clone());
+        let (spool, metrics, intervals) = (self.spool.clone(), self.metrics.clone(), self.options.intervals);
+        let task = supervise(name, move || {
+            let source = EvmSource {
+                chain: of.clone(),
+                config: watched.clone(),
                 views: receiver.clone(),
                 spool: spool.clone(),
-                state: state.clone(),
+                state: shown.clone(),
                 metrics: metrics.clone(),
-            }
-        };
-        let name = chain.clone();
-        let task = tokio::spawn(async move {
-            // The inner task is aborted together with this one, because dropping a `JoinSet` aborts what is in it.
-            let mut inner = tokio::task::JoinSet::new();
-            loop {
-                inner.spawn(source().run());
-                match inner.join_next().await {
-                    Some(Err(cause)) if cause.is_panic() => {
-                        error!(chain = %name, "the source panicked; starting it again");
-                        tokio::time::sleep(PANIC_PAUSE).await;
-                    }
-                    _ => return,
-                }
-            }
+                intervals,
+            };
+            source.run()
         });
         RunningEvm {
             config,
@@ -132,7 +201,12 @@ impl Sources {
             .iter()
             .map(|(chain, running)| (chain.to_string(), running.state.lock().to_json()))
             .collect();
-        json!({ "chains": chains, "hypercore": {} })
+        let cron = self.cron.as_ref().map(|running| running.state.to_json());
+        json!({
+            "chains": chains,
+            "hypercore": {},
+            "cron": cron.unwrap_or_else(|| json!({ "routes": [] })),
+        })
     }
 
     /// The chains that have no connection, with the reason.
@@ -148,10 +222,36 @@ impl Sources {
     }
 }
 
+/// Runs a source, and starts it again when it panics.
+fn supervise<F>(name: String, source: impl Fn() -> F + Send + 'static) -> JoinHandle<()>
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    tokio::spawn(async move {
+        // The inner task is aborted together with this one, because dropping a `JoinSet` aborts what is in it.
+        let mut inner = tokio::task::JoinSet::new();
+        loop {
+            inner.spawn(source());
+            match inner.join_next().await {
+                Some(Err(cause)) if cause.is_panic() => {
+                    error!(source = name, "the source panicked; starting it again");
+                    tokio::time::sleep(PANIC_PAUSE).await;
+                }
+                _ => return,
+            }
+        }
+    })
+}
+
 /// Says which routes this version cannot serve: never silently.
 fn report_unserved(watch: &Watch) {
     for route in &watch.routes {
-        if !matches!(route.trigger, Trigger::EvmContractEvent { .. } | Trigger::Manual) {
+        let served = match &route.trigger {
+            Trigger::EvmContractEvent { .. } | Trigger::Cron { .. } | Trigger::Manual => true,
+            Trigger::BlockInterval { chain, .. } => !matches!(watch.chains.get(chain), Some(ChainConfig::Cosmos(_))),
+            _ => false,
+        };
+        if !served {
             warn!(
                 service_id = %route.service_id, workflow_id = %route.workflow_id, kind = route.trigger.kind(),
                 "this version does not serve triggers of this kind; the workflow does not fire"

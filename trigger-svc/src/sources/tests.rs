@@ -8,6 +8,7 @@ use alloy::providers::{Provider, ext::AnvilApi};
 use alloy::rpc::types::TransactionRequest;
 use e2e::anvil::{Anvil, Mining};
 use wavs_ipc::contract::trigger_feed::{SpoolBody, SpoolCursor, SpoolItem};
+use wavs_service::config::{CatchUp, MisfirePolicy};
 use wavs_types::{ChainConfig, EvmChainConfig, ServiceId, TriggerData};
 
 use super::*;
@@ -23,6 +24,24 @@ const QUOTA: Quota = Quota {
 };
 /// Long enough for a slow machine; a passing test never waits for it.
 const LIMIT: Duration = Duration::from_secs(20);
+
+fn metrics() -> Metrics {
+    Metrics::new(&wavs_service::Metrics::new())
+}
+
+fn options() -> Options {
+    Options {
+        networking: true,
+        intervals: IntervalOptions {
+            fire_after_end: true,
+            catch_up: CatchUp::All,
+        },
+        misfire: Misfire {
+            policy: MisfirePolicy::FireAll,
+            window: Duration::from_secs(60),
+        },
+    }
+}
 
 struct Emitter<P> {
     provider: P,
@@ -81,7 +100,7 @@ impl Fixture {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("spool.db");
         let spool = Spool::open(&path, QUOTA).await.unwrap();
-        let sources = Sources::new(spool.clone(), Metrics::new(&wavs_service::Metrics::new()), true);
+        let sources = Sources::new(spool.clone(), metrics(), options());
         Self {
             _dir: dir,
             path,
@@ -93,9 +112,9 @@ impl Fixture {
 
     /// Ends everything as a kill would, and opens the same spool again.
     async fn restart(&mut self) {
-        self.sources = Sources::new(self.spool.clone(), Metrics::new(&wavs_service::Metrics::new()), true);
+        self.sources = Sources::new(self.spool.clone(), metrics(), options());
         self.spool = Spool::open(&self.path, QUOTA).await.unwrap();
-        self.sources = Sources::new(self.spool.clone(), Metrics::new(&wavs_service::Metrics::new()), true);
+        self.sources = Sources::new(self.spool.clone(), metrics(), options());
     }
 
     async fn next(&mut self, count: usize) -> Vec<SpoolItem> {
@@ -105,8 +124,9 @@ impl Fixture {
             let batch = self.spool.pull(cursor, 100, LIMIT).await.unwrap();
             assert!(
                 !batch.items.is_empty(),
-                "only {} of {count} items came; {}",
+                "only {} of {count} items came: {:?}; {}",
                 items.len(),
+                keys(&items),
                 self.sources.streams()
             );
             self.taken = batch.items.last().unwrap().seq;
@@ -326,4 +346,130 @@ async fn a_route_added_later_receives_nothing_older_and_everything_newer() {
     fixture.sources.apply(&watch);
     assert_eq!(keys(&fixture.next(1).await), [format!("{chain}/{hash}/0")]);
     assert!(fixture.nothing_waits().await);
+}
+
+/// A watch for every third block, from block 2 on.
+fn every_third(chain: &ChainKey, config: EvmChainConfig) -> Watch {
+    let mut watch = watch(chain, config, Address::ZERO);
+    watch.routes[0].trigger = Trigger::BlockInterval {
+        chain: chain.clone(),
+        n_blocks: 3.try_into().unwrap(),
+        start_block: 2.try_into().ok(),
+        end_block: None,
+    };
+    watch.routes[0].since = Some(0);
+    watch
+}
+
+async fn block_intervals_on(adapt: impl Fn(&mut EvmChainConfig)) {
+    let anvil = Anvil::start().await.unwrap();
+    let chain: ChainKey = anvil.chain_key().parse().unwrap();
+    let provider = anvil.provider().unwrap();
+    let mut fixture = Fixture::new().await;
+    let mut config = config(&anvil);
+    adapt(&mut config);
+    let watch = every_third(&chain, config);
+    fixture
+        .spool
+        .store_watch(&watch, vec![(chain.clone(), 0)])
+        .await
+        .unwrap();
+    fixture.sources.apply(&watch);
+    live(&fixture, &chain).await;
+    let expected = |heights: &[u64]| {
+        heights
+            .iter()
+            .map(|height| format!("{chain}/block/{height}"))
+            .collect::<Vec<_>>()
+    };
+    provider.anvil_mine(Some(6), None).await.unwrap();
+    let items = fixture.next(2).await;
+    assert_eq!(keys(&items), expected(&[2, 5]));
+    let SpoolBody::Trigger { action, event_id, .. } = &items[1].body else {
+        panic!("{items:?}")
+    };
+    let action = action.decode().unwrap();
+    let data = TriggerData::BlockInterval {
+        chain: chain.clone(),
+        block_height: 5,
+    };
+    let id = wavs_types::EventId::for_response(&action.config.service_id, &action.config.workflow_id, &data, None);
+    assert_eq!((&action.data, *event_id), (&data, id));
+
+    // What the chain reached while nobody looked is made up for, and the phase stays.
+    fixture.restart().await;
+    provider.anvil_mine(Some(9), None).await.unwrap();
+    fixture.sources.apply(&watch);
+    assert_eq!(keys(&fixture.next(3).await), expected(&[8, 11, 14]));
+    live(&fixture, &chain).await;
+    provider.anvil_mine(Some(2), None).await.unwrap();
+    assert_eq!(keys(&fixture.next(1).await), expected(&[17]));
+
+    // A reorganisation brings heights again; they have fired.
+    let depth = alloy::rpc::types::anvil::ReorgOptions {
+        depth: 4,
+        tx_block_pairs: vec![],
+    };
+    provider.anvil_reorg(depth).await.unwrap();
+    provider.anvil_mine(Some(3), None).await.unwrap();
+    assert_eq!(keys(&fixture.next(1).await), expected(&[20]));
+    assert!(fixture.nothing_waits().await);
+    let shown = &fixture.sources.streams()["chains"][chain.as_str()]["block_intervals"][0];
+    assert_eq!((&shown["anchor"], &shown["next"]), (&json!(2), &json!(23)));
+}
+
+#[tokio::test]
+async fn block_intervals_follow_the_heads_of_a_subscription() {
+    block_intervals_on(|_| {}).await;
+}
+
+#[tokio::test]
+async fn block_intervals_follow_the_heads_of_a_polled_chain() {
+    block_intervals_on(|config| {
+        config.ws_endpoints.clear();
+        config.poll_interval_ms = 100;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn schedules_need_no_chain_and_show_where_they_stand() {
+    let mut fixture = Fixture::new().await;
+    let chain: ChainKey = "evm:1".parse().unwrap();
+    let mut watch = watch(
+        &chain,
+        serde_json::from_str(r#"{"chain_id":"1"}"#).unwrap(),
+        Address::ZERO,
+    );
+    watch.routes[0].trigger = Trigger::Cron {
+        schedule: "* * * * * *".to_owned(),
+        start_time: None,
+        end_time: None,
+    };
+    fixture.spool.store_watch(&watch, vec![]).await.unwrap();
+    fixture.sources.options.networking = false;
+    fixture.sources.apply(&watch);
+    let items = fixture.next(2).await;
+    let slot = |item: &SpoolItem| match &item.body {
+        SpoolBody::Trigger { action, .. } => match action.decode().unwrap().data {
+            TriggerData::Cron { trigger_time } => trigger_time,
+            other => panic!("{other:?}"),
+        },
+        other => panic!("{other:?}"),
+    };
+    let second = 1_000_000_000;
+    assert_eq!(slot(&items[0]) % second, 0);
+    assert_eq!(slot(&items[1]), slot(&items[0]) + second);
+    let shown = &fixture.sources.streams()["cron"]["routes"][0];
+    assert_eq!(shown["workflow_id"], "default");
+    assert!(
+        shown["next"].as_u64().is_some_and(|next| next > slot(&items[1])),
+        "{shown}"
+    );
+    watch.routes.clear();
+    fixture.sources.apply(&watch);
+    let mut polls = tokio::time::interval(Duration::from_millis(5));
+    while fixture.sources.streams()["cron"]["routes"] != json!([]) {
+        polls.tick().await;
+    }
 }

@@ -7,6 +7,7 @@
 //! The spool is bounded: above its quota [`Spool::record`] waits, the source stops reading, and its cursor stands still;
 //! the chain keeps what comes meanwhile.
 
+mod clocks;
 mod occurrence;
 mod schema;
 
@@ -20,6 +21,7 @@ use wavs_store::rusqlite::{self, OptionalExtension, params};
 use wavs_store::{Database, Durability, LogEntry, LogSize, StoreError};
 use wavs_types::ChainKey;
 
+pub(crate) use clocks::{Advance, Mark};
 pub(crate) use occurrence::{Entry, Occurrence};
 use schema::{LOG, MIGRATIONS, Stored};
 
@@ -149,10 +151,7 @@ impl Spool {
             .database
             .writer()
             .write(Durability::Process, move |tx| {
-                let mut newest = None;
-                for occurrence in &occurrences {
-                    newest = schema::insert(tx, &chain, occurrence, seen_at_ns)?.or(newest);
-                }
+                let newest = schema::insert_all(tx, &chain, &occurrences, seen_at_ns)?;
                 if let Some(height) = cursor {
                     tx.prepare_cached(
                         "INSERT INTO cursor (chain, height) VALUES (?1, ?2)
@@ -160,10 +159,7 @@ impl Spool {
                     )?
                     .execute(params![chain, signed(height)])?;
                 }
-                if let Some(height) = prune_below {
-                    tx.prepare_cached("DELETE FROM seen WHERE chain = ?1 AND height < ?2")?
-                        .execute(params![chain, signed(height)])?;
-                }
+                schema::prune(tx, &chain, prune_below)?;
                 Ok::<_, SpoolError>(newest)
             })
             .await?;
@@ -283,12 +279,15 @@ impl Spool {
         )
     }
 
-    /// Stores the desired state, and begins the chains in `heads` that have no cursor.
+    /// Stores the desired state, begins the chains in `heads` that have no cursor, and begins and forgets the clocks of
+    /// routes that came and went.
     ///
     /// # Errors
     /// When the database fails.
     pub(crate) async fn store_watch(&self, watch: &Watch, heads: Vec<(ChainKey, u64)>) -> Result<(), SpoolError> {
         let document = serde_json::to_string(watch).map_err(|cause| SpoolError::Encode(cause.to_string()))?;
+        let clocks = clocks::clocks(&watch.routes);
+        let now_ns = clock::now_ns();
         self.database
             .writer()
             .write(Durability::Process, move |tx| {
@@ -300,7 +299,7 @@ impl Spool {
                     tx.prepare_cached("INSERT OR IGNORE INTO cursor (chain, height) VALUES (?1, ?2)")?
                         .execute(params![chain.to_string(), signed(height)])?;
                 }
-                Ok(())
+                clocks::register(tx, &clocks, now_ns)
             })
             .await
     }

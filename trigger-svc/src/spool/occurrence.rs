@@ -4,11 +4,11 @@ use tracing::{info, warn};
 use wavs_ipc::contract::trigger_admin::{Inject, MAX_INJECTED};
 use wavs_ipc::contract::trigger_feed::SpoolBody;
 use wavs_ipc::{ErrorCode, Json, WireError};
-use wavs_types::{ChainKey, EventId, ServiceId, TriggerAction, TriggerConfig, WorkflowId};
+use wavs_types::{ChainKey, EventId, ServiceId, TriggerAction, TriggerConfig, TriggerData, WorkflowId};
 
 use crate::metrics::Metrics;
 use crate::sources::MinedLog;
-use crate::watch::EvmView;
+use crate::watch::{EvmView, Route};
 
 /// Something that happened once.
 #[derive(Debug)]
@@ -75,31 +75,8 @@ impl Occurrence {
             if route.since.is_some_and(|since| log.block_number <= since) {
                 continue;
             }
-            if !route.active {
-                metrics.dropped("paused");
-                continue;
-            }
-            let action = TriggerAction {
-                config: TriggerConfig {
-                    service_id: route.service_id,
-                    workflow_id: route.workflow_id.clone(),
-                    trigger: route.trigger.clone(),
-                },
-                data: log.trigger_data(chain, timestamp),
-            };
-            match trigger(source_key.clone(), &action, None) {
-                Ok(body) => {
-                    metrics.fired(Some(chain), route.trigger.kind());
-                    entries.push(Entry {
-                        route: Some((route.service_id, route.workflow_id.clone())),
-                        body,
-                    });
-                }
-                Err(error) => {
-                    warn!(service_id = %route.service_id, %error, "cannot write the trigger");
-                    metrics.dropped("encode");
-                }
-            }
+            let data = log.trigger_data(chain, timestamp);
+            entries.extend(Entry::fired(route, &source_key, data, metrics));
         }
         (!entries.is_empty()).then_some(Self::Seen {
             source_key,
@@ -110,6 +87,36 @@ impl Occurrence {
 }
 
 impl Entry {
+    /// What a route's hit leads to; `None`, counted, while its service is paused.
+    pub(crate) fn fired(route: &Route, source_key: &str, data: TriggerData, metrics: &Metrics) -> Option<Self> {
+        if !route.active {
+            metrics.dropped("paused");
+            return None;
+        }
+        let action = TriggerAction {
+            config: TriggerConfig {
+                service_id: route.service_id,
+                workflow_id: route.workflow_id.clone(),
+                trigger: route.trigger.clone(),
+            },
+            data,
+        };
+        match trigger(source_key.to_owned(), &action, None) {
+            Ok(body) => {
+                metrics.fired(action.data.chain(), route.trigger.kind());
+                Some(Self {
+                    route: Some((route.service_id, route.workflow_id.clone())),
+                    body,
+                })
+            }
+            Err(error) => {
+                warn!(service_id = %route.service_id, %error, "cannot write the trigger");
+                metrics.dropped("encode");
+                None
+            }
+        }
+    }
+
     /// The copies of an injection.
     ///
     /// # Errors

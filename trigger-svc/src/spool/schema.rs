@@ -14,10 +14,12 @@ pub(super) const LOG: Log = Log::new("spool");
 /// Injections whose ids are remembered, to recognise a repeat; the oldest are forgotten beyond it.
 const REMEMBERED_INJECTIONS: u32 = 1_000;
 
-/// `seen` holds the occurrences that were recorded, per route; an empty service id stands for a notice.
-pub(super) const MIGRATIONS: &[Migration] = &[Migration::new(
-    "cursors, seen occurrences, injections, desired state",
-    "CREATE TABLE cursor (chain TEXT PRIMARY KEY, height INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+/// `seen` holds the occurrences that were recorded, per route; an empty service id stands for a notice. Its `chain` is the
+/// source, which for schedules is no chain. `clock` holds one row per route with a block interval or a schedule.
+pub(super) const MIGRATIONS: &[Migration] = &[
+    Migration::new(
+        "cursors, seen occurrences, injections, desired state",
+        "CREATE TABLE cursor (chain TEXT PRIMARY KEY, height INTEGER NOT NULL) STRICT, WITHOUT ROWID;
      CREATE TABLE seen (
          source_key TEXT NOT NULL, service_id BLOB NOT NULL, workflow_id TEXT NOT NULL,
          chain TEXT NOT NULL, height INTEGER NOT NULL,
@@ -26,7 +28,16 @@ pub(super) const MIGRATIONS: &[Migration] = &[Migration::new(
      CREATE INDEX seen_by_height ON seen (chain, height);
      CREATE TABLE injection (position INTEGER PRIMARY KEY AUTOINCREMENT, id BLOB NOT NULL UNIQUE) STRICT;
      CREATE TABLE watch (one INTEGER PRIMARY KEY CHECK (one = 1), document TEXT NOT NULL) STRICT;",
-)];
+    ),
+    Migration::new(
+        "clocks of routes",
+        "CREATE TABLE clock (
+             service_id BLOB NOT NULL, workflow_id TEXT NOT NULL, definition TEXT NOT NULL,
+             registered INTEGER NOT NULL, anchor INTEGER, position INTEGER,
+             PRIMARY KEY (service_id, workflow_id)
+         ) STRICT, WITHOUT ROWID;",
+    ),
+];
 
 /// An entry as stored: postcard of the wire form, whose enums only ever grow.
 #[derive(Debug, Serialize, Deserialize)]
@@ -45,8 +56,31 @@ impl Stored {
     }
 }
 
+/// Records the occurrences that are not known; answers the number of the last new entry.
+pub(super) fn insert_all(
+    tx: &Transaction<'_>,
+    source: &str,
+    occurrences: &[Occurrence],
+    seen_at_ns: u64,
+) -> Result<Option<u64>, SpoolError> {
+    let mut newest = None;
+    for occurrence in occurrences {
+        newest = insert(tx, source, occurrence, seen_at_ns)?.or(newest);
+    }
+    Ok(newest)
+}
+
+/// Forgets the source keys of a source below a height.
+pub(super) fn prune(tx: &Transaction<'_>, source: &str, below: Option<u64>) -> Result<(), SpoolError> {
+    if let Some(height) = below {
+        tx.prepare_cached("DELETE FROM seen WHERE chain = ?1 AND height < ?2")?
+            .execute(params![source, signed(height)])?;
+    }
+    Ok(())
+}
+
 /// Records one occurrence unless it is known; answers the number of its last new entry.
-pub(super) fn insert(
+fn insert(
     tx: &Transaction<'_>,
     chain: &str,
     occurrence: &Occurrence,

@@ -21,6 +21,7 @@ use wavs_types::{ChainKey, EvmChainConfig, redacted_url};
 
 use crate::chain_rpc::ChainRpc;
 use crate::metrics::Metrics;
+use crate::sources::block_interval::{BlockIntervals, IntervalOptions};
 use crate::spool::Spool;
 use crate::watch::EvmView;
 use endpoints::{EndpointKind, Endpoints};
@@ -46,6 +47,8 @@ pub(super) struct EvmSource {
     pub state: SharedState,
     /// Counters.
     pub metrics: Metrics,
+    /// The switches of block intervals.
+    pub intervals: IntervalOptions,
 }
 
 impl EvmSource {
@@ -91,6 +94,7 @@ impl EvmSource {
             metrics: &self.metrics,
             views: self.views.clone(),
             headers: Headers::new(self.config.block_timestamp),
+            intervals: BlockIntervals::new(&self.chain, self.intervals),
         };
         let ended = match kind {
             EndpointKind::WebSocket => session.follow().await,

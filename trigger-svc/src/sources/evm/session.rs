@@ -20,6 +20,7 @@ use super::state::SharedState;
 use super::subscriptions::{Notification, Subscriptions};
 use crate::chain_rpc::{ChainError, ChainRpc};
 use crate::metrics::Metrics;
+use crate::sources::block_interval::BlockIntervals;
 use crate::spool::{Occurrence, Spool, SpoolError};
 use crate::watch::{EvmView, LogFilter};
 
@@ -49,6 +50,7 @@ pub(super) struct Session<'a> {
     pub metrics: &'a Metrics,
     pub views: watch::Receiver<Option<Arc<EvmView>>>,
     pub headers: Headers,
+    pub intervals: BlockIntervals,
 }
 
 impl Session<'_> {
@@ -57,6 +59,7 @@ impl Session<'_> {
         let mut subscriptions = Subscriptions::open(&self.rpc, self.state.clone()).await?;
         let mut view = self.view()?;
         subscriptions.reconcile(&self.rpc, &view.filters()).await?;
+        self.intervals.load(&view.intervals, None, self.spool).await?;
         self.catch_up(&view).await?;
         self.state.lock().connected_to(self.rpc.endpoint());
         info!(chain = %self.chain, endpoint = self.rpc.endpoint(), "following the chain");
@@ -69,6 +72,7 @@ impl Session<'_> {
                 changed = self.views.changed() => {
                     changed.map_err(|_| SessionError::Unwatched)?;
                     view = self.view()?;
+                    self.take_intervals(&view).await?;
                     let added = subscriptions.reconcile(&self.rpc, &view.filters()).await?;
                     self.scan_added(&view, &added).await?;
                 }
@@ -99,6 +103,7 @@ impl Session<'_> {
                     } else {
                         let settled = self.state.lock().head.map(|head| head.saturating_sub(SETTLED_LAG));
                         self.record(&view, logs, settled).await?;
+                        self.count_blocks().await?;
                     }
                 }
                 _ = heartbeat.tick() => self.probe(&view, &mut last_head).await?,
@@ -109,6 +114,7 @@ impl Session<'_> {
     /// Polls the chain until something fails.
     pub(super) async fn poll(mut self) -> Result<std::convert::Infallible, SessionError> {
         let mut view = self.view()?;
+        self.intervals.load(&view.intervals, None, self.spool).await?;
         let mut ticks = interval(Duration::from_millis(view.config.poll_interval_ms.max(100)));
         loop {
             tokio::select! {
@@ -119,6 +125,7 @@ impl Session<'_> {
                 changed = self.views.changed() => {
                     changed.map_err(|_| SessionError::Unwatched)?;
                     view = self.view()?;
+                    self.take_intervals(&view).await?;
                     let all: Vec<_> = view.filters().into_iter().collect();
                     self.scan_added(&view, &all).await?;
                 }
@@ -139,10 +146,36 @@ impl Session<'_> {
         self.metrics.head(self.chain, number, cursor);
     }
 
+    /// Takes the block intervals of a changed view. Those without a known registration height begin above the head.
+    async fn take_intervals(&mut self, view: &EvmView) -> Result<(), SessionError> {
+        let head = self.state.lock().head;
+        self.intervals.load(&view.intervals, head, self.spool).await?;
+        Ok(())
+    }
+
+    /// Fires the block intervals up to the head.
+    async fn count_blocks(&mut self) -> Result<(), SessionError> {
+        let Some(head) = self.state.lock().head else {
+            return Ok(());
+        };
+        let fired = self.intervals.reach(head, self.spool, self.metrics).await?;
+        let mut state = self.state.lock();
+        state.intervals = self.intervals.status();
+        if fired {
+            state.last_event_at_ms = Some(crate::clock::now_ms());
+        }
+        Ok(())
+    }
+
     /// Reads everything between the cursor and the head. The first use of a chain starts at its head.
     async fn catch_up(&mut self, view: &EvmView) -> Result<(), SessionError> {
         let head = self.rpc.head().await?;
         self.note_head(head);
+        self.scan_missed(view, head).await?;
+        self.count_blocks().await
+    }
+
+    async fn scan_missed(&mut self, view: &EvmView, head: u64) -> Result<(), SessionError> {
         let Some(cursor) = self.spool.cursor(self.chain).await? else {
             self.spool.start_at(self.chain, head).await?;
             self.state.lock().cursor = Some(head);
@@ -174,7 +207,8 @@ impl Session<'_> {
         let head = self.rpc.head().await?;
         self.note_head(head);
         let added: BTreeSet<_> = added.iter().cloned().collect();
-        self.scan(view, &added, cursor + 1, head, false).await
+        self.scan(view, &added, cursor + 1, head, false).await?;
+        self.count_blocks().await
     }
 
     async fn scan(

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::{Value, json};
 
+use crate::sources::block_interval::IntervalStatus;
 use crate::watch::LogFilter;
 
 /// A subscription that the server confirmed.
@@ -30,6 +31,7 @@ pub(crate) struct EvmState {
     /// Block ranges that were given up: first, last, reason.
     pub gaps: Vec<(u64, u64, String)>,
     pub last_error: Option<String>,
+    pub intervals: Vec<IntervalStatus>,
 }
 
 /// Shared between the source and those who ask about it.
@@ -92,6 +94,12 @@ impl EvmState {
             "reconnects": self.reconnects,
             "gaps": self.gaps.iter().map(|(from, to, reason)| json!({"from": from, "to": to, "reason": reason})).collect::<Vec<_>>(),
             "last_error": self.last_error,
+            "block_intervals": self.intervals.iter().map(|interval| json!({
+                "service_id": interval.service_id,
+                "workflow_id": interval.workflow_id,
+                "anchor": interval.anchor,
+                "next": interval.next,
+            })).collect::<Vec<_>>(),
         })
     }
 }
