@@ -170,13 +170,17 @@ impl Scenario {
         }
     }
 
-    /// Points the manager at a new document.
+    /// Points the manager at a new document and waits until the node runs it.
     ///
     /// # Errors
-    /// When the node does not store it or the chain refuses.
-    pub async fn publish(&self, document: &Value) -> Result<()> {
+    /// When the node does not take it over; the text has what the node says about the service.
+    pub async fn update(&self, document: &Value) -> Result<()> {
         let uri = self.node.host_document(document).await?;
-        self.contracts.set_service_uri(&uri).await
+        self.contracts.set_service_uri(&uri).await?;
+        let hash = uri.rsplit('/').next().unwrap_or_default();
+        let path = format!("/v1/services/{}", self.service_id);
+        let is_new = |service: &Value| service["hash"] == hash;
+        self.node.wait_for(&path, RESULT_LIMIT, is_new).await.map(drop)
     }
 
     /// Runs a workflow by hand, `count` times.
