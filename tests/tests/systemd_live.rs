@@ -3,11 +3,16 @@
 //! Needs root, `unshare` and systemd; where one is missing the test says so on stderr and passes.
 
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use e2e::anvil::Anvil;
+use e2e::contracts::Contracts;
+use e2e::node::NodeConfig;
+use e2e::scenario::{Parts, Scenario};
 use e2e::tools::{binary, repository};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -40,7 +45,11 @@ cp "$scratch/units/wavs.tmpfiles" /etc/tmpfiles.d/wavs.conf
 systemd-sysusers wavs.conf
 systemd-tmpfiles --create wavs.conf
 install -m 640 -o root -g wavs "$scratch/wavs.toml" /etc/wavs/wavs.toml
-(umask 077; echo test test test test test test test test test test test junk > /etc/credstore/wavs.signing_mnemonic)
+umask 077
+for name in signing_mnemonic aggregator_evm_credential; do
+    echo test test test test test test test test test test test junk > "/etc/credstore/wavs.$name"
+done
+umask 022
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 mount -t tmpfs tmpfs /tmp
 mount --make-rshared /
@@ -52,7 +61,7 @@ struct Machine {
     unshare: Child,
     base: String,
     client: reqwest::Client,
-    _scratch: TempDir,
+    scratch: TempDir,
 }
 
 impl Drop for Machine {
@@ -65,7 +74,7 @@ impl Drop for Machine {
 
 impl Machine {
     /// `None` when this machine cannot run it.
-    fn boot() -> Result<Option<Self>> {
+    fn boot(chains: &[&Anvil]) -> Result<Option<Self>> {
         if let Some(missing) = missing() {
             eprintln!("skipped: {missing}");
             return Ok(None);
@@ -81,7 +90,9 @@ impl Machine {
             scratch.path().join("units"),
         )?;
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        let toml = format!("[wavs]\ndata = \"/var/lib/wavs\"\nport = {port}\n");
+        let keys = "data = \"/var/lib/wavs\"\ndev_endpoints_enabled = true";
+        let chains = NodeConfig::for_chains(chains).toml;
+        let toml = format!("[wavs]\n{keys}\nport = {port}\n{chains}");
         std::fs::write(scratch.path().join("wavs.toml"), toml)?;
         let namespaces = [
             "--pid",
@@ -104,7 +115,7 @@ impl Machine {
             unshare,
             base: format!("http://127.0.0.1:{port}"),
             client: reqwest::Client::new(),
-            _scratch: scratch,
+            scratch,
         }))
     }
 
@@ -149,6 +160,22 @@ impl Machine {
         anyhow::bail!("{what}: {last:#}\n{log}")
     }
 
+    /// A program that plays `wavs` for the scenario: the node runs already, it only says where.
+    fn stand_in(&self) -> Result<NodeConfig> {
+        let directory = self.scratch.path().join("stand-in");
+        std::fs::create_dir(&directory)?;
+        let program = directory.join("wavs");
+        let script = format!(
+            "#!/bin/sh\necho HTTP API listening on {}\nexec sleep infinity\n",
+            self.base
+        );
+        std::fs::write(&program, script)?;
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755))?;
+        let mut config = NodeConfig::for_chains(&[]);
+        config.binaries = Some(directory);
+        Ok(config)
+    }
+
     async fn all_run(&self, what: &str) -> Result<()> {
         self.wait_for(what, |_| "running").await
     }
@@ -172,7 +199,9 @@ fn missing() -> Option<&'static str> {
 
 #[tokio::test]
 async fn processes_are_units_that_restart_alone() -> Result<()> {
-    let Some(machine) = Machine::boot()? else { return Ok(()) };
+    let Some(machine) = Machine::boot(&[])? else {
+        return Ok(());
+    };
     machine.all_run("the target does not come up").await?;
     let units = ["wavs-trigger", "wavs-engine", "wavs-aggregator", "wavs-p2p"];
     let pids = || units.iter().map(|unit| machine.pid(unit)).collect::<Result<Vec<_>>>();
@@ -201,7 +230,9 @@ async fn processes_are_units_that_restart_alone() -> Result<()> {
 
 #[tokio::test]
 async fn a_process_that_cannot_run_as_configured_stays_down_until_it_is_started() -> Result<()> {
-    let Some(machine) = Machine::boot()? else { return Ok(()) };
+    let Some(machine) = Machine::boot(&[])? else {
+        return Ok(());
+    };
     machine.all_run("the target does not come up").await?;
     machine.inside("cp -a /etc/wavs/wavs.toml /run/good; echo 'max_wasm_fuel = \"much\"' >> /etc/wavs/wavs.toml; systemctl restart wavs-trigger")?;
     let state = |name: &str| if name == "trigger-svc" { "backoff" } else { "running" };
@@ -212,4 +243,45 @@ async fn a_process_that_cannot_run_as_configured_stays_down_until_it_is_started(
     ensure!(seen == "0 78 failed", "{seen}");
     machine.inside("cp -a /run/good /etc/wavs/wavs.toml; systemctl restart wavs-trigger")?;
     machine.all_run("it does not start with a good configuration").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_event_lands_once_while_processes_are_restarted_and_killed() -> Result<()> {
+    /// How often everything is disturbed; each time two events are fired.
+    const ROUNDS: u64 = 3;
+    let chain = Anvil::start().await?;
+    let Some(machine) = Machine::boot(&[&chain])? else {
+        return Ok(());
+    };
+    machine.all_run("the target does not come up").await?;
+    let contracts = Contracts::deploy(&chain).await?;
+    let landing = |parts: &Parts<'_>| vec![("default", parts.landing(&parts.operator()))];
+    let scenario = Scenario::start_with(chain, contracts, &machine.stand_in()?, "square", landing).await?;
+    let disturbances = [
+        "systemctl restart wavs-engine",
+        "systemctl kill -s KILL wavs-trigger",
+        "systemctl restart wavs-supervisor",
+        "systemctl kill -s KILL wavs-aggregator",
+    ];
+    let mut fired = 0;
+    for _ in 0..ROUNDS {
+        for disturbance in disturbances {
+            for _ in 0..2 {
+                fired += 1;
+                let data = format!("{{\"x\":{fired}}}");
+                scenario.contracts.fire(data.as_bytes()).await?;
+            }
+            machine.inside(disturbance)?;
+        }
+    }
+    let mut polls = tokio::time::interval(Duration::from_millis(100));
+    let end = Instant::now() + PATIENCE;
+    let mut landed = 0;
+    while landed < fired && Instant::now() < end {
+        polls.tick().await;
+        landed = scenario.contracts.result_count().await?;
+    }
+    let log = || machine.text("journalctl -u 'wavs-*' -o cat --no-pager | grep -v INFO | tail -30");
+    ensure!(landed == fired, "{landed} of {fired} landed\n{}", log()?);
+    Ok(())
 }
