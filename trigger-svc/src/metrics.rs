@@ -12,6 +12,7 @@ pub(crate) struct Metrics {
     processed: Family<Gauge>,
     lag: Family<Gauge>,
     reconnects: Family<Counter>,
+    reorgs: Family<Counter>,
     skipped: Family<Counter>,
     backfilled: Family<Counter>,
 }
@@ -39,6 +40,11 @@ impl Metrics {
             lag: registry.gauge(
                 "wavs.chain.lag_blocks",
                 "Blocks between the head and the last one looked at.",
+                &["chain"],
+            ),
+            reorgs: registry.counter(
+                "wavs.chain.reorgs",
+                "Reorganisations that took a recorded occurrence out of the chain.",
                 &["chain"],
             ),
             reconnects: registry.counter("wavs.chain.reconnects", "Connections lost.", &["chain"]),
@@ -84,6 +90,10 @@ impl Metrics {
 
     pub(crate) fn backfilled(&self, chain: &ChainKey, blocks: u64) {
         self.backfilled.with(&[chain.as_str()]).add(blocks);
+    }
+
+    pub(crate) fn reorganised(&self, chain: &ChainKey) {
+        self.reorgs.with(&[chain.as_str()]).inc();
     }
 
     pub(crate) fn reconnect(&self, chain: &ChainKey) {

@@ -114,6 +114,26 @@ impl Spool {
             .await
     }
 
+    /// The occurrences that were recorded for blocks from `height` on, each once, with their heights.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub(crate) async fn recorded_since(&self, chain: &ChainKey, height: u64) -> Result<Vec<(u64, String)>, SpoolError> {
+        let chain = chain.to_string();
+        self.database
+            .reader()
+            .read(move |connection| {
+                let mut statement = connection.prepare_cached(
+                    "SELECT DISTINCT height, source_key FROM seen WHERE chain = ?1 AND height >= ?2 ORDER BY height",
+                )?;
+                let rows = statement.query_map(params![chain, signed(height)], |row| {
+                    Ok((row.get::<_, i64>(0)?.unsigned_abs(), row.get(1)?))
+                })?;
+                Ok(rows.collect::<Result<_, _>>()?)
+            })
+            .await
+    }
+
     /// Begins a chain at `height` if it has no cursor yet.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 //! One task per chain goes from endpoint to endpoint; each [`session`] is one connection. No error of one chain reaches
 //! another: the task ends only when the chain is no longer watched.
 
+mod canonical;
 mod endpoints;
 mod headers;
 mod occurrence;

@@ -13,6 +13,7 @@ use tokio::time::{Instant, interval};
 use tracing::{debug, info, warn};
 use wavs_types::ChainKey;
 
+use super::canonical::{self, HeadChain};
 use super::headers::Headers;
 use super::occurrence::MinedLog;
 use super::scan::{self, Ranges};
@@ -67,6 +68,7 @@ impl Session<'_> {
         let ping = Duration::from_secs(view.config.ping_interval_secs.max(1));
         let mut heartbeat = interval(ping);
         let mut last_head = Instant::now();
+        let mut heads = HeadChain::default();
         loop {
             tokio::select! {
                 changed = self.views.changed() => {
@@ -79,12 +81,14 @@ impl Session<'_> {
                 first = subscriptions.next() => {
                     let mut logs = Vec::new();
                     let mut lagged = false;
+                    let mut reorganised = false;
                     let mut next = Some(first);
                     while let Some(notification) = next {
                         match notification {
-                            Notification::Head(number) => {
+                            Notification::Head(head) => {
                                 last_head = Instant::now();
-                                self.note_head(number);
+                                reorganised |= !heads.follows(head);
+                                self.note_head(head.number);
                             }
                             Notification::Log(log) => logs.push(*log),
                             Notification::Lagged => lagged = true,
@@ -94,6 +98,9 @@ impl Session<'_> {
                         // What is ready already goes into the same commit.
                         let full = logs.len() >= MAX_COMMIT;
                         next = if full { None } else { futures::FutureExt::now_or_never(subscriptions.next()) };
+                    }
+                    if reorganised {
+                        self.drop_orphans(&view).await?;
                     }
                     if lagged {
                         warn!(chain = %self.chain, "notifications were lost; scanning since the cursor");
@@ -171,8 +178,30 @@ impl Session<'_> {
     async fn catch_up(&mut self, view: &EvmView) -> Result<(), SessionError> {
         let head = self.rpc.head().await?;
         self.note_head(head);
+        self.drop_orphans(view).await?;
         self.scan_missed(view, head).await?;
         self.count_blocks().await
+    }
+
+    /// Compares the recorded occurrences of recent blocks with the chain, reports those that left it, and reads the
+    /// blocks that took their place.
+    async fn drop_orphans(&mut self, view: &EvmView) -> Result<(), SessionError> {
+        let Some(head) = self.state.lock().head else {
+            return Ok(());
+        };
+        let oldest = head.saturating_sub(view.config.reorg_window);
+        let recorded = self.spool.recorded_since(self.chain, oldest).await?;
+        let orphans = canonical::orphans(&self.rpc, self.chain, recorded).await?;
+        let Some(lowest) = orphans.iter().map(|(height, _)| *height).min() else {
+            return Ok(());
+        };
+        warn!(chain = %self.chain, occurrences = orphans.len(), from = lowest, "the chain was reorganised; reporting what left it");
+        self.metrics.reorganised(self.chain);
+        let removed = orphans
+            .into_iter()
+            .map(|(_, source_key)| Occurrence::Removed { source_key });
+        self.spool.record(self.chain, removed.collect(), None, None).await?;
+        self.scan(view, &view.filters(), lowest, head, false).await
     }
 
     async fn scan_missed(&mut self, view: &EvmView, head: u64) -> Result<(), SessionError> {

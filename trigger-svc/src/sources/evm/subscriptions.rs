@@ -12,6 +12,7 @@ use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
 
 use serde_json::value::RawValue;
 
+use super::canonical::Head;
 use super::occurrence::MinedLog;
 use super::scan::wire_filter;
 use super::state::{SharedState, Subscribed};
@@ -31,7 +32,7 @@ pub(super) struct Subscriptions {
 /// What a subscription yielded.
 #[derive(Debug)]
 pub(super) enum Notification {
-    Head(u64),
+    Head(Head),
     Log(Box<MinedLog>),
     /// Notifications were lost: the blocks since the cursor must be scanned.
     Lagged,
@@ -121,7 +122,7 @@ impl Subscriptions {
             },
             item = self.heads.next() => match item {
                 Some(Ok(raw)) => serde_json::from_str::<Header>(raw.get())
-                    .map_or(Notification::Unusable, |header| Notification::Head(header.number)),
+                    .map_or(Notification::Unusable, |header| Notification::Head(header.into())),
                 Some(Err(BroadcastStreamRecvError::Lagged(_))) => Notification::Lagged,
                 None => Notification::Closed,
             },
