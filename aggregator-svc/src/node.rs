@@ -135,7 +135,11 @@ impl Node {
         tasks.spawn(Updater::new(registry.clone(), received).run(core.settings.recheck, stop.clone()));
         let (pending, ended) = (registry.clone(), stop.clone());
         tasks.spawn(async move {
-            let _ = ended.run_until_cancelled(pending.finish_pending()).await;
+            let preparing = async {
+                pending.finish_pending().await;
+                pending.warm_up().await;
+            };
+            let _ = ended.run_until_cancelled(preparing).await;
         });
         Ok(Self {
             service: RegistryService::new(registry, core),

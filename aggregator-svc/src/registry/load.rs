@@ -78,6 +78,19 @@ impl Registry {
         }
     }
 
+    /// Has the components of all registered services compiled ahead of their first trigger. A component that cannot be
+    /// prepared is reported; its jobs wait and are tried again.
+    pub async fn warm_up(&self) {
+        for entry in self.directory().services().values() {
+            if entry.row.phase != Phase::Active {
+                continue;
+            }
+            if let Err(error) = self.prepare(entry.service()).await {
+                tracing::warn!(service_id = %entry.id(), %error, "a component of this service is not ready");
+            }
+        }
+    }
+
     /// Reads a service's row anew.
     pub(super) async fn row(&self, service_id: wavs_types::ServiceId) -> Result<ServiceRow, WireError> {
         self.core()
