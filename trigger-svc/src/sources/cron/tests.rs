@@ -156,7 +156,7 @@ impl Fixture {
     }
 
     /// A task that watches the clock, as after a start of the process.
-    async fn start(&self, ahead: i64) -> (watch::Sender<Vec<Route>>, SharedBoard) {
+    fn start(&self, ahead: i64) -> (watch::Sender<Vec<Route>>, SharedBoard) {
         self.ahead.store(ahead, Ordering::Relaxed);
         let shown = Arc::clone(&self.ahead);
         let (routes, receiver) = watch::channel(self.watch.schedules());
@@ -202,14 +202,14 @@ async fn a_restart_goes_on_after_the_last_released_slot() {
     let mut fixture = Fixture::new(vec![route("a", "*/20 * * * * *")]).await;
     let limit = Duration::from_secs(20);
 
-    let running = fixture.start(60).await;
+    let running = fixture.start(60);
     let first = fixture.pull(limit).await;
     assert_eq!(first.len(), 3, "{first:?}");
     assert!(first[0] > before && first[0].is_multiple_of(20 * SECOND));
     drop(running);
 
     // An hour back: the task looks and finds nothing.
-    let running = fixture.start(-3_600).await;
+    let running = fixture.start(-3_600);
     let mut polls = tokio::time::interval(Duration::from_millis(5));
     while running.1.to_json()["routes"][0]["cursor"] != first[2] {
         polls.tick().await;
@@ -217,7 +217,7 @@ async fn a_restart_goes_on_after_the_last_released_slot() {
     assert!(fixture.pull(Duration::ZERO).await.is_empty());
     drop(running);
 
-    let _running = fixture.start(100).await;
+    let _running = fixture.start(100);
     let second = fixture.pull(limit).await;
     assert_eq!(second, [first[2] + 20 * SECOND, first[2] + 40 * SECOND]);
 }
@@ -225,7 +225,7 @@ async fn a_restart_goes_on_after_the_last_released_slot() {
 #[tokio::test]
 async fn a_new_definition_starts_anew_and_an_unchanged_one_keeps_its_position() {
     let mut fixture = Fixture::new(vec![route("a", "*/20 * * * * *"), route("b", "*/20 * * * * *")]).await;
-    let running = fixture.start(60).await;
+    let running = fixture.start(60);
     let slots = fixture.pull(Duration::from_secs(20)).await;
     assert_eq!(slots.len(), 6);
     drop(running);
