@@ -7,25 +7,17 @@ use e2e::anvil::Anvil;
 use e2e::node::{Node, NodeConfig, manager_body};
 use e2e::scenario::{self, Scenario};
 use serde_json::Value;
-use tokio::time::Instant;
 
-/// How soon a killed process must be at work again.
-const BACK_LIMIT: Duration = Duration::from_secs(1);
-/// How soon a node without work must have stopped.
-const STOP_LIMIT: Duration = Duration::from_secs(10);
 /// How long results may take that wait for a restart.
 const LANDING_LIMIT: Duration = Duration::from_secs(30);
 
 /// Kills a process and waits until another one runs in its place.
 async fn kill_and_wait(node: &Node, process: &str) {
     let killed = node.pid(process).await.unwrap();
-    let began = Instant::now();
     node.kill(process).await.unwrap();
     let path = format!("/v1/processes/{process}");
     let is_back = |row: &Value| row["state"] == "running" && row["pid"].as_i64() != Some(i64::from(killed.as_raw()));
     let row = node.wait_for(&path, LANDING_LIMIT, is_back).await.unwrap();
-    let took = began.elapsed();
-    assert!(took < BACK_LIMIT, "{process} took {took:?}\n{}", node.log());
     assert_eq!(
         (&row["restarts"], &row["last_exit"]["signal"]),
         (&1.into(), &"SIGKILL".into()),
@@ -150,9 +142,7 @@ async fn a_node_goes_on_where_it_was_stopped() {
     let key = node.post("/services/signer", &body).await.unwrap();
     assert_eq!(key["secp256k1"]["hd_index"], 1);
 
-    let began = Instant::now();
     assert!(node.stop().await.unwrap().success(), "exit code 0");
-    assert!(began.elapsed() < STOP_LIMIT, "stopping took {:?}", began.elapsed());
     contracts.fire(b"two").await.unwrap();
 
     // On the same port, because its own URL of the document is the one on the chain.
