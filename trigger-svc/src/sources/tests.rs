@@ -190,6 +190,14 @@ fn keys(items: &[SpoolItem]) -> Vec<String> {
     items.iter().map(key).collect()
 }
 
+/// A chain with an emitter on it, and sources that watch nothing yet.
+async fn bed() -> (Anvil, ChainKey, Emitter<impl Provider>, Fixture) {
+    let anvil = Anvil::start().await.unwrap();
+    let chain = anvil.chain_key().parse().unwrap();
+    let emitter = Emitter::deploy(anvil.provider().unwrap()).await;
+    (anvil, chain, emitter, Fixture::new().await)
+}
+
 /// Waits until the source has reached the head, so that what follows is seen live.
 async fn live(fixture: &Fixture, chain: &ChainKey) {
     let mut polls = tokio::time::interval(Duration::from_millis(5));
@@ -207,10 +215,7 @@ async fn live(fixture: &Fixture, chain: &ChainKey) {
 
 #[tokio::test]
 async fn a_log_is_seen_live_once_with_its_whole_payload() {
-    let anvil = Anvil::start().await.unwrap();
-    let chain: ChainKey = anvil.chain_key().parse().unwrap();
-    let emitter = Emitter::deploy(anvil.provider().unwrap()).await;
-    let mut fixture = Fixture::new().await;
+    let (anvil, chain, emitter, mut fixture) = bed().await;
     fixture.sources.apply(&watch(&chain, config(&anvil), emitter.contract));
     live(&fixture, &chain).await;
     emitter.emit(B256::repeat_byte(0x55)).await;
@@ -245,10 +250,7 @@ async fn a_log_is_seen_live_once_with_its_whole_payload() {
 
 #[tokio::test]
 async fn what_was_emitted_while_the_process_was_down_is_fetched_in_order_and_nothing_comes_twice() {
-    let anvil = Anvil::start().await.unwrap();
-    let chain: ChainKey = anvil.chain_key().parse().unwrap();
-    let emitter = Emitter::deploy(anvil.provider().unwrap()).await;
-    let mut fixture = Fixture::new().await;
+    let (anvil, chain, emitter, mut fixture) = bed().await;
     let mut small = config(&anvil);
     small.max_getlogs_range = 3;
     let watch = watch(&chain, small, emitter.contract);
@@ -270,10 +272,7 @@ async fn what_was_emitted_while_the_process_was_down_is_fetched_in_order_and_not
 
 #[tokio::test]
 async fn a_reorganised_log_is_reported_as_orphaned_and_its_successor_fires() {
-    let anvil = Anvil::start().await.unwrap();
-    let chain: ChainKey = anvil.chain_key().parse().unwrap();
-    let emitter = Emitter::deploy(anvil.provider().unwrap()).await;
-    let mut fixture = Fixture::new().await;
+    let (anvil, chain, emitter, mut fixture) = bed().await;
     fixture.sources.apply(&watch(&chain, config(&anvil), emitter.contract));
     live(&fixture, &chain).await;
     let (hash, _) = emitter.emit(TOPIC).await;
@@ -294,10 +293,7 @@ async fn a_reorganised_log_is_reported_as_orphaned_and_its_successor_fires() {
 #[tokio::test]
 async fn a_dead_and_a_foreign_endpoint_are_passed_over() {
     let foreign = Anvil::start_with(1, Mining::Instant, 0).await.unwrap();
-    let anvil = Anvil::start().await.unwrap();
-    let chain: ChainKey = anvil.chain_key().parse().unwrap();
-    let emitter = Emitter::deploy(anvil.provider().unwrap()).await;
-    let mut fixture = Fixture::new().await;
+    let (anvil, chain, emitter, mut fixture) = bed().await;
     let mut several = config(&anvil);
     several.ws_endpoints = vec!["ws://127.0.0.1:1".to_owned(), foreign.ws(), anvil.ws()];
     fixture.sources.apply(&watch(&chain, several, emitter.contract));
@@ -308,10 +304,7 @@ async fn a_dead_and_a_foreign_endpoint_are_passed_over() {
 
 #[tokio::test]
 async fn a_chain_without_websocket_is_polled() {
-    let anvil = Anvil::start().await.unwrap();
-    let chain: ChainKey = anvil.chain_key().parse().unwrap();
-    let emitter = Emitter::deploy(anvil.provider().unwrap()).await;
-    let mut fixture = Fixture::new().await;
+    let (anvil, chain, emitter, mut fixture) = bed().await;
     let mut polled = config(&anvil);
     polled.ws_endpoints.clear();
     polled.poll_interval_ms = 100;
