@@ -11,7 +11,7 @@ use super::node::NodeConfig;
 use super::redacted::RedactedConfig;
 use super::sources::Sources;
 use super::values::{Merged, Values};
-use super::{alias, dotenv, environment, file, keys, nearest};
+use super::{alias, dormant, dotenv, environment, file, keys, nearest};
 
 /// Loads the configuration. It reads files but changes nothing, neither on disk nor in the environment.
 pub struct Loader {
@@ -105,6 +105,10 @@ impl Loader {
                     origin: Origin::Environment("RUST_LOG".to_owned()),
                 },
             );
+        }
+        if !self.flags.strict {
+            // Not a mistake of the operator, so strict mode has nothing to object to.
+            dormant::warn(&merged, &mut warnings);
         }
         self.finish(merged, warnings, path, searched, overrides)
     }

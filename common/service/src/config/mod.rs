@@ -9,6 +9,7 @@ mod alias;
 mod audience;
 mod chains;
 mod credential;
+mod dormant;
 mod dotenv;
 mod engine;
 mod environment;
