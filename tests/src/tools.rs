@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 
 use anyhow::{Context as _, Result, bail};
 
@@ -24,10 +25,18 @@ pub fn profile_dir() -> Result<PathBuf> {
     Ok(dir.to_owned())
 }
 
-/// The root of the repository.
+/// The root of the repository that cargo runs this program for. Checkouts may share a target directory, so the place
+/// where the program was compiled counts only when it runs without cargo.
 #[must_use]
 pub fn repository() -> &'static Path {
-    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+    static ROOT: OnceLock<PathBuf> = OnceLock::new();
+    ROOT.get_or_init(|| {
+        let package = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+        let root = package
+            .as_deref()
+            .and_then(|dir| dir.ancestors().find(|dir| dir.join("Cargo.lock").is_file()));
+        root.map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(".."), Path::to_path_buf)
+    })
 }
 
 /// A binary of this workspace.
