@@ -257,6 +257,7 @@ mod tests {
             queues: Vec::new(),
             sandbox: Vec::new(),
             facts: Vec::new(),
+            checks: Vec::new(),
         })
     }
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures::TryFutureExt;
+use interprocess::local_socket::traits::StreamCommon as _;
 use tarpc::client;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
@@ -29,6 +30,16 @@ pub enum ConnectError {
         path: PathBuf,
         /// Why.
         source: io::Error,
+    },
+    /// Another user serves the socket: whoever put it there must not be told anything.
+    #[error(
+        "{path} is served by user {uid}, neither root nor the user of this process; remove it and start the node again"
+    )]
+    Foreign {
+        /// The socket.
+        path: PathBuf,
+        /// Its server's user id; -1 when the kernel does not tell.
+        uid: i64,
     },
     /// The server went away during the preamble.
     #[error("{path} broke off the preamble: {source}; see the log of the process that serves it")]
@@ -58,6 +69,7 @@ impl From<ConnectError> for WireError {
                 // Backoff and not Never: the work itself is sound and must wait for the right build, not be given up.
                 _ => Self::backoff(ErrorCode::Denied, error.to_string()),
             },
+            ConnectError::Foreign { .. } => Self::backoff(ErrorCode::Denied, error.to_string()),
             _ => Self::backoff(ErrorCode::Transport, error.to_string()),
         }
     }
@@ -90,6 +102,7 @@ async fn shake_hands<C: Contract>(path: &Path, identity: Identity) -> Result<soc
         path: path.into(),
         source,
     })?;
+    check_server(&stream, path)?;
     let hello = Hello::new(identity, C::ID, C::VERSIONS).encode();
     // A server that refuses at once may close before it reads our half, so its answer counts even if writing failed.
     let written = preamble::write(&mut stream, hello).await;
@@ -117,6 +130,19 @@ async fn shake_hands<C: Contract>(path: &Path, identity: Identity) -> Result<soc
         Ok(stream)
     } else {
         Err(refused(Refusal::NoCommonVersion, Some(answer)).into())
+    }
+}
+
+/// Whether the socket is listened on by our own user or by root, which is systemd or an administrator (`SO_PEERCRED`, unix(7):
+/// for a client these are the credentials of whoever called `listen`).
+fn check_server(stream: &socket::Stream, path: &Path) -> Result<(), ConnectError> {
+    let uid = stream.peer_creds().ok().and_then(|creds| creds.euid());
+    match uid {
+        Some(uid) if uid == 0 || uid == nix::unistd::geteuid().as_raw() => Ok(()),
+        uid => Err(ConnectError::Foreign {
+            path: path.into(),
+            uid: uid.map_or(-1, i64::from),
+        }),
     }
 }
 

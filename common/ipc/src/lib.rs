@@ -38,6 +38,9 @@
 //!     async fn drain(self, _: Context) -> Result<(), WireError> {
 //!         Ok(())
 //!     }
+//!     async fn set_log_level(self, _: Context, _: Vec<String>) -> Result<(), WireError> {
+//!         Ok(())
+//!     }
 //! }
 //!
 //! # async fn example(path: &std::path::Path, shutdown: tokio::sync::oneshot::Receiver<()>) -> Result<(), Box<dyn std::error::Error>> {

@@ -18,6 +18,7 @@ use crate::lifecycle::LifecycleServer;
 use crate::metrics::Metrics;
 use crate::notify::Notifier;
 use crate::process::ProcessName;
+use crate::protections;
 use crate::sandbox::Inherited;
 use crate::status::StatusBoard;
 use crate::telemetry;
@@ -82,6 +83,7 @@ where
     let result = runtime.block_on(async {
         let shutdown = CancellationToken::new();
         let status = StatusBoard::new(name);
+        protections::report(&status);
         let boot = Boot {
             ctl: listener(&mut inherited, "ctl", name.ctl_socket(&data_dir))?,
             rpc: name

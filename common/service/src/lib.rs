@@ -17,6 +17,7 @@ pub mod lifecycle;
 pub mod metrics;
 pub mod notify;
 pub mod process;
+pub mod protections;
 pub mod sandbox;
 pub mod secret;
 pub mod status;

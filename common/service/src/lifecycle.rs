@@ -2,11 +2,12 @@
 
 use tarpc::context::Context;
 use tokio_util::sync::CancellationToken;
-use wavs_ipc::WireError;
 use wavs_ipc::contract::lifecycle::{Lifecycle, ProcessStatus};
+use wavs_ipc::{ErrorCode, WireError};
 
 use crate::metrics::Metrics;
 use crate::status::StatusBoard;
+use crate::telemetry;
 
 /// Answers status from the board, metrics from the registry, and starts the drain by cancelling the shutdown token.
 #[derive(Clone)]
@@ -43,5 +44,9 @@ impl Lifecycle for LifecycleServer {
         self.status.drain();
         self.shutdown.cancel();
         Ok(())
+    }
+
+    async fn set_log_level(self, _: Context, directives: Vec<String>) -> Result<(), WireError> {
+        telemetry::set_level(&directives).map_err(|error| WireError::never(ErrorCode::Invalid, error.to_string()))
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use wavs_ipc::contract::lifecycle::{Health, ProcessStatus, QueueDepth};
+use wavs_ipc::contract::lifecycle::{Health, PartCheck, ProcessStatus, QueueDepth};
 
 use crate::process::ProcessName;
 
@@ -18,7 +18,8 @@ struct Board {
     name: ProcessName,
     started_at_ms: u64,
     draining: bool,
-    degraded: BTreeMap<String, String>,
+    /// Each part that was ever named, with its fault.
+    parts: BTreeMap<String, Option<String>>,
     facts: BTreeMap<String, String>,
     queues: Vec<Queue>,
     sandbox: Vec<String>,
@@ -38,7 +39,7 @@ impl StatusBoard {
             name,
             started_at_ms: now_ms(),
             draining: false,
-            degraded: BTreeMap::new(),
+            parts: BTreeMap::new(),
             facts: BTreeMap::new(),
             queues: Vec::new(),
             sandbox: Vec::new(),
@@ -48,14 +49,20 @@ impl StatusBoard {
         }
     }
 
-    /// Something is missing. `key` names the part (a chain, a key), `reason` says what and what to do. Replaces an earlier reason of the part.
+    /// Something is missing. `key` names the part (`store`, `chain:evm:1`), `reason` says what and what to do. Replaces an earlier
+    /// reason of the part.
     pub fn degrade(&self, key: impl Into<String>, reason: impl Into<String>) {
-        self.lock().degraded.insert(key.into(), reason.into());
+        self.lock().parts.insert(key.into(), Some(reason.into()));
     }
 
-    /// The part named `key` works again.
+    /// The part named `key` works, or works again. Called at the start it makes the part known, so that readiness shows it.
     pub fn recover(&self, key: &str) {
-        self.lock().degraded.remove(key);
+        self.lock().parts.insert(key.to_owned(), None);
+    }
+
+    /// The part named `key` is no part of the process any more, such as a chain that was removed.
+    pub fn forget(&self, key: &str) {
+        self.lock().parts.remove(key);
     }
 
     /// A fact for people, such as the number of watched routes. Replaces an earlier one of the same label.
@@ -74,7 +81,11 @@ impl StatusBoard {
 
     /// A protection is in force.
     pub fn sandboxed(&self, protection: impl Into<String>) {
-        self.lock().sandbox.push(protection.into());
+        let protection = protection.into();
+        let sandbox = &mut self.lock().sandbox;
+        if !sandbox.contains(&protection) {
+            sandbox.push(protection);
+        }
     }
 
     /// The process takes nothing new from now on.
@@ -99,6 +110,14 @@ impl StatusBoard {
                 .iter()
                 .map(|(label, value)| (label.clone(), value.clone()))
                 .collect(),
+            checks: board
+                .parts
+                .iter()
+                .map(|(name, fault)| PartCheck {
+                    name: name.clone(),
+                    fault: fault.clone(),
+                })
+                .collect(),
         }
     }
 
@@ -109,14 +128,13 @@ impl StatusBoard {
 
 impl Board {
     fn health(&self) -> Health {
+        let reasons: Vec<String> = self.parts.values().flatten().cloned().collect();
         if self.draining {
             Health::Draining
-        } else if self.degraded.is_empty() {
+        } else if reasons.is_empty() {
             Health::Running
         } else {
-            Health::Degraded {
-                reasons: self.degraded.values().cloned().collect(),
-            }
+            Health::Degraded { reasons }
         }
     }
 }
@@ -165,8 +183,20 @@ mod tests {
             }]
         );
         assert_eq!(status.facts, [("services".to_owned(), "2".to_owned())]);
+        let checks = || {
+            let checks = board.snapshot().checks;
+            checks
+                .into_iter()
+                .map(|check| (check.name, check.fault.is_none()))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(checks(), [("chain evm:1".to_owned(), false)]);
         board.recover("chain evm:1");
+        board.recover("store");
         assert_eq!(board.snapshot().health, Health::Running);
+        assert_eq!(checks(), [("chain evm:1".to_owned(), true), ("store".to_owned(), true)]);
+        board.forget("chain evm:1");
+        assert_eq!(checks(), [("store".to_owned(), true)]);
         board.drain();
         assert_eq!(board.snapshot().health, Health::Draining);
     }

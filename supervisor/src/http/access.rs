@@ -31,6 +31,8 @@ pub enum Class {
     Write,
     /// Changes state harmlessly; a read token is enough.
     Signer,
+    /// Changes how the node runs, or shows what no client should see: for the admin socket only, whatever the token.
+    Admin,
 }
 
 /// What the caller showed.
@@ -47,6 +49,8 @@ enum Shown {
 pub fn class_of(method: &Method, path: &str) -> Class {
     match (method, path) {
         (_, "/info" | "/healthz" | "/readyz") => Class::Open,
+        (_, "/v1/logs" | "/v1/config/reload") => Class::Admin,
+        (&Method::POST, path) if path.starts_with("/v1/processes/") || path.starts_with("/v1/signers/") => Class::Admin,
         (&Method::GET | &Method::HEAD | &Method::OPTIONS, _) => Class::Read,
         (&Method::POST, "/services/signer") => Class::Signer,
         _ => Class::Write,
@@ -83,8 +87,10 @@ pub fn may_read(settings: &Settings, peer: Peer, headers: &HeaderMap) -> bool {
 }
 
 fn decide(settings: &Settings, class: Class, loopback: bool, shown: Shown) -> Result<(), Problem> {
-    if class == Class::Open {
-        return Ok(());
+    match class {
+        Class::Open => return Ok(()),
+        Class::Admin => return Err(admin_socket_only()),
+        Class::Read | Class::Write | Class::Signer => {}
     }
     let configured = !settings.tokens.is_empty();
     let open = class == Class::Read
@@ -113,6 +119,14 @@ fn decide(settings: &Settings, class: Class, loopback: bool, shown: Shown) -> Re
             r#"error="invalid_token", error_description="token_mismatch""#,
         )),
     }
+}
+
+fn admin_socket_only() -> Problem {
+    Problem::new(
+        StatusCode::FORBIDDEN,
+        "admin-socket-only",
+        "This is for the node's own user on its machine: send it to the admin socket, <data>/run/admin.sock",
+    )
 }
 
 fn not_configured() -> Problem {
@@ -400,5 +414,24 @@ mod tests {
             ),
             "ok"
         );
+    }
+
+    #[test]
+    fn no_token_opens_what_is_for_the_admin_socket() {
+        for (method, path) in [
+            (Method::POST, "/v1/processes/engine-svc/restart"),
+            (Method::POST, "/v1/config/reload"),
+            (Method::GET, "/v1/logs"),
+            (Method::POST, "/v1/signers/accept-empty-history"),
+        ] {
+            let token = [("authorization", "Bearer full")];
+            assert_eq!(
+                code(&with_tokens(), LOCAL, &method, path, &token),
+                "admin-socket-only",
+                "{path}"
+            );
+            assert_eq!(code(&Settings::default(), Peer::Unix, &method, path, &[]), "ok");
+        }
+        assert_eq!(class_of(&Method::GET, "/v1/processes/engine-svc"), Class::Read);
     }
 }

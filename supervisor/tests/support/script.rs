@@ -401,6 +401,7 @@ impl Lifecycle for Play {
                 }],
                 sandbox: vec!["no_new_privs".into()],
                 facts: Vec::new(),
+                checks: Vec::new(),
             })
         })
     }
@@ -412,6 +413,10 @@ impl Lifecycle for Play {
     }
 
     async fn drain(self, _: Context) -> Result<(), WireError> {
+        Ok(())
+    }
+
+    async fn set_log_level(self, _: Context, _: Vec<String>) -> Result<(), WireError> {
         Ok(())
     }
 }

@@ -14,6 +14,9 @@ pub trait Lifecycle {
 
     /// Stop taking new work, finish what runs, then exit 0. Answers when draining has begun.
     async fn drain() -> Result<(), WireError>;
+
+    /// Replaces the filter of the log by these directives, without a restart.
+    async fn set_log_level(directives: Vec<String>) -> Result<(), WireError>;
 }
 
 /// A snapshot of one process.
@@ -35,6 +38,17 @@ pub struct ProcessStatus {
     pub sandbox: Vec<String>,
     /// Further facts for people, as label and value.
     pub facts: Vec<(String, String)>,
+    /// The parts of the process, each with whether it works; the failed ones are the reasons of a degraded health.
+    pub checks: Vec<PartCheck>,
+}
+
+/// One part of a process that can be missing while the rest works.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartCheck {
+    /// What it is, such as `store` or `chain:evm:1`.
+    pub name: String,
+    /// What is wrong and what to do; `None` while it works.
+    pub fault: Option<String>,
 }
 
 /// Whether a process does its work.
