@@ -1,12 +1,12 @@
 //! What end-to-end tests, the demo and the benchmarks share: real chains, real nodes, real contracts.
 //!
-//! [`anvil`] runs a chain, [`contracts`] deploys the example contracts, [`node`] runs the five processes on a data
+//! [`anvil`] runs a chain and [`proxy`] breaks connections to it, [`contracts`] deploys the example contracts, [`node`] runs the five processes on a data
 //! directory of their own, [`service`] writes service documents, [`web`] serves what nodes download. Nothing here is a fake.
 
-pub mod anvil;
 pub mod contracts;
 pub mod node;
 pub mod scenario;
 pub mod service;
-pub mod tools;
 pub mod web;
+
+pub use testkit::{anvil, proxy, tools};

@@ -91,6 +91,20 @@ fn no_process_is_built_from_another_one() {
 }
 
 #[test]
+fn what_tests_share_is_built_from_no_process_and_no_process_from_it() {
+    let graph = Graph::resolve();
+    let testkit = graph.closure("testkit");
+    assert!(testkit.contains("tokio"), "it is in the graph");
+    let ours = testkit.iter().find(|name| name.starts_with("wavs-"));
+    assert_eq!(ours, None, "every process can test itself with it");
+    for process in PROCESSES.into_iter().chain(["wavs-supervisor", "wavs-cli"]) {
+        for tests in ["testkit", "e2e"] {
+            assert!(!graph.closure(process).contains(tests), "{process} ships {tests}");
+        }
+    }
+}
+
+#[test]
 fn the_wasm_runtime_is_in_the_engine_alone() {
     let graph = Graph::resolve();
     assert_eq!(graph.users("wasmtime"), BTreeSet::from(["wavs-engine"]));

@@ -35,7 +35,10 @@ pub fn repository() -> &'static Path {
         let root = package
             .as_deref()
             .and_then(|dir| dir.ancestors().find(|dir| dir.join("Cargo.lock").is_file()));
-        root.map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(".."), Path::to_path_buf)
+        root.map_or_else(
+            || Path::new(env!("CARGO_MANIFEST_DIR")).join("../.."),
+            Path::to_path_buf,
+        )
     })
 }
 
