@@ -2,7 +2,7 @@
 
 use futures::future::join_all;
 use tarpc::context::Context;
-use wavs_ipc::contract::trigger_admin::{ChainHealth, Inject, TriggerAdmin};
+use wavs_ipc::contract::trigger_admin::{ChainHealth, ChainStatus, Inject, TriggerAdmin};
 use wavs_ipc::{Json, WireError};
 use wavs_types::ChainConfig;
 
@@ -39,5 +39,10 @@ impl TriggerAdmin for Feed {
             }
         });
         Ok(join_all(probes).await)
+    }
+
+    async fn chains(self, _: Context) -> Result<Vec<ChainStatus>, WireError> {
+        let chains = self.watch.lock().await.chains.clone();
+        Ok(self.sources.lock().await.chains(&chains))
     }
 }

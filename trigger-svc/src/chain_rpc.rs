@@ -1,7 +1,9 @@
 //! Connections to EVM endpoints, with deadlines and texts that show no keys.
 
 use std::future::Future;
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use alloy::network::Ethereum;
 use alloy::providers::{Provider, RootProvider};
@@ -73,6 +75,8 @@ pub(crate) struct ChainRpc {
     provider: RootProvider<Ethereum>,
     endpoint: String,
     limit: Duration,
+    /// How long the last answer took, in microseconds. Clones share it.
+    latency_us: Arc<AtomicU64>,
 }
 
 /// A WebSocket that is never silently replaced: a reconnect would hide the gap that must be scanned.
@@ -143,6 +147,7 @@ impl ChainRpc {
             provider,
             endpoint,
             limit: Duration::from_secs(config.request_timeout_secs.max(1)),
+            latency_us: Arc::default(),
         };
         let actual = rpc.ask("eth_chainId", rpc.provider.get_chain_id()).await?;
         // An id that is not a number is an alias of a development chain; there is nothing to compare.
@@ -188,14 +193,22 @@ impl ChainRpc {
         what: &'static str,
         request: impl Future<Output = TransportResult<T>>,
     ) -> Result<T, ChainError> {
-        tokio::time::timeout(limit, request)
-            .await
+        let asked = Instant::now();
+        let answer = tokio::time::timeout(limit, request).await;
+        let took = u64::try_from(asked.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.latency_us.store(took, Ordering::Relaxed);
+        answer
             .map_err(|_| ChainError::TimedOut {
                 endpoint: self.endpoint.clone(),
                 what,
                 limit,
             })?
             .map_err(|cause| rpc_error(&self.endpoint, what, cause))
+    }
+
+    /// How long the last answer took, in microseconds.
+    pub(crate) fn latency_us(&self) -> u64 {
+        self.latency_us.load(Ordering::Relaxed)
     }
 
     /// The number of the newest block.

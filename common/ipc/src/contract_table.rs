@@ -68,7 +68,7 @@ contract!(
 contract!(
     4,
     "TriggerAdmin",
-    1..=1,
+    1..=2,
     TriggerAdminClient,
     TriggerAdminRequest,
     TriggerAdminResponse

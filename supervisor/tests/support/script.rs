@@ -14,7 +14,7 @@ use wavs_ipc::contract::registry::{
     AddService, AddSource, Document, EventView, InjectionProgress, JobQuery, JobView, Registry, RegistryClient,
     ServiceSummary, ServiceView, Signer,
 };
-use wavs_ipc::contract::trigger_admin::{ChainHealth, Inject, TriggerAdmin, TriggerAdminClient};
+use wavs_ipc::contract::trigger_admin::{ChainHealth, ChainStatus, Inject, TriggerAdmin, TriggerAdminClient};
 use wavs_ipc::{Context, ErrorCode, Identity, Json, Router, WireError, handler, socket};
 use wavs_service::ProcessName;
 use wavs_types::{
@@ -326,6 +326,10 @@ impl TriggerAdmin for Script {
                 health("cosmos:pion-1", Some("timeout")),
             ])
         })
+    }
+
+    async fn chains(self, _: Context) -> Result<Vec<ChainStatus>, WireError> {
+        self.with("chains", |_| Ok(Vec::new()))
     }
 }
 

@@ -15,8 +15,9 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::{error, warn};
+use wavs_ipc::contract::trigger_admin::ChainStatus;
 use wavs_service::config::TriggerConfig;
-use wavs_types::{ChainConfig, ChainKey, EvmChainConfig, Trigger};
+use wavs_types::{ChainConfig, ChainKey, CosmosChainConfig, EvmChainConfig, Trigger, redacted_url};
 
 use self::cron::{CronSource, Misfire, SharedBoard};
 use block_interval::IntervalOptions;
@@ -209,6 +210,16 @@ impl Sources {
         })
     }
 
+    /// How each of `chains` is followed, in their order.
+    pub(crate) fn chains(&self, chains: &BTreeMap<ChainKey, ChainConfig>) -> Vec<ChainStatus> {
+        let status = |(chain, config): (&ChainKey, &ChainConfig)| match (self.evm.get(chain), config) {
+            (Some(running), _) => running.state.lock().to_status(chain, &running.config),
+            (None, ChainConfig::Evm(config)) => evm::idle_status(chain, config),
+            (None, ChainConfig::Cosmos(config)) => cosmos_status(chain, config),
+        };
+        chains.iter().map(status).collect()
+    }
+
     /// The chains that have no connection, with the reason.
     pub(crate) fn troubled(&self) -> Vec<(ChainKey, String)> {
         self.evm
@@ -219,6 +230,15 @@ impl Sources {
                 (!state.connected).then(|| (chain.clone(), reason))
             })
             .collect()
+    }
+}
+
+/// A chain of a kind that this version does not follow.
+fn cosmos_status(chain: &ChainKey, config: &CosmosChainConfig) -> ChainStatus {
+    let urls = config.rpc_endpoint.iter().chain(&config.rpc_endpoints);
+    ChainStatus {
+        last_error: Some("this version does not serve Cosmos chains".to_owned()),
+        ..ChainStatus::idle(chain.clone(), "latest", urls.map(|url| redacted_url(url)))
     }
 }
 

@@ -81,6 +81,11 @@ impl Endpoints {
         Some((chosen, wait(&self.list[chosen])))
     }
 
+    /// All addresses, in order of preference.
+    pub(super) fn urls(&self) -> impl Iterator<Item = String> + '_ {
+        self.list.iter().map(|endpoint| endpoint.url.clone())
+    }
+
     /// The endpoint at `index`.
     pub(super) fn get(&self, index: usize) -> &Endpoint {
         &self.list[index]

@@ -18,7 +18,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::warn;
-use wavs_types::{ChainKey, EvmChainConfig, redacted_url};
+use wavs_types::{ChainKey, EvmChainConfig};
 
 use crate::chain_rpc::ChainRpc;
 use crate::metrics::Metrics;
@@ -29,7 +29,8 @@ use endpoints::{EndpointKind, Endpoints};
 use headers::Headers;
 pub(crate) use occurrence::MinedLog;
 use session::{Session, SessionError};
-pub(super) use state::SharedState;
+use state::EvmState;
+pub(super) use state::{SharedState, idle_status};
 
 /// How long a source waits when its chain has no endpoint at all; the configuration must change before anything else can.
 const NO_ENDPOINT_PAUSE: Duration = Duration::from_secs(30);
@@ -56,6 +57,7 @@ impl EvmSource {
     /// Watches until the task is cancelled or the chain is no longer watched.
     pub(super) async fn run(self) {
         let mut endpoints = Endpoints::new(&self.config);
+        *self.state.lock() = EvmState::new(endpoints.urls());
         loop {
             let Some((index, wait)) = endpoints.pick(Instant::now()) else {
                 self.state.lock().last_error =
@@ -65,7 +67,7 @@ impl EvmSource {
             };
             tokio::time::sleep(wait).await;
             let (url, kind) = (endpoints.get(index).url.clone(), endpoints.get(index).kind);
-            self.state.lock().endpoint = Some(redacted_url(&url));
+            self.state.lock().connecting(index);
             let started = Instant::now();
             let error = match self.session(&url, kind).await {
                 SessionError::Unwatched => return,
@@ -73,7 +75,10 @@ impl EvmSource {
             };
             warn!(chain = %self.chain, %error, "lost the chain; trying the next endpoint");
             self.metrics.reconnect(&self.chain);
-            self.state.lock().disconnected(error.to_string());
+            let mut state = self.state.lock();
+            state.disconnected();
+            state.failed(index, error.endpoint_state(), error.to_string());
+            drop(state);
             endpoints.failed(index, Instant::now(), started.elapsed(), rand::random());
         }
     }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, interval};
 use tracing::{debug, info, warn};
+use wavs_ipc::contract::trigger_admin::EndpointState;
 use wavs_types::ChainKey;
 
 use super::canonical::{self, HeadChain};
@@ -42,6 +43,16 @@ pub(super) enum SessionError {
     Unwatched,
 }
 
+impl SessionError {
+    /// What the endpoint is after it.
+    pub(super) fn endpoint_state(&self) -> EndpointState {
+        match self {
+            Self::Chain(ChainError::WrongChain { .. }) => EndpointState::WrongChain,
+            _ => EndpointState::Backoff,
+        }
+    }
+}
+
 /// One connection to one endpoint.
 pub(super) struct Session<'a> {
     pub chain: &'a ChainKey,
@@ -62,7 +73,7 @@ impl Session<'_> {
         subscriptions.reconcile(&self.rpc, &view.filters()).await?;
         self.intervals.load(&view.intervals, None, self.spool).await?;
         self.catch_up(&view).await?;
-        self.state.lock().connected_to(self.rpc.endpoint());
+        self.state.lock().connected();
         info!(chain = %self.chain, endpoint = self.rpc.endpoint(), "following the chain");
 
         let ping = Duration::from_secs(view.config.ping_interval_secs.max(1));
@@ -127,7 +138,7 @@ impl Session<'_> {
             tokio::select! {
                 _ = ticks.tick() => {
                     self.catch_up(&view).await?;
-                    self.state.lock().connected_to(self.rpc.endpoint());
+                    self.state.lock().connected();
                 }
                 changed = self.views.changed() => {
                     changed.map_err(|_| SessionError::Unwatched)?;
@@ -147,7 +158,7 @@ impl Session<'_> {
     fn note_head(&self, number: u64) {
         let cursor = {
             let mut state = self.state.lock();
-            state.head = Some(number);
+            state.reached(number, self.rpc.latency_us());
             state.cursor
         };
         self.metrics.head(self.chain, number, cursor);

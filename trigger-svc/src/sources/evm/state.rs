@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::{Value, json};
+use wavs_ipc::contract::trigger_admin::{ChainGap, ChainStatus, EndpointState, EndpointStatus};
+use wavs_types::{ChainKey, EvmChainConfig, Finality, redacted_url};
 
+use crate::clock;
 use crate::sources::block_interval::IntervalStatus;
 use crate::watch::LogFilter;
 
@@ -18,18 +21,24 @@ pub(crate) enum Subscribed {
 /// The state of one EVM source.
 #[derive(Debug, Default)]
 pub(crate) struct EvmState {
-    pub endpoint: Option<String>,
+    /// In order of preference.
+    pub endpoints: Vec<EndpointStatus>,
+    /// The one in use, or the last one that was.
+    pub current: Option<usize>,
     pub connected: bool,
     /// Subscribe and unsubscribe requests under way.
     pub in_flight: usize,
     pub subscriptions: BTreeMap<String, Subscribed>,
     pub desired: usize,
     pub head: Option<u64>,
+    /// The newest block that may fire; at most the head.
+    pub horizon: Option<u64>,
+    /// The last block that was looked at completely.
     pub cursor: Option<u64>,
     pub last_event_at_ms: Option<u64>,
     pub reconnects: u64,
-    /// Block ranges that were given up: first, last, reason.
-    pub gaps: Vec<(u64, u64, String)>,
+    /// Block ranges that were given up, oldest first.
+    pub gaps: Vec<ChainGap>,
     pub last_error: Option<String>,
     pub intervals: Vec<IntervalStatus>,
 }
@@ -49,25 +58,95 @@ impl SharedState {
 }
 
 impl EvmState {
-    pub(crate) fn connected_to(&mut self, endpoint: &str) {
-        self.endpoint = Some(endpoint.to_owned());
-        self.connected = true;
-        self.last_error = None;
+    /// Nothing is connected yet.
+    pub(crate) fn new(endpoints: impl Iterator<Item = String>) -> Self {
+        Self {
+            endpoints: endpoints.map(|url| EndpointStatus::idle(redacted_url(&url))).collect(),
+            ..Self::default()
+        }
     }
 
-    pub(crate) fn disconnected(&mut self, error: String) {
+    /// The endpoint at `index` is tried.
+    pub(crate) fn connecting(&mut self, index: usize) {
+        self.current = Some(index);
+        self.enter(index, EndpointState::Connecting);
+    }
+
+    /// The session is past its first scan.
+    pub(crate) fn connected(&mut self) {
+        self.connected = true;
+        self.last_error = None;
+        if let Some(index) = self.current {
+            self.enter(index, EndpointState::Active);
+        }
+    }
+
+    /// The session ended.
+    pub(crate) fn disconnected(&mut self) {
         self.connected = false;
         self.in_flight = 0;
         self.subscriptions.clear();
-        self.reconnects += 1;
-        self.last_error = Some(error);
+        if let Some(index) = self.current {
+            self.enter(index, EndpointState::Idle);
+        }
     }
 
-    pub(crate) fn gap(&mut self, first: u64, last: u64, reason: String) {
+    /// The endpoint at `index` did something wrong, so that it is left alone for a while.
+    pub(crate) fn failed(&mut self, index: usize, state: EndpointState, error: String) {
+        self.reconnects += 1;
+        self.last_error = Some(error.clone());
+        if let Some(endpoint) = self.endpoints.get_mut(index) {
+            endpoint.state = state;
+            endpoint.failures += 1;
+            endpoint.last_error = Some(error);
+            endpoint.last_error_at_ms = Some(clock::now_ms());
+        }
+    }
+
+    /// The endpoint in use reported a head; its last answer took `latency_us`.
+    pub(crate) fn reached(&mut self, head: u64, latency_us: u64) {
+        self.head = Some(head);
+        if let Some(endpoint) = self.current.and_then(|index| self.endpoints.get_mut(index)) {
+            endpoint.latency_us = Some(latency_us);
+            endpoint.head = Some(head);
+        }
+    }
+
+    pub(crate) fn gap(&mut self, from: u64, to: u64, reason: String) {
         if self.gaps.len() == MAX_GAPS {
             self.gaps.remove(0);
         }
-        self.gaps.push((first, last, reason));
+        self.gaps.push(ChainGap { from, to, reason });
+    }
+
+    /// How many blocks may fire and were not looked at.
+    fn lag(&self) -> Option<u64> {
+        let reachable = self.horizon.or(self.head);
+        Some(reachable?.saturating_sub(self.cursor?))
+    }
+
+    fn enter(&mut self, index: usize, state: EndpointState) {
+        if let Some(endpoint) = self.endpoints.get_mut(index) {
+            endpoint.state = state;
+        }
+    }
+
+    /// The row of `TriggerAdmin::chains`.
+    pub(crate) fn to_status(&self, chain: &ChainKey, config: &EvmChainConfig) -> ChainStatus {
+        ChainStatus {
+            chain: chain.clone(),
+            followed: true,
+            connected: self.connected,
+            finality: finality(config),
+            head: self.head,
+            processed: self.cursor,
+            lag: self.lag(),
+            last_event_at_ms: self.last_event_at_ms,
+            reconnects: self.reconnects,
+            gaps: self.gaps.clone(),
+            last_error: self.last_error.clone(),
+            endpoints: self.endpoints.clone(),
+        }
     }
 
     /// The entry of `GET /dev/trigger-streams`.
@@ -77,22 +156,20 @@ impl EvmState {
             .iter()
             .map(|(id, kind)| (id.clone(), kind.to_json()))
             .collect();
-        let lag = self
-            .head
-            .zip(self.cursor)
-            .map(|(head, cursor)| head.saturating_sub(cursor));
+        let endpoint = self.current.and_then(|index| self.endpoints.get(index));
         json!({
-            "current_endpoint": self.endpoint,
+            "current_endpoint": endpoint.map(|endpoint| &endpoint.url),
             "is_connected": self.connected,
             "any_active_rpcs_in_flight": self.in_flight > 0,
             "active_subscriptions": subscriptions,
             "desired_filters": self.desired,
             "head": self.head,
             "cursor": self.cursor,
-            "lag": lag,
+            "horizon": self.horizon,
+            "lag": self.lag(),
             "last_event_at": self.last_event_at_ms,
             "reconnects": self.reconnects,
-            "gaps": self.gaps.iter().map(|(from, to, reason)| json!({"from": from, "to": to, "reason": reason})).collect::<Vec<_>>(),
+            "gaps": self.gaps.iter().map(|gap| json!({"from": gap.from, "to": gap.to, "reason": gap.reason})).collect::<Vec<_>>(),
             "last_error": self.last_error,
             "block_intervals": self.intervals.iter().map(|interval| json!({
                 "service_id": interval.service_id,
@@ -101,6 +178,22 @@ impl EvmState {
                 "next": interval.next,
             })).collect::<Vec<_>>(),
         })
+    }
+}
+
+/// The row of a chain that no route needs.
+pub(crate) fn idle_status(chain: &ChainKey, config: &EvmChainConfig) -> ChainStatus {
+    let urls = config.ws_endpoints.iter().chain(&config.http_endpoint);
+    ChainStatus::idle(chain.clone(), finality(config), urls.map(|url| redacted_url(url)))
+}
+
+/// What counts as the newest block, for people.
+fn finality(config: &EvmChainConfig) -> String {
+    match (config.finality, config.confirmations) {
+        (Finality::Latest, 0) => "latest".to_owned(),
+        (Finality::Latest, confirmations) => format!("latest-{confirmations}"),
+        (Finality::Safe, _) => "safe".to_owned(),
+        (Finality::Finalized, _) => "finalized".to_owned(),
     }
 }
 
