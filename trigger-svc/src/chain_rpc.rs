@@ -1,17 +1,23 @@
 //! Connections to EVM endpoints, with deadlines and texts that show no keys.
 
+pub(crate) mod refusal;
+
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use alloy::eips::BlockNumberOrTag;
 use alloy::network::Ethereum;
 use alloy::providers::{Provider, RootProvider};
 use alloy::pubsub::{ConnectionHandle, PubSubConnect};
 use alloy::rpc::client::RpcClient;
 use alloy::transports::ws::WsConnect;
 use alloy::transports::{RpcError, TransportErrorKind, TransportResult};
-use wavs_types::{EvmChainConfig, redacted_url};
+use serde::Deserialize;
+use wavs_types::{B256, EvmChainConfig, redacted_url};
+
+use refusal::Refusal;
 
 /// Notifications that wait for this process; a subscription that falls further behind is treated as a gap and scanned.
 const NOTIFICATION_CAPACITY: usize = 4_096;
@@ -38,8 +44,8 @@ pub(crate) enum ChainError {
         what: &'static str,
         /// Why.
         cause: String,
-        /// True when the endpoint answered, so that another question may succeed.
-        answered: bool,
+        /// What the endpoint means, when it answered.
+        refusal: Option<Refusal>,
     },
     /// The endpoint serves another chain.
     #[error(
@@ -59,6 +65,16 @@ pub(crate) enum ChainError {
         /// The endpoint, redacted.
         endpoint: String,
     },
+    /// The endpoint has no such block.
+    #[error(
+        "{endpoint}: has no block {block}; for a tag, set `finality` to one that the chain has, or use another endpoint"
+    )]
+    NoBlock {
+        /// The endpoint, redacted.
+        endpoint: String,
+        /// Number or tag.
+        block: String,
+    },
     /// No block for longer than the configured time although the chain moves on.
     #[error("{endpoint}: no new head for {silence:?} while the chain moves on")]
     Stalled {
@@ -67,6 +83,54 @@ pub(crate) enum ChainError {
         /// How long.
         silence: Duration,
     },
+}
+
+/// How much less to ask for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Less {
+    /// First and last block that the provider proposes, if it does.
+    pub proposed: Option<(u64, u64)>,
+}
+
+impl ChainError {
+    /// Whether the same question with less in it may succeed.
+    pub(crate) fn asks_for_less(&self) -> Option<Less> {
+        match self {
+            Self::TimedOut { .. } => Some(Less { proposed: None }),
+            Self::Rpc {
+                refusal: Some(Refusal::TooMuch { proposed }),
+                ..
+            } => Some(Less { proposed: *proposed }),
+            _ => None,
+        }
+    }
+
+    /// Whether the same question may succeed later.
+    pub(crate) fn is_busy(&self) -> bool {
+        matches!(
+            self,
+            Self::Rpc {
+                refusal: Some(Refusal::Busy),
+                ..
+            }
+        )
+    }
+}
+
+/// A block as far as it matters here. Chains differ in what else their headers have, so nothing else is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct BlockHead {
+    /// Height.
+    #[serde(with = "alloy::serde::quantity")]
+    pub number: u64,
+    /// Hash.
+    pub hash: B256,
+    /// Hash of the block before it.
+    pub parent_hash: B256,
+    /// Seconds since the Unix epoch.
+    #[serde(with = "alloy::serde::quantity")]
+    pub timestamp: u64,
 }
 
 /// An endpoint with its deadline.
@@ -133,7 +197,7 @@ impl ChainRpc {
             endpoint: endpoint.clone(),
             what: "read the endpoint",
             cause: format!("{cause}"),
-            answered: false,
+            refusal: None,
         })?;
         Self::checked(RootProvider::new_http(parsed), endpoint, config).await
     }
@@ -219,6 +283,34 @@ impl ChainRpc {
         self.ask("eth_blockNumber", self.provider.get_block_number()).await
     }
 
+    /// A block by number or tag; `None` when the endpoint has none.
+    ///
+    /// # Errors
+    /// Any [`ChainError`] of a request.
+    pub(crate) async fn block(&self, block: BlockNumberOrTag) -> Result<Option<BlockHead>, ChainError> {
+        let request = self.provider.raw_request("eth_getBlockByNumber".into(), (block, false));
+        self.ask("eth_getBlockByNumber", request).await
+    }
+
+    /// The newest block.
+    ///
+    /// # Errors
+    /// Any [`ChainError`] of a request.
+    pub(crate) async fn newest_block(&self) -> Result<BlockHead, ChainError> {
+        self.tagged_block(BlockNumberOrTag::Latest).await
+    }
+
+    /// The block of a tag, which every chain that knows the tag has.
+    ///
+    /// # Errors
+    /// [`ChainError::NoBlock`] when the endpoint does not know the tag, and any [`ChainError`] of a request.
+    pub(crate) async fn tagged_block(&self, tag: BlockNumberOrTag) -> Result<BlockHead, ChainError> {
+        self.block(tag).await?.ok_or_else(|| ChainError::NoBlock {
+            endpoint: self.endpoint.clone(),
+            block: tag.to_string(),
+        })
+    }
+
     /// That the server ended the connection.
     pub(crate) fn closed(&self) -> ChainError {
         ChainError::Closed {
@@ -228,7 +320,7 @@ impl ChainRpc {
 }
 
 fn rpc_error(endpoint: &str, what: &'static str, cause: RpcError<TransportErrorKind>) -> ChainError {
-    let answered = cause.is_error_resp();
+    let refusal = refusal(&cause);
     // Transport errors of HTTP carry the whole URL, which may hold a key.
     let cause = cause.to_string();
     let cause = cause
@@ -239,6 +331,16 @@ fn rpc_error(endpoint: &str, what: &'static str, cause: RpcError<TransportErrorK
         endpoint: endpoint.to_owned(),
         what,
         cause,
-        answered,
+        refusal,
+    }
+}
+
+fn refusal(cause: &RpcError<TransportErrorKind>) -> Option<Refusal> {
+    match cause {
+        RpcError::ErrorResp(error) => Some(Refusal::of_error(error.code, &error.message)),
+        RpcError::Transport(
+            TransportErrorKind::HttpError(error) | TransportErrorKind::HttpErrorWithRetryAfter { error, .. },
+        ) => Refusal::of_status(error.status),
+        _ => None,
     }
 }

@@ -15,12 +15,13 @@ use wavs_ipc::contract::trigger_feed::{
 };
 use wavs_ipc::{ErrorCode, WireError};
 use wavs_service::StatusBoard;
-use wavs_types::{ChainConfig, ChainKey};
+use wavs_store::LogSize;
+use wavs_types::{ChainConfig, ServiceManager};
 
 use crate::health;
 use crate::resolve::Resolver;
 use crate::sources::Sources;
-use crate::spool::Spool;
+use crate::spool::{Beginning, Spool};
 use crate::watch::Watch;
 
 /// Time for asking a chain its height when a route on it is registered.
@@ -38,6 +39,8 @@ pub(crate) struct Feed {
     pub shutdown: CancellationToken,
 }
 
+/// How often the spool is shortened to what it may remember.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 /// How often the status board is brought up to date.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -50,16 +53,26 @@ impl Feed {
             shown.load(Ordering::Relaxed)
         });
         let mut ticks = tokio::time::interval(REPORT_INTERVAL);
+        let mut sweeps = tokio::time::interval(SWEEP_INTERVAL);
         let mut troubled = BTreeSet::new();
         loop {
-            ticks.tick().await;
+            tokio::select! {
+                _ = ticks.tick() => {}
+                _ = sweeps.tick() => {
+                    if let Err(error) = self.spool.forget_excess().await {
+                        warn!(%error, "cannot shorten what the spool remembers; trying again later");
+                    }
+                    continue;
+                }
+            }
             match self.spool.size().await {
                 Ok(size) => {
                     depth.store(size.entries, Ordering::Relaxed);
-                    self.status.recover("spool");
+                    self.report_intake(size);
                 }
                 Err(error) => self.status.degrade("spool", error.to_string()),
             }
+            self.sources.lock().await.end_unused();
             let now: BTreeMap<_, _> = self.sources.lock().await.troubled().into_iter().collect();
             for chain in troubled.iter().filter(|chain| !now.contains_key(*chain)) {
                 self.status.recover(&format!("chain:{chain}"));
@@ -69,6 +82,25 @@ impl Feed {
                     .degrade(format!("chain:{chain}"), format!("{chain}: {reason}"));
             }
             troubled = now.into_keys().collect();
+        }
+    }
+
+    /// Says whether anything can come in: sources stand still while the spool or the disk is full, and go on by themselves.
+    fn report_intake(&self, size: LogSize) {
+        let quota = self.spool.quota();
+        let held_up = self.spool.held_up();
+        if held_up > 0 {
+            let detail = format!("the disk is full: {held_up} sources wait until there is room; free some space");
+            self.status.degrade("spool", detail);
+        } else if quota.is_reached(size) {
+            let detail = format!(
+                "the spool is full: {} entries of {} bytes wait for aggregator-svc (trigger.spool_max_entries = {}, {} \
+                 bytes allowed); sources stand still until it takes them",
+                size.entries, size.bytes, quota.entries, quota.bytes
+            );
+            self.status.degrade("spool", detail);
+        } else {
+            self.status.recover("spool");
         }
     }
 
@@ -84,14 +116,17 @@ impl Feed {
             return Err(WireError::never(ErrorCode::Conflict, detail));
         }
         let mut watch = Watch::from_wire(set, &current)?;
-        let heads = heads_of_new_routes(&watch).await;
-        for route in watch.routes.iter_mut().filter(|route| route.since.is_none()) {
+        let new_routes = watch.new_routes(&current);
+        let beginnings = beginnings(&watch, &current, &new_routes).await;
+        for place in new_routes {
+            let Some(route) = watch.routes.get_mut(place) else {
+                continue;
+            };
             let chain = route.trigger.chain();
-            route.since = chain
-                .and_then(|chain| heads.iter().find(|(key, _)| key == chain))
-                .map(|(_, head)| *head);
+            let beginning = beginnings.iter().find(|beginning| Some(&beginning.chain) == chain);
+            route.since = beginning.and_then(|beginning| beginning.head);
         }
-        self.spool.store_watch(&watch, heads).await?;
+        self.spool.store_watch(&watch, beginnings).await?;
         self.sources.lock().await.apply(&watch);
         info!(
             generation = watch.generation,
@@ -104,32 +139,37 @@ impl Feed {
     }
 }
 
-/// The heights of the chains on which a route has just been registered. A chain out of reach is left out.
-async fn heads_of_new_routes(watch: &Watch) -> Vec<(ChainKey, u64)> {
-    let mut chains: Vec<_> = watch
-        .routes
+/// The chains on which something is new, with the heights that they have now. Only these are asked: a chain that does not
+/// answer holds up the registration of services on it, and no other.
+async fn beginnings(watch: &Watch, previous: &Watch, new_routes: &BTreeSet<usize>) -> Vec<Beginning> {
+    let routes = new_routes
         .iter()
-        .filter(|route| route.since.is_none())
-        .filter_map(|route| route.trigger.chain())
-        .collect();
-    chains.extend(watch.managers.iter().map(|(_, manager)| manager.chain()));
-    chains.sort();
-    chains.dedup();
-    let heads = chains.into_iter().map(async |chain| {
-        let Some(ChainConfig::Evm(config)) = watch.chains.get(chain) else { return None };
-        match tokio::time::timeout(HEAD_LIMIT, health::head(config)).await {
-            Ok(Ok(head)) => Some((chain.clone(), head)),
+        .filter_map(|place| watch.routes.get(*place)?.trigger.chain());
+    let managers = watch.new_managers(previous).map(ServiceManager::chain);
+    let chains: BTreeSet<_> = routes.chain(managers).collect();
+    let used_before = previous.used_chains();
+    let asking = chains.into_iter().map(async |chain| {
+        let Some(ChainConfig::Evm(config)) = watch.chains.get(chain) else {
+            return None;
+        };
+        let head = match tokio::time::timeout(HEAD_LIMIT, health::head(config)).await {
+            Ok(Ok(head)) => Some(head),
             Ok(Err(error)) => {
-                warn!(%chain, %error, "cannot ask the chain for its height; its routes start where its cursor is");
+                warn!(%chain, %error, "cannot ask the chain for its height; its new routes start where it was looked at last");
                 None
             }
             Err(_) => {
-                warn!(%chain, "the chain did not tell its height within {HEAD_LIMIT:?}; its routes start where its cursor is");
+                warn!(%chain, "the chain did not tell its height within {HEAD_LIMIT:?}; its new routes start where it was looked at last");
                 None
             }
-        }
+        };
+        Some(Beginning {
+            chain: chain.clone(),
+            head,
+            unused: !used_before.contains(chain),
+        })
     });
-    join_all(heads).await.into_iter().flatten().collect()
+    join_all(asking).await.into_iter().flatten().collect()
 }
 
 impl TriggerFeed for Feed {

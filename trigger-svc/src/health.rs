@@ -91,6 +91,6 @@ fn no_endpoint() -> ChainError {
         endpoint: "the chain".to_owned(),
         what: "connect",
         cause: "no endpoint is configured; set http_endpoint or ws_endpoints".to_owned(),
-        answered: false,
+        refusal: None,
     }
 }

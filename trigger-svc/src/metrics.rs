@@ -11,6 +11,7 @@ pub(crate) struct Metrics {
     head: Family<Gauge>,
     processed: Family<Gauge>,
     lag: Family<Gauge>,
+    connected: Family<Gauge>,
     reconnects: Family<Counter>,
     reorgs: Family<Counter>,
     skipped: Family<Counter>,
@@ -44,9 +45,10 @@ impl Metrics {
             ),
             reorgs: registry.counter(
                 "wavs.chain.reorgs",
-                "Reorganisations that took a recorded occurrence out of the chain.",
+                "Times that remembered blocks had left the chain.",
                 &["chain"],
             ),
+            connected: registry.gauge("wavs.chain.connected", "1 while the chain is followed.", &["chain"]),
             reconnects: registry.counter("wavs.chain.reconnects", "Connections lost.", &["chain"]),
             skipped: registry.counter(
                 "wavs.chain.skipped_blocks",
@@ -94,6 +96,10 @@ impl Metrics {
 
     pub(crate) fn reorganised(&self, chain: &ChainKey) {
         self.reorgs.with(&[chain.as_str()]).inc();
+    }
+
+    pub(crate) fn connected(&self, chain: &ChainKey, connected: bool) {
+        self.connected.with(&[chain.as_str()]).set(i64::from(connected));
     }
 
     pub(crate) fn reconnect(&self, chain: &ChainKey) {

@@ -12,6 +12,7 @@ use wavs_ipc::contract::trigger_feed::{ResolveService, ResolvedService};
 use wavs_ipc::{ErrorCode, WireError};
 use wavs_types::{ChainConfig, EvmAddress, EvmChainConfig, ServiceManager};
 
+use crate::chain_rpc::refusal::Refusal;
 use crate::chain_rpc::{ChainError, ChainRpc};
 
 /// Largest service document.
@@ -155,7 +156,7 @@ async fn evm_service_uri(manager: EvmAddress, config: &EvmChainConfig) -> Result
         endpoint: "the chain".to_owned(),
         what: "connect",
         cause: "no endpoint is configured".to_owned(),
-        answered: false,
+        refusal: None,
     }))
 }
 
@@ -186,6 +187,6 @@ async fn call_service_uri(rpc: &ChainRpc, manager: EvmAddress) -> Result<String,
         endpoint: rpc.endpoint().to_owned(),
         what: "getServiceURI",
         cause: format!("{manager} does not answer like a service manager: {cause}"),
-        answered: true,
+        refusal: Some(Refusal::Final),
     })
 }

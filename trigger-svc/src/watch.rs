@@ -87,6 +87,28 @@ impl Watch {
         })
     }
 
+    /// The routes that `previous` does not have with the same trigger, by their place.
+    #[must_use]
+    pub(crate) fn new_routes(&self, previous: &Self) -> BTreeSet<usize> {
+        let known: HashMap<_, _> = previous
+            .routes
+            .iter()
+            .map(|route| ((route.service_id, &route.workflow_id), &route.trigger))
+            .collect();
+        let is_new = |route: &Route| known.get(&(route.service_id, &route.workflow_id)) != Some(&&route.trigger);
+        let routes = self.routes.iter().enumerate();
+        routes
+            .filter(|(_, route)| is_new(route))
+            .map(|(place, _)| place)
+            .collect()
+    }
+
+    /// The managers that `previous` does not have.
+    pub(crate) fn new_managers<'a>(&'a self, previous: &'a Self) -> impl Iterator<Item = &'a ServiceManager> {
+        let is_new = |manager: &&(ServiceId, ServiceManager)| !previous.managers.contains(manager);
+        self.managers.iter().filter(is_new).map(|(_, manager)| manager)
+    }
+
     /// The chains that some route or manager needs.
     #[must_use]
     pub(crate) fn used_chains(&self) -> BTreeSet<&ChainKey> {
@@ -110,6 +132,7 @@ impl Watch {
             return None;
         };
         let mut view = EvmView {
+            generation: self.generation,
             config: config.clone(),
             routes: HashMap::new(),
             intervals: Vec::new(),
@@ -141,6 +164,8 @@ impl Watch {
 /// What one EVM chain is watched for.
 #[derive(Debug, Clone)]
 pub(crate) struct EvmView {
+    /// Generation of the desired state that it was taken from.
+    pub generation: u64,
     /// How to reach the chain.
     pub config: EvmChainConfig,
     /// The routes by contract and topic 0, each list in firing order.
@@ -160,7 +185,41 @@ pub(crate) struct LogFilter {
     pub topics: Vec<B256>,
 }
 
+impl LogFilter {
+    /// Two filters that together ask for the same; `None` when there is nothing to split.
+    #[must_use]
+    pub(crate) fn split(&self) -> Option<[Self; 2]> {
+        let (addresses, topics) = (self.addresses.as_slice(), self.topics.as_slice());
+        let with = |addresses: &[EvmAddress], topics: &[B256]| Self {
+            addresses: addresses.to_vec(),
+            topics: topics.to_vec(),
+        };
+        if addresses.len() > 1 {
+            let (first, second) = addresses.split_at(addresses.len() / 2);
+            Some([with(first, topics), with(second, topics)])
+        } else if topics.len() > 1 {
+            let (first, second) = topics.split_at(topics.len() / 2);
+            Some([with(addresses, first), with(addresses, second)])
+        } else {
+            None
+        }
+    }
+}
+
 impl EvmView {
+    /// Whether both ask for the same, whichever generation they are of.
+    #[must_use]
+    pub(crate) fn same(&self, other: &Self) -> bool {
+        let Self {
+            generation: _,
+            config,
+            routes,
+            intervals,
+            managers,
+        } = self;
+        (config, routes, intervals, managers) == (&other.config, &other.routes, &other.intervals, &other.managers)
+    }
+
     /// The filters that together cover all routes and managers: contracts that share their set of topics are put
     /// together, so that the cross product asks for little beyond what is wanted, in chunks that providers accept.
     #[must_use]
@@ -206,6 +265,7 @@ mod tests {
         let service = ServiceId::new([1; 32]);
         let managers = managers.iter().map(|byte| (EvmAddress::repeat_byte(*byte), service));
         EvmView {
+            generation: 1,
             config,
             routes: routes.collect(),
             intervals: Vec::new(),
@@ -230,6 +290,21 @@ mod tests {
         let filters = view(&pairs, &[], 30).filters();
         assert_eq!(filters.iter().map(|filter| filter.addresses.len()).sum::<usize>(), 100);
         assert!(filters.iter().all(|filter| filter.addresses.len() <= 30));
+    }
+
+    #[test]
+    fn a_filter_splits_into_single_contracts_and_topics_and_no_further() {
+        let pairs: Vec<_> = (1..=3).flat_map(|address| [(address, 9), (address, 10)]).collect();
+        let whole = view(&pairs, &[], 500).filters().into_iter().next().unwrap();
+        let mut waiting = vec![whole];
+        let mut single = BTreeSet::new();
+        while let Some(filter) = waiting.pop() {
+            match filter.split() {
+                Some(halves) => waiting.extend(halves),
+                None => assert!(single.insert((filter.addresses[0], filter.topics[0]))),
+            }
+        }
+        assert_eq!(single.len(), 6);
     }
 
     #[test]

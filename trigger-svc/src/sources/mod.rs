@@ -1,7 +1,7 @@
 //! The sources: one supervised task per origin of events.
 //!
 //! [`Sources::apply`] makes the running tasks equal to the desired state. A task that panics is started again; a source
-//! whose chain is no longer used ends, and its cursor stays.
+//! whose chain is no longer used lingers a while and ends; its position stays.
 
 pub(crate) mod block_interval;
 mod cron;
@@ -14,7 +14,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tracing::{error, warn};
+use tokio::time::Instant;
+use tracing::{error, info, warn};
 use wavs_ipc::contract::trigger_admin::ChainStatus;
 use wavs_service::config::TriggerConfig;
 use wavs_types::{ChainConfig, ChainKey, CosmosChainConfig, EvmChainConfig, Trigger, redacted_url};
@@ -31,6 +32,11 @@ use crate::watch::{EvmView, Route, Watch};
 
 /// Pause before a source that panicked starts again.
 const PANIC_PAUSE: Duration = Duration::from_secs(1);
+
+/// How long a source is kept that nothing uses any more: a service that is replaced by another one keeps its connection.
+const UNUSED_LINGER: Duration = Duration::from_secs(60);
+/// Time between two looks at the endpoints of a chain that are not in use.
+const SCOUT_PAUSE: Duration = Duration::from_secs(30);
 
 /// All running sources.
 pub(crate) struct Sources {
@@ -50,6 +56,8 @@ pub(crate) struct Options {
     pub intervals: IntervalOptions,
     /// Schedules.
     pub misfire: Misfire,
+    /// Time between two looks at the endpoints of a chain that are not in use.
+    pub scout_pause: Duration,
 }
 
 impl Options {
@@ -65,6 +73,7 @@ impl Options {
                 policy: config.cron_misfire_policy,
                 window: config.cron_misfire_window,
             },
+            scout_pause: SCOUT_PAUSE,
         }
     }
 }
@@ -85,7 +94,27 @@ struct RunningEvm {
     config: EvmChainConfig,
     views: watch::Sender<Option<Arc<EvmView>>>,
     state: SharedState,
+    /// Since when no route or manager needs the chain.
+    unused_since: Option<Instant>,
     task: JoinHandle<()>,
+}
+
+impl RunningEvm {
+    /// States what is wanted now. A view that asks for the same as before causes no traffic.
+    fn change(&mut self, view: EvmView, is_used: bool) {
+        self.unused_since = if is_used {
+            None
+        } else {
+            self.unused_since.or_else(|| Some(Instant::now()))
+        };
+        self.views.send_if_modified(|current| {
+            let same = current.as_ref().is_some_and(|current| current.same(&view));
+            if !same {
+                *current = Some(Arc::new(view));
+            }
+            !same
+        });
+    }
 }
 
 impl Drop for RunningEvm {
@@ -113,26 +142,40 @@ impl Sources {
         if !self.options.networking {
             return;
         }
-        let views: BTreeMap<_, _> = watch
-            .used_chains()
-            .into_iter()
+        let used = watch.used_chains();
+        let running: Vec<ChainKey> = self.evm.keys().cloned().collect();
+        let views: BTreeMap<_, _> = used
+            .iter()
+            .copied()
+            .chain(&running)
             .filter_map(|chain| Some((chain.clone(), watch.evm_view(chain)?)))
             .collect();
-        // A changed endpoint list needs new connections; the cursor makes the change seamless.
+        // A changed endpoint list needs new connections; the stored position makes the change seamless.
         self.evm
             .retain(|chain, running| views.get(chain).is_some_and(|view| view.config == running.config));
         for (chain, view) in views {
-            let view = Arc::new(view);
-            match self.evm.get(&chain) {
-                Some(running) => {
-                    running.views.send_replace(Some(view));
-                }
-                None => {
-                    let running = self.start_evm(&chain, view);
+            let is_used = used.contains(&chain);
+            match self.evm.get_mut(&chain) {
+                Some(running) => running.change(view, is_used),
+                None if is_used => {
+                    let running = self.start_evm(&chain, Arc::new(view));
                     self.evm.insert(chain, running);
                 }
+                None => {}
             }
         }
+    }
+
+    /// Ends the sources that have not been used for a while. One that is used again before needs no new connection.
+    pub(crate) fn end_unused(&mut self) {
+        let is_due = |since: Instant| since.elapsed() >= UNUSED_LINGER;
+        self.evm.retain(|chain, running| {
+            let ends = running.unused_since.is_some_and(is_due);
+            if ends {
+                info!(%chain, "nothing uses the chain any more; closing its source");
+            }
+            !ends
+        });
     }
 
     /// The task of the schedules runs from the first route on; without routes it waits.
@@ -174,7 +217,10 @@ impl Sources {
         let (views, receiver) = watch::channel(Some(view));
         let state = SharedState::default();
         let (name, of, watched, shown) = (chain.to_string(), chain.clone(), config.clone(), state.clone());
-        let (spool, metrics, intervals) = (self.spool.clone(), self.metrics.clone(), self.options.intervals);
+        let (spool, metrics) = (self.spool.clone(), self.metrics.clone());
+        let Options {
+            intervals, scout_pause, ..
+        } = self.options;
         let task = supervise(name, move || {
             let source = EvmSource {
                 chain: of.clone(),
@@ -184,6 +230,7 @@ impl Sources {
                 state: shown.clone(),
                 metrics: metrics.clone(),
                 intervals,
+                scout_pause,
             };
             source.run()
         });
@@ -191,6 +238,7 @@ impl Sources {
             config,
             views,
             state,
+            unused_since: None,
             task,
         }
     }
@@ -227,7 +275,7 @@ impl Sources {
             .filter_map(|(chain, running)| {
                 let state = running.state.lock();
                 let reason = state.last_error.clone()?;
-                (!state.connected).then(|| (chain.clone(), reason))
+                (!state.connected && running.unused_since.is_none()).then(|| (chain.clone(), reason))
             })
             .collect()
     }

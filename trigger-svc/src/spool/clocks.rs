@@ -6,8 +6,8 @@
 
 use std::collections::HashSet;
 
+use wavs_store::Transaction;
 use wavs_store::rusqlite::{OptionalExtension, params};
-use wavs_store::{Durability, Transaction};
 use wavs_types::{ServiceId, Trigger, WorkflowId};
 
 use super::{Occurrence, Spool, SpoolError, schema, signed};
@@ -103,10 +103,9 @@ impl Spool {
         let source = source.to_owned();
         let seen_at_ns = clock::now_ns();
         let newest = self
-            .database
-            .writer()
-            .write(Durability::Process, move |tx| {
+            .intake(move |tx| {
                 let newest = schema::insert_all(tx, &source, &occurrences, seen_at_ns)?;
+                wavs_store::fault::point("spool.clock.recorded");
                 let mut update = tx.prepare_cached(
                     "UPDATE clock SET anchor = ?4, position = ?5
                      WHERE service_id = ?1 AND workflow_id = ?2 AND definition = ?3",
@@ -119,9 +118,10 @@ impl Spool {
                         advance.anchor.map(signed),
                         advance.position.map(signed),
                     ])?;
+                    wavs_store::fault::point("spool.clock.advanced");
                 }
                 schema::prune(tx, &source, prune_below)?;
-                Ok::<_, SpoolError>(newest)
+                Ok(newest)
             })
             .await?;
         self.announce(newest);

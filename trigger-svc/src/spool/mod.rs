@@ -4,14 +4,18 @@
 //! anything. Each occurrence is recorded once per route: its source key is remembered until a reorganisation can no
 //! longer bring it back. Entries are served until they are acknowledged, also after a restart.
 //!
-//! The spool is bounded: above its quota [`Spool::record`] waits, the source stops reading, and its cursor stands still;
-//! the chain keeps what comes meanwhile.
+//! The spool is bounded: above its quota, and while the disk is full, [`Spool::record`] waits, the source stops reading, and
+//! its position stands still; the chain keeps what comes meanwhile.
 
 mod clocks;
+mod intake;
 mod occurrence;
+mod position;
+mod retention;
 mod schema;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use tokio::sync::{Notify, watch};
 use wavs_ipc::contract::trigger_admin::Inject;
@@ -23,6 +27,7 @@ use wavs_types::ChainKey;
 
 pub(crate) use clocks::{Advance, Mark};
 pub(crate) use occurrence::{Entry, Occurrence};
+pub(crate) use position::{Beginning, Position, Progress};
 use schema::{LOG, MIGRATIONS, Stored};
 
 use crate::clock;
@@ -38,6 +43,13 @@ pub(crate) struct Quota {
     pub entries: u64,
     /// Bytes.
     pub bytes: u64,
+}
+
+impl Quota {
+    /// Whether nothing more may come in.
+    pub(crate) fn is_reached(&self, size: LogSize) -> bool {
+        size.entries >= self.entries || size.bytes >= self.bytes
+    }
 }
 
 /// A failure of the spool.
@@ -57,9 +69,20 @@ impl From<rusqlite::Error> for SpoolError {
     }
 }
 
+impl SpoolError {
+    /// Whether the disk is full, so that the same write can succeed later.
+    pub(crate) fn is_full(&self) -> bool {
+        matches!(self, Self::Store(error) if error.is_full())
+    }
+}
+
 impl From<SpoolError> for WireError {
     fn from(error: SpoolError) -> Self {
-        Self::internal(error)
+        if error.is_full() {
+            Self::backoff(ErrorCode::Busy, error.to_string())
+        } else {
+            Self::internal(error)
+        }
     }
 }
 
@@ -73,6 +96,8 @@ pub(crate) struct Spool {
     newest: Arc<watch::Sender<u64>>,
     /// Wakes sources that wait for room.
     room: Arc<Notify>,
+    /// Writes of sources that a full disk holds up.
+    held_up: Arc<AtomicU64>,
 }
 
 impl Spool {
@@ -93,25 +118,8 @@ impl Spool {
             quota,
             newest: Arc::new(watch::Sender::new(newest)),
             room: Arc::new(Notify::new()),
+            held_up: Arc::default(),
         })
-    }
-
-    /// The last block of a chain that was looked at.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub(crate) async fn cursor(&self, chain: &ChainKey) -> Result<Option<u64>, SpoolError> {
-        let chain = chain.to_string();
-        self.database
-            .reader()
-            .read(move |connection| {
-                let mut statement = connection.prepare_cached("SELECT height FROM cursor WHERE chain = ?1")?;
-                Ok(statement
-                    .query_row([chain], |row| row.get::<_, i64>(0))
-                    .optional()?
-                    .map(i64::unsigned_abs))
-            })
-            .await
     }
 
     /// The occurrences that were recorded for blocks from `height` on, each once, with their heights.
@@ -134,24 +142,7 @@ impl Spool {
             .await
     }
 
-    /// Begins a chain at `height` if it has no cursor yet.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub(crate) async fn start_at(&self, chain: &ChainKey, height: u64) -> Result<(), SpoolError> {
-        let chain = chain.to_string();
-        self.database
-            .writer()
-            .write(Durability::Process, move |tx| {
-                tx.prepare_cached("INSERT OR IGNORE INTO cursor (chain, height) VALUES (?1, ?2)")?
-                    .execute(params![chain, signed(height)])?;
-                Ok(())
-            })
-            .await
-    }
-
     /// Records what was seen and how far the chain was looked at, in one commit. Waits while the spool is full.
-    /// Source keys of blocks below `prune_below` are forgotten.
     ///
     /// # Errors
     /// When the database fails; nothing is recorded then.
@@ -159,8 +150,7 @@ impl Spool {
         &self,
         chain: &ChainKey,
         occurrences: Vec<Occurrence>,
-        cursor: Option<u64>,
-        prune_below: Option<u64>,
+        progress: Option<Progress>,
     ) -> Result<(), SpoolError> {
         if !occurrences.is_empty() {
             self.wait_for_room().await?;
@@ -168,19 +158,12 @@ impl Spool {
         let chain = chain.to_string();
         let seen_at_ns = clock::now_ns();
         let newest = self
-            .database
-            .writer()
-            .write(Durability::Process, move |tx| {
+            .intake(move |tx| {
                 let newest = schema::insert_all(tx, &chain, &occurrences, seen_at_ns)?;
-                if let Some(height) = cursor {
-                    tx.prepare_cached(
-                        "INSERT INTO cursor (chain, height) VALUES (?1, ?2)
-                         ON CONFLICT (chain) DO UPDATE SET height = max(height, excluded.height)",
-                    )?
-                    .execute(params![chain, signed(height)])?;
+                if let Some(progress) = &progress {
+                    position::advance(tx, &chain, progress)?;
                 }
-                schema::prune(tx, &chain, prune_below)?;
-                Ok::<_, SpoolError>(newest)
+                Ok(newest)
             })
             .await?;
         self.announce(newest);
@@ -198,31 +181,12 @@ impl Spool {
         }
         let entries = Entry::injected(&request)?;
         let seen_at_ns = clock::now_ns();
+        // Unlike a source, the caller is told about a full disk and decides itself.
         let newest = self
             .database
             .writer()
             .write(Durability::Process, move |tx| {
-                let id = request.id.to_be_bytes();
-                let fresh = tx
-                    .prepare_cached("INSERT OR IGNORE INTO injection (id) VALUES (?1)")?
-                    .execute([&id[..]])?;
-                let mut newest = None;
-                if fresh == 1 {
-                    for entry in entries {
-                        newest = Some(
-                            LOG.append(
-                                tx,
-                                &Stored {
-                                    seen_at_ns,
-                                    body: entry,
-                                }
-                                .encode()?,
-                            )?,
-                        );
-                    }
-                    schema::forget_old_injections(tx)?;
-                }
-                Ok::<_, SpoolError>(newest)
+                schema::inject(tx, request.id, entries, seen_at_ns)
             })
             .await?;
         self.announce(newest);
@@ -299,15 +263,15 @@ impl Spool {
         )
     }
 
-    /// Stores the desired state, begins the chains in `heads` that have no cursor, and begins and forgets the clocks of
-    /// routes that came and went.
+    /// Stores the desired state, moves chains to where their new routes begin, and begins and forgets the clocks of routes
+    /// that came and went.
     ///
     /// # Errors
     /// When the database fails.
-    pub(crate) async fn store_watch(&self, watch: &Watch, heads: Vec<(ChainKey, u64)>) -> Result<(), SpoolError> {
+    pub(crate) async fn store_watch(&self, watch: &Watch, beginnings: Vec<Beginning>) -> Result<(), SpoolError> {
         let document = serde_json::to_string(watch).map_err(|cause| SpoolError::Encode(cause.to_string()))?;
         let clocks = clocks::clocks(&watch.routes);
-        let now_ns = clock::now_ns();
+        let (now_ns, generation) = (clock::now_ns(), watch.generation);
         self.database
             .writer()
             .write(Durability::Process, move |tx| {
@@ -315,10 +279,8 @@ impl Spool {
                     "INSERT OR REPLACE INTO watch (one, document) VALUES (1, ?1)",
                     [document],
                 )?;
-                for (chain, height) in heads {
-                    tx.prepare_cached("INSERT OR IGNORE INTO cursor (chain, height) VALUES (?1, ?2)")?
-                        .execute(params![chain.to_string(), signed(height)])?;
-                }
+                wavs_store::fault::point("spool.watch.stored");
+                position::begin(tx, generation, &beginnings)?;
                 clocks::register(tx, &clocks, now_ns)
             })
             .await
@@ -348,8 +310,7 @@ impl Spool {
     }
 
     async fn is_full(&self) -> Result<bool, SpoolError> {
-        let size = self.size().await?;
-        Ok(size.entries >= self.quota.entries || size.bytes >= self.quota.bytes)
+        Ok(self.quota.is_reached(self.size().await?))
     }
 
     async fn wait_for_room(&self) -> Result<(), SpoolError> {

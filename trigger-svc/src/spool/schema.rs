@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use wavs_ipc::contract::trigger_feed::SpoolBody;
 use wavs_store::rusqlite::params;
-use wavs_store::{Log, Migration, Transaction};
+use wavs_store::{Log, Migration, Transaction, fault};
 
 use super::occurrence::{Entry, Occurrence};
 use super::{SpoolError, signed};
@@ -14,6 +14,7 @@ pub(super) const LOG: Log = Log::new("spool");
 /// Injections whose ids are remembered, to recognise a repeat; the oldest are forgotten beyond it.
 const REMEMBERED_INJECTIONS: u32 = 1_000;
 
+/// `cursor` is how far each chain was looked at, `block` the hashes by which a chain is recognised.
 /// `seen` holds the occurrences that were recorded, per route; an empty service id stands for a notice. Its `chain` is the
 /// source, which for schedules is no chain. `clock` holds one row per route with a block interval or a schedule.
 pub(super) const MIGRATIONS: &[Migration] = &[
@@ -35,6 +36,14 @@ pub(super) const MIGRATIONS: &[Migration] = &[
              service_id BLOB NOT NULL, workflow_id TEXT NOT NULL, definition TEXT NOT NULL,
              registered INTEGER NOT NULL, anchor INTEGER, position INTEGER,
              PRIMARY KEY (service_id, workflow_id)
+         ) STRICT, WITHOUT ROWID;",
+    ),
+    Migration::new(
+        "scanned blocks and their hashes",
+        "ALTER TABLE cursor ADD COLUMN scanned INTEGER;
+         ALTER TABLE cursor ADD COLUMN generation INTEGER NOT NULL DEFAULT 0;
+         CREATE TABLE block (
+             chain TEXT NOT NULL, height INTEGER NOT NULL, hash BLOB NOT NULL, PRIMARY KEY (chain, height)
          ) STRICT, WITHOUT ROWID;",
     ),
 ];
@@ -100,6 +109,7 @@ fn insert(
                 let fresh = tx
                     .prepare_cached("INSERT OR IGNORE INTO seen (source_key, service_id, workflow_id, chain, height) VALUES (?1, ?2, ?3, ?4, ?5)")?
                     .execute(params![source_key, service_id, workflow_id, chain, signed(*height)])?;
+                fault::point("spool.insert.seen");
                 if fresh == 1 {
                     newest = Some(
                         LOG.append(
@@ -119,6 +129,7 @@ fn insert(
             let known = tx
                 .prepare_cached("DELETE FROM seen WHERE source_key = ?1")?
                 .execute([source_key])?;
+            fault::point("spool.insert.unseen");
             if known > 0 {
                 let body = SpoolBody::Orphaned {
                     source_key: source_key.clone(),
@@ -130,8 +141,26 @@ fn insert(
     Ok(newest)
 }
 
-pub(super) fn forget_old_injections(tx: &Transaction<'_>) -> Result<(), SpoolError> {
+/// Appends injected entries unless the injection is known; answers the number of the last one.
+pub(super) fn inject(
+    tx: &Transaction<'_>,
+    id: u128,
+    entries: Vec<SpoolBody>,
+    seen_at_ns: u64,
+) -> Result<Option<u64>, SpoolError> {
+    let fresh = tx
+        .prepare_cached("INSERT OR IGNORE INTO injection (id) VALUES (?1)")?
+        .execute([&id.to_be_bytes()[..]])?;
+    if fresh == 0 {
+        return Ok(None);
+    }
+    fault::point("spool.inject.remembered");
+    let mut newest = None;
+    for body in entries {
+        newest = Some(LOG.append(tx, &Stored { seen_at_ns, body }.encode()?)?);
+        fault::point("spool.inject.appended");
+    }
     tx.prepare_cached("DELETE FROM injection WHERE position <= (SELECT max(position) FROM injection) - ?1")?
         .execute([REMEMBERED_INJECTIONS])?;
-    Ok(())
+    Ok(newest)
 }

@@ -15,7 +15,7 @@ const QUOTA: Quota = Quota {
 };
 const NOW: Duration = Duration::ZERO;
 
-fn chain() -> ChainKey {
+pub(super) fn chain() -> ChainKey {
     "evm:31337".parse().unwrap()
 }
 
@@ -23,7 +23,7 @@ fn route(workflow: &str) -> (ServiceId, WorkflowId) {
     (ServiceId::new([7; 32]), workflow.parse().unwrap())
 }
 
-fn seen(source_key: &str, height: u64, workflows: &[&str]) -> Occurrence {
+pub(super) fn seen(source_key: &str, height: u64, workflows: &[&str]) -> Occurrence {
     let entries = workflows
         .iter()
         .map(|workflow| Entry {
@@ -48,7 +48,7 @@ fn texts(batch: &SpoolBatch) -> Vec<&str> {
     batch.items.iter().map(text).collect()
 }
 
-async fn pull(spool: &Spool, after: u64) -> SpoolBatch {
+pub(super) async fn pull(spool: &Spool, after: u64) -> SpoolBatch {
     spool
         .pull(
             SpoolCursor {
@@ -62,6 +62,25 @@ async fn pull(spool: &Spool, after: u64) -> SpoolBatch {
         .unwrap()
 }
 
+/// A fresh spool.
+pub(super) async fn spool() -> (tempfile::TempDir, Spool) {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = Spool::open(dir.path().join("spool.db"), QUOTA).await.unwrap();
+    (dir, spool)
+}
+
+fn progress(height: u64, window: u64) -> Option<Progress> {
+    Some(Progress {
+        position: Position {
+            height,
+            scanned: height,
+        },
+        generation: 1,
+        blocks: Vec::new(),
+        window,
+    })
+}
+
 #[tokio::test]
 async fn an_occurrence_is_recorded_once_per_route_also_after_a_restart() {
     let dir = tempfile::tempdir().unwrap();
@@ -69,7 +88,7 @@ async fn an_occurrence_is_recorded_once_per_route_also_after_a_restart() {
     let spool = Spool::open(&path, QUOTA).await.unwrap();
     for _ in 0..2 {
         spool
-            .record(&chain(), vec![seen("a", 5, &["one", "two"])], Some(5), None)
+            .record(&chain(), vec![seen("a", 5, &["one", "two"])], progress(5, 256))
             .await
             .unwrap();
     }
@@ -77,9 +96,10 @@ async fn an_occurrence_is_recorded_once_per_route_also_after_a_restart() {
     drop(spool);
 
     let spool = Spool::open(&path, QUOTA).await.unwrap();
-    assert_eq!(spool.cursor(&chain()).await.unwrap(), Some(5));
+    let position = Position { height: 5, scanned: 5 };
+    assert_eq!(spool.position(&chain()).await.unwrap(), Some(position));
     spool
-        .record(&chain(), vec![seen("a", 5, &["one", "two", "three"])], None, None)
+        .record(&chain(), vec![seen("a", 5, &["one", "two", "three"])], None)
         .await
         .unwrap();
     assert_eq!(texts(&pull(&spool, 0).await), ["a for one", "a for two", "a for three"]);
@@ -91,12 +111,7 @@ async fn entries_are_served_until_they_are_acknowledged_and_numbers_are_never_re
     let path = dir.path().join("spool.db");
     let spool = Spool::open(&path, QUOTA).await.unwrap();
     spool
-        .record(
-            &chain(),
-            vec![seen("a", 1, &["one"]), seen("b", 2, &["one"])],
-            None,
-            None,
-        )
+        .record(&chain(), vec![seen("a", 1, &["one"]), seen("b", 2, &["one"])], None)
         .await
         .unwrap();
     spool
@@ -118,7 +133,7 @@ async fn entries_are_served_until_they_are_acknowledged_and_numbers_are_never_re
 
     let spool = Spool::open(&path, QUOTA).await.unwrap();
     spool
-        .record(&chain(), vec![seen("c", 3, &["one"])], None, None)
+        .record(&chain(), vec![seen("c", 3, &["one"])], None)
         .await
         .unwrap();
     assert_eq!(pull(&spool, 2).await.items[0].seq, 3);
@@ -129,7 +144,7 @@ async fn a_cursor_into_another_spool_starts_at_the_oldest_and_acknowledges_nothi
     let dir = tempfile::tempdir().unwrap();
     let spool = Spool::open(dir.path().join("spool.db"), QUOTA).await.unwrap();
     spool
-        .record(&chain(), vec![seen("a", 1, &["one"])], None, None)
+        .record(&chain(), vec![seen("a", 1, &["one"])], None)
         .await
         .unwrap();
     let foreign = SpoolCursor {
@@ -149,7 +164,7 @@ async fn a_waiting_pull_wakes_when_something_is_recorded() {
         async move { spool.pull(SpoolCursor::default(), 10, Duration::from_secs(60)).await }
     });
     spool
-        .record(&chain(), vec![seen("a", 1, &["one"])], None, None)
+        .record(&chain(), vec![seen("a", 1, &["one"])], None)
         .await
         .unwrap();
     assert_eq!(waiting.await.unwrap().unwrap().items.len(), 1);
@@ -164,18 +179,18 @@ async fn a_removed_occurrence_leaves_a_notice_and_may_come_back() {
             source_key: "a".to_owned(),
         }]
     };
-    spool.record(&chain(), removed(), None, None).await.unwrap();
+    spool.record(&chain(), removed(), None).await.unwrap();
     assert!(
         pull(&spool, 0).await.items.is_empty(),
         "nothing was recorded, so nothing is orphaned"
     );
     spool
-        .record(&chain(), vec![seen("a", 1, &["one"])], None, None)
+        .record(&chain(), vec![seen("a", 1, &["one"])], None)
         .await
         .unwrap();
-    spool.record(&chain(), removed(), None, None).await.unwrap();
+    spool.record(&chain(), removed(), None).await.unwrap();
     spool
-        .record(&chain(), vec![seen("a", 1, &["one"])], None, None)
+        .record(&chain(), vec![seen("a", 1, &["one"])], None)
         .await
         .unwrap();
     assert_eq!(texts(&pull(&spool, 0).await), ["a for one", "a", "a for one"]);
@@ -229,8 +244,7 @@ async fn source_keys_are_forgotten_when_no_reorganisation_can_bring_them_back() 
         .record(
             &chain(),
             vec![seen("old", 1, &["one"]), seen("new", 9, &["one"])],
-            Some(9),
-            Some(5),
+            progress(9, 4),
         )
         .await
         .unwrap();

@@ -1,15 +1,14 @@
 //! Noticing reorganisations.
 //!
 //! Some providers announce a removed log, others only send other heads. A head that does not follow its predecessor, and
-//! every new connection, are reasons to compare the blocks of recorded occurrences with the chain as it is now.
+//! every new connection, are reasons to look for the last common block among those that are remembered, and to compare
+//! the blocks of the occurrences above it with the chain as it is now.
 
 use std::collections::BTreeMap;
 
-use alloy::providers::Provider;
-use alloy::rpc::types::Header;
 use wavs_types::{B256, ChainKey};
 
-use crate::chain_rpc::{ChainError, ChainRpc};
+use crate::chain_rpc::{BlockHead, ChainError, ChainRpc};
 
 /// The last head, to recognise whether the next one follows it.
 #[derive(Debug, Default)]
@@ -17,33 +16,31 @@ pub(super) struct HeadChain {
     last: Option<(u64, B256)>,
 }
 
-/// An announced head, as far as it matters here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Head {
-    pub(super) number: u64,
-    pub(super) hash: B256,
-    pub(super) parent: B256,
-}
-
-impl From<Header> for Head {
-    fn from(header: Header) -> Self {
-        Self {
-            number: header.number,
-            hash: header.hash,
-            parent: header.parent_hash,
-        }
-    }
-}
-
 impl HeadChain {
+    /// Whether `head` is the last one that was taken.
+    pub(super) fn is_last(&self, head: BlockHead) -> bool {
+        self.last == Some((head.number, head.hash))
+    }
+
     /// Takes the next head; false when it does not follow the last one, so that blocks may have been replaced.
-    pub(super) fn follows(&mut self, head: Head) -> bool {
+    pub(super) fn follows(&mut self, head: BlockHead) -> bool {
         let follows = self
             .last
-            .is_none_or(|(number, hash)| head.number == number + 1 && head.parent == hash);
+            .is_none_or(|(number, hash)| hash == head.hash || (head.number == number + 1 && head.parent_hash == hash));
         self.last = Some((head.number, head.hash));
         follows
     }
+}
+
+/// The newest of `remembered` (newest first) that the chain still has.
+pub(super) async fn common_block(rpc: &ChainRpc, remembered: &[(u64, B256)]) -> Result<Option<u64>, ChainError> {
+    for (height, hash) in remembered {
+        let there = rpc.block((*height).into()).await?;
+        if there.is_some_and(|block| block.hash == *hash) {
+            return Ok(Some(*height));
+        }
+    }
+    Ok(None)
 }
 
 /// The block hash inside the source key of a log; `None` for occurrences that are not bound to a block hash.
@@ -57,7 +54,7 @@ pub(super) async fn orphans(
     rpc: &ChainRpc,
     chain: &ChainKey,
     recorded: Vec<(u64, String)>,
-) -> Result<Vec<(u64, String)>, ChainError> {
+) -> Result<Vec<String>, ChainError> {
     let mut canonical: BTreeMap<u64, Option<B256>> = BTreeMap::new();
     let mut orphans = Vec::new();
     for (height, source_key) in recorded {
@@ -65,16 +62,11 @@ pub(super) async fn orphans(
             continue;
         };
         if let std::collections::btree_map::Entry::Vacant(entry) = canonical.entry(height) {
-            let found = rpc
-                .ask(
-                    "eth_getBlockByNumber",
-                    rpc.provider().get_block_by_number(height.into()),
-                )
-                .await?;
-            entry.insert(found.map(|block| block.header.hash));
+            let found = rpc.block(height.into()).await?;
+            entry.insert(found.map(|block| block.hash));
         }
         if canonical.get(&height).copied().flatten() != Some(block) {
-            orphans.push((height, source_key));
+            orphans.push(source_key);
         }
     }
     Ok(orphans)
@@ -84,11 +76,12 @@ pub(super) async fn orphans(
 mod tests {
     use super::*;
 
-    fn head(number: u64, hash: u8, parent: u8) -> Head {
-        Head {
+    fn head(number: u64, hash: u8, parent: u8) -> BlockHead {
+        BlockHead {
             number,
             hash: B256::repeat_byte(hash),
-            parent: B256::repeat_byte(parent),
+            parent_hash: B256::repeat_byte(parent),
+            timestamp: 0,
         }
     }
 
@@ -97,6 +90,7 @@ mod tests {
         let mut heads = HeadChain::default();
         assert!(heads.follows(head(7, 1, 0)), "nothing is known yet");
         assert!(heads.follows(head(8, 2, 1)));
+        assert!(heads.follows(head(8, 2, 1)), "the same once more");
         assert!(!heads.follows(head(8, 3, 1)), "a sibling");
         assert!(!heads.follows(head(9, 4, 2)), "a child of the replaced block");
         assert!(!heads.follows(head(11, 6, 5)), "heads were skipped");

@@ -35,6 +35,16 @@ pub(super) struct Endpoint {
 pub(super) struct Endpoints {
     list: Vec<Endpoint>,
     next: usize,
+    /// Whether the first one is preferred, so that the chain goes back to it.
+    prefers_first: bool,
+}
+
+/// An endpoint that may be better than the one in use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Candidate {
+    pub index: usize,
+    pub url: String,
+    pub preferred: bool,
 }
 
 impl Endpoints {
@@ -45,9 +55,8 @@ impl Endpoints {
             .iter()
             .map(|url| (url.clone(), EndpointKind::WebSocket))
             .collect();
-        if let Some(index) = config.ws_priority_endpoint_index
-            && index < urls.len()
-        {
+        let priority = config.ws_priority_endpoint_index.filter(|index| *index < urls.len());
+        if let Some(index) = priority {
             let preferred = urls.remove(index);
             urls.insert(0, preferred);
         }
@@ -63,7 +72,11 @@ impl Endpoints {
                 not_before: None,
             })
             .collect();
-        Self { list, next: 0 }
+        Self {
+            list,
+            next: 0,
+            prefers_first: priority.is_some(),
+        }
     }
 
     /// The endpoint to try now and the time to wait before: the first in turn that may be tried at once, else the one that
@@ -84,6 +97,28 @@ impl Endpoints {
     /// All addresses, in order of preference.
     pub(super) fn urls(&self) -> impl Iterator<Item = String> + '_ {
         self.list.iter().map(|endpoint| endpoint.url.clone())
+    }
+
+    /// The endpoints to look at while the one at `index` is in use. When there is a preferred one, it alone is worth a look
+    /// until it is back.
+    pub(super) fn candidates(&self, index: usize) -> Vec<Candidate> {
+        let others = self.list.iter().enumerate().filter(|(other, _)| *other != index);
+        let candidates = others.map(|(other, endpoint)| Candidate {
+            index: other,
+            url: endpoint.url.clone(),
+            preferred: self.prefers_first && other == 0,
+        });
+        let candidates: Vec<_> = candidates.collect();
+        let preferred: Vec<_> = candidates.iter().filter(|other| other.preferred).cloned().collect();
+        if preferred.is_empty() { candidates } else { preferred }
+    }
+
+    /// The next attempt goes to the preferred endpoint, at once.
+    pub(super) fn prefer(&mut self) {
+        self.next = 0;
+        if let Some(first) = self.list.first_mut() {
+            first.not_before = None;
+        }
     }
 
     /// The endpoint at `index`.
@@ -128,6 +163,20 @@ mod tests {
             (polled.get(0).url.as_str(), polled.get(0).kind),
             ("http://h", EndpointKind::Http)
         );
+    }
+
+    #[test]
+    fn a_preferred_endpoint_is_looked_for_and_taken_back() {
+        let urls = |candidates: Vec<Candidate>| candidates.into_iter().map(|other| other.url).collect::<Vec<_>>();
+        assert_eq!(urls(endpoints(&["a", "b", "c"], None).candidates(1)), ["a", "c"]);
+        let mut preferring = endpoints(&["a", "b", "c"], Some(2));
+        assert_eq!(urls(preferring.candidates(0)), ["a", "b"]);
+        assert_eq!(urls(preferring.candidates(1)), ["c"]);
+        let now = Instant::now();
+        preferring.failed(0, now, Duration::ZERO, 0.5);
+        assert_eq!(preferring.pick(now), Some((1, Duration::ZERO)));
+        preferring.prefer();
+        assert_eq!(preferring.pick(now), Some((0, Duration::ZERO)));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use lru::LruCache;
 use wavs_types::{B256, BlockTimestamp};
 
 use super::occurrence::MinedLog;
-use crate::chain_rpc::{ChainError, ChainRpc};
+use crate::chain_rpc::{BlockHead, ChainError, ChainRpc};
 
 /// Headers that are remembered; beyond it the least used one is asked for again.
 const CAPACITY: NonZeroUsize = NonZeroUsize::new(256).expect("256 is not zero");
@@ -43,13 +43,18 @@ impl Headers {
         if let Some(seconds) = self.timestamps.get(&log.block_hash) {
             return Ok(Some(*seconds));
         }
-        let block = rpc
-            .ask("eth_getBlockByHash", rpc.provider().get_block_by_hash(log.block_hash))
-            .await?;
-        let seconds = block.map(|block| block.header.timestamp);
-        if let Some(seconds) = seconds {
-            self.timestamps.put(log.block_hash, seconds);
-        }
-        Ok(seconds)
+        let request = rpc
+            .provider()
+            .raw_request("eth_getBlockByHash".into(), (log.block_hash, false));
+        let block: Option<BlockHead> = rpc.ask("eth_getBlockByHash", request).await?;
+        // Without the header the event id would be another one than that of the other operators.
+        let Some(block) = block else {
+            return Err(ChainError::NoBlock {
+                endpoint: rpc.endpoint().to_owned(),
+                block: log.block_hash.to_string(),
+            });
+        };
+        self.timestamps.put(log.block_hash, block.timestamp);
+        Ok(Some(block.timestamp))
     }
 }

@@ -6,18 +6,21 @@
 mod canonical;
 mod endpoints;
 mod headers;
+mod horizon;
 mod occurrence;
 mod scan;
+mod scout;
 mod session;
 mod state;
 mod subscriptions;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
-use tracing::warn;
+use tracing::{error, info, warn};
 use wavs_types::{ChainKey, EvmChainConfig};
 
 use crate::chain_rpc::ChainRpc;
@@ -25,15 +28,19 @@ use crate::metrics::Metrics;
 use crate::sources::block_interval::{BlockIntervals, IntervalOptions};
 use crate::spool::Spool;
 use crate::watch::EvmView;
-use endpoints::{EndpointKind, Endpoints};
+use endpoints::{Endpoint, EndpointKind, Endpoints};
 use headers::Headers;
 pub(crate) use occurrence::MinedLog;
-use session::{Session, SessionError};
+use scout::scout;
+use session::{Connection, Session, SessionError};
 use state::EvmState;
 pub(super) use state::{SharedState, idle_status};
 
 /// How long a source waits when its chain has no endpoint at all; the configuration must change before anything else can.
 const NO_ENDPOINT_PAUSE: Duration = Duration::from_secs(30);
+
+/// Pause after the spool failed.
+const SPOOL_PAUSE: Duration = Duration::from_secs(1);
 
 /// Watches one EVM chain.
 pub(super) struct EvmSource {
@@ -51,6 +58,8 @@ pub(super) struct EvmSource {
     pub metrics: Metrics,
     /// The switches of block intervals.
     pub intervals: IntervalOptions,
+    /// Time between two looks at endpoints that are not in use.
+    pub scout_pause: Duration,
 }
 
 impl EvmSource {
@@ -58,6 +67,7 @@ impl EvmSource {
     pub(super) async fn run(self) {
         let mut endpoints = Endpoints::new(&self.config);
         *self.state.lock() = EvmState::new(endpoints.urls());
+        let span = AtomicU64::new(self.config.max_getlogs_range);
         loop {
             let Some((index, wait)) = endpoints.pick(Instant::now()) else {
                 self.state.lock().last_error =
@@ -66,33 +76,49 @@ impl EvmSource {
                 continue;
             };
             tokio::time::sleep(wait).await;
-            let (url, kind) = (endpoints.get(index).url.clone(), endpoints.get(index).kind);
             self.state.lock().connecting(index);
             let started = Instant::now();
-            let error = match self.session(&url, kind).await {
-                SessionError::Unwatched => return,
-                error => error,
+            let candidates = endpoints.candidates(index);
+            let error = tokio::select! {
+                error = self.session(endpoints.get(index), &span) => error,
+                reason = scout(&candidates, &self.config, &self.state, self.scout_pause) => reason,
             };
-            warn!(chain = %self.chain, %error, "lost the chain; trying the next endpoint");
-            self.metrics.reconnect(&self.chain);
-            let mut state = self.state.lock();
-            state.disconnected();
-            state.failed(index, error.endpoint_state(), error.to_string());
-            drop(state);
-            endpoints.failed(index, Instant::now(), started.elapsed(), rand::random());
+            self.metrics.connected(&self.chain, false);
+            self.state.lock().disconnected();
+            match error {
+                SessionError::Unwatched => return,
+                SessionError::Preferred => {
+                    info!(chain = %self.chain, "the preferred endpoint is back");
+                    endpoints.prefer();
+                }
+                // The endpoint is not to blame.
+                SessionError::Spool(error) => {
+                    error!(chain = %self.chain, %error, "the chain stands still until the spool works again");
+                    self.state.lock().last_error = Some(error.to_string());
+                    tokio::time::sleep(SPOOL_PAUSE).await;
+                }
+                error => {
+                    warn!(chain = %self.chain, %error, "lost the chain; trying the next endpoint");
+                    self.metrics.reconnect(&self.chain);
+                    self.state
+                        .lock()
+                        .failed(index, error.endpoint_state(), error.to_string());
+                    endpoints.failed(index, Instant::now(), started.elapsed(), rand::random());
+                }
+            }
         }
     }
 
-    async fn session(&self, url: &str, kind: EndpointKind) -> SessionError {
-        let connected = match kind {
-            EndpointKind::WebSocket => ChainRpc::connect_ws(url, &self.config).await,
-            EndpointKind::Http => ChainRpc::connect_http(url, &self.config).await,
+    async fn session(&self, endpoint: &Endpoint, span: &AtomicU64) -> SessionError {
+        let connected = match endpoint.kind {
+            EndpointKind::WebSocket => ChainRpc::connect_ws(&endpoint.url, &self.config).await,
+            EndpointKind::Http => ChainRpc::connect_http(&endpoint.url, &self.config).await,
         };
         let rpc = match connected {
             Ok(rpc) => rpc,
             Err(error) => return error.into(),
         };
-        let session = Session {
+        let session = Session::new(Connection {
             chain: &self.chain,
             rpc,
             spool: &self.spool,
@@ -101,10 +127,12 @@ impl EvmSource {
             views: self.views.clone(),
             headers: Headers::new(self.config.block_timestamp),
             intervals: BlockIntervals::new(&self.chain, self.intervals),
-        };
-        let ended = match kind {
-            EndpointKind::WebSocket => session.follow().await,
-            EndpointKind::Http => session.poll().await,
+            span,
+        });
+        let ended = match (session, endpoint.kind) {
+            (Ok(session), EndpointKind::WebSocket) => session.follow().await,
+            (Ok(session), EndpointKind::Http) => session.poll().await,
+            (Err(error), _) => Err(error),
         };
         match ended {
             Err(error) => error,

@@ -112,6 +112,15 @@ impl EvmState {
         }
     }
 
+    /// The endpoint at `index`, which is not in use, was asked for its head.
+    pub(crate) fn looked_at(&mut self, index: usize, head: u64, latency_us: u64) {
+        if let Some(endpoint) = self.endpoints.get_mut(index) {
+            endpoint.state = EndpointState::Idle;
+            endpoint.latency_us = Some(latency_us);
+            endpoint.head = Some(head);
+        }
+    }
+
     pub(crate) fn gap(&mut self, from: u64, to: u64, reason: String) {
         if self.gaps.len() == MAX_GAPS {
             self.gaps.remove(0);

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use alloy::primitives::B256;
 use alloy::providers::Provider;
-use alloy::rpc::types::{Header, Log};
+use alloy::rpc::types::Log;
 use futures::StreamExt;
 use tokio_stream::StreamMap;
 use tokio_stream::wrappers::BroadcastStream;
@@ -12,11 +12,10 @@ use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
 
 use serde_json::value::RawValue;
 
-use super::canonical::Head;
 use super::occurrence::MinedLog;
 use super::scan::wire_filter;
 use super::state::{SharedState, Subscribed};
-use crate::chain_rpc::{ChainError, ChainRpc};
+use crate::chain_rpc::{BlockHead, ChainError, ChainRpc};
 use crate::watch::LogFilter;
 
 type Notifications = BroadcastStream<Box<RawValue>>;
@@ -25,14 +24,15 @@ type Notifications = BroadcastStream<Box<RawValue>>;
 pub(super) struct Subscriptions {
     heads: Notifications,
     logs: StreamMap<LogFilter, Notifications>,
-    ids: BTreeMap<LogFilter, B256>,
+    /// By wanted filter: the parts into which it had to be split, most often itself alone.
+    parts: BTreeMap<LogFilter, Vec<(LogFilter, B256)>>,
     state: SharedState,
 }
 
 /// What a subscription yielded.
 #[derive(Debug)]
 pub(super) enum Notification {
-    Head(Head),
+    Head(BlockHead),
     Log(Box<MinedLog>),
     /// Notifications were lost: the blocks since the cursor must be scanned.
     Lagged,
@@ -58,56 +58,56 @@ impl Subscriptions {
         Ok(Self {
             heads,
             logs: StreamMap::new(),
-            ids: BTreeMap::new(),
+            parts: BTreeMap::new(),
             state,
         })
     }
 
-    /// Adds the filters that are missing, then removes those that are no longer wanted. Answers the added ones: blocks
-    /// before their subscription must be scanned for them.
-    pub(super) async fn reconcile(
-        &mut self,
-        rpc: &ChainRpc,
-        wanted: &BTreeSet<LogFilter>,
-    ) -> Result<Vec<LogFilter>, ChainError> {
+    /// Adds the filters that are missing, then removes those that are no longer wanted. Blocks before an added
+    /// subscription must be scanned.
+    pub(super) async fn reconcile(&mut self, rpc: &ChainRpc, wanted: &BTreeSet<LogFilter>) -> Result<(), ChainError> {
         self.state.lock().desired = wanted.len();
-        let mut added = Vec::new();
-        for filter in wanted
-            .iter()
-            .filter(|filter| !self.ids.contains_key(filter))
-            .cloned()
-            .collect::<Vec<_>>()
-        {
-            let wire = wire_filter(&filter);
-            let subscription = in_flight(
-                &self.state,
-                rpc.ask("eth_subscribe logs", rpc.provider().subscribe_logs(&wire)),
-            )
-            .await?;
-            let id = *subscription.local_id();
-            self.state
-                .lock()
-                .subscriptions
-                .insert(id.to_string(), Subscribed::Logs(filter.clone()));
-            self.logs.insert(filter.clone(), subscription.into_raw().into_stream());
-            self.ids.insert(filter.clone(), id);
-            added.push(filter);
+        for filter in wanted {
+            if !self.parts.contains_key(filter) {
+                self.subscribe(rpc, filter).await?;
+            }
         }
-        for filter in self
-            .ids
-            .keys()
-            .filter(|filter| !wanted.contains(filter))
-            .cloned()
-            .collect::<Vec<_>>()
-        {
-            if let Some(id) = self.ids.remove(&filter) {
-                self.logs.remove(&filter);
+        let unwanted = self.parts.keys().filter(|filter| !wanted.contains(filter));
+        for filter in unwanted.cloned().collect::<Vec<_>>() {
+            for (part, id) in self.parts.remove(&filter).unwrap_or_default() {
+                self.logs.remove(&part);
                 self.state.lock().subscriptions.remove(&id.to_string());
                 // Sent without waiting: what still arrives is matched locally and dropped.
                 rpc.provider().unsubscribe(id).map_err(|_| rpc.closed())?;
             }
         }
-        Ok(added)
+        Ok(())
+    }
+
+    /// Subscribes to one filter, in parts when the endpoint refuses the whole. What it refuses in the smallest part ends
+    /// the connection: the next endpoint, or the same one later, is asked.
+    async fn subscribe(&mut self, rpc: &ChainRpc, filter: &LogFilter) -> Result<(), ChainError> {
+        let mut waiting = vec![filter.clone()];
+        let mut parts = Vec::new();
+        while let Some(part) = waiting.pop() {
+            let wire = wire_filter(&part);
+            let asked = rpc.ask("eth_subscribe logs", rpc.provider().subscribe_logs(&wire));
+            let subscription = match in_flight(&self.state, asked).await {
+                Ok(subscription) => subscription,
+                Err(error) if error.asks_for_less().is_some() => {
+                    waiting.extend(part.split().ok_or(error)?);
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            let id = *subscription.local_id();
+            let confirmed = Subscribed::Logs(part.clone());
+            self.state.lock().subscriptions.insert(id.to_string(), confirmed);
+            self.logs.insert(part.clone(), subscription.into_raw().into_stream());
+            parts.push((part, id));
+        }
+        self.parts.insert(filter.clone(), parts);
+        Ok(())
     }
 
     /// The next notification. Safe to cancel.
@@ -121,8 +121,9 @@ impl Subscriptions {
                 Err(BroadcastStreamRecvError::Lagged(_)) => Notification::Lagged,
             },
             item = self.heads.next() => match item {
-                Some(Ok(raw)) => serde_json::from_str::<Header>(raw.get())
-                    .map_or(Notification::Unusable, |header| Notification::Head(header.into())),
+                Some(Ok(raw)) => {
+                    serde_json::from_str(raw.get()).map_or(Notification::Unusable, Notification::Head)
+                }
                 Some(Err(BroadcastStreamRecvError::Lagged(_))) => Notification::Lagged,
                 None => Notification::Closed,
             },
