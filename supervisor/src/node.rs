@@ -63,8 +63,11 @@ fn child(process: ProcessName, node: &NodeConfig, shim: &Path) -> anyhow::Result
     if process.has_rpc() {
         sockets.push(("rpc", bind(process.rpc_socket(&node.data_dir))?));
     }
-    let restart_max = node.processes.get(&process).map(|limits| limits.restart_max);
-    let policy = Policy::default();
+    let mut policy = Policy::default();
+    if let Some(limits) = node.processes.get(&process) {
+        policy.restart_max = limits.restart_max;
+        policy.backoff = policy.backoff.up_to(limits.restart_delay_max);
+    }
     Ok(ChildSpec {
         name: process.full(),
         shim: shim.to_owned(),
@@ -79,10 +82,7 @@ fn child(process: ProcessName, node: &NodeConfig, shim: &Path) -> anyhow::Result
         sockets,
         config: Some(document(process, node)?),
         run_dir,
-        policy: Policy {
-            restart_max: restart_max.unwrap_or(policy.restart_max),
-            ..policy
-        },
+        policy,
     })
 }
 

@@ -43,6 +43,15 @@ impl Backoff {
         Ok(Self { first, most })
     }
 
+    /// The same with another longest delay, but never below the first one.
+    #[must_use]
+    pub fn up_to(self, most: Duration) -> Self {
+        Self {
+            most: most.max(self.first),
+            ..self
+        }
+    }
+
     /// The delay before restart number `attempt` (0 is the first one). `jitter` is a fraction of 0..=1; the result lies
     /// between half of the nominal delay and all of it, so that children that died together do not return together.
     #[must_use]
@@ -116,6 +125,16 @@ mod tests {
             Backoff::try_new(second, second / 2),
             Err(BackoffError::Reversed { .. })
         ));
+    }
+
+    #[test]
+    fn the_longest_delay_can_be_set_but_not_below_the_first() {
+        let backoff = Policy::default().backoff;
+        assert_eq!(
+            backoff.up_to(Duration::from_secs(2)).delay(9, 1.0),
+            Duration::from_secs(2)
+        );
+        assert_eq!(backoff.up_to(Duration::ZERO).longest(1.0), backoff.delay(0, 1.0));
     }
 
     #[test]

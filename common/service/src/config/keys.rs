@@ -180,6 +180,12 @@ pub const KEYS: &[Key] = &[
     file_unset("process.*.memory_max_mb", COUNT, "Most memory of the process in MiB"),
     file_unset("process.*.cpu_quota", Kind::Float, "Most CPU of the process; 1.0 is one core"),
     file("process.*.restart_max", SMALL, "5", "Restarts within 60 s before the process counts as failing"),
+    file(
+        "process.*.restart_delay_max_ms",
+        Kind::Number(250, BIG),
+        "30000",
+        "Longest wait before a restart; the first one waits 250 ms",
+    ),
     file_unset("process.*.log_level", Kind::List, "Log filter of the process"),
     file("process.*.enabled", Kind::Flag, "true", "Whether the process runs"),
     file("process.*.worker_threads", Kind::Number(1, 256), "2", "Threads that serve calls"),

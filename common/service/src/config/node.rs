@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -51,6 +52,8 @@ pub struct ProcessLimits {
     pub cpu_quota: Option<f64>,
     /// Restarts within 60 s before the process counts as failing.
     pub restart_max: u32,
+    /// Longest wait before a restart.
+    pub restart_delay_max: Duration,
     /// Its own filter directives.
     pub log_level: Option<Vec<String>>,
     /// Whether it runs at all.
@@ -117,6 +120,7 @@ impl ProcessLimits {
                 .map(|megabytes| megabytes.saturating_mul(1024 * 1024)),
             cpu_quota: values.optional_float("cpu_quota")?,
             restart_max: values.small("restart_max")?,
+            restart_delay_max: Duration::from_millis(values.number("restart_delay_max_ms")?),
             log_level: values.optional_list("log_level")?,
             enabled: values.flag("enabled")?,
         })
