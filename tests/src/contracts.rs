@@ -5,10 +5,10 @@ use std::time::Duration;
 use alloy::network::{EthereumWallet, TransactionBuilder};
 use alloy::primitives::{Address, Bytes, FixedBytes, U256};
 use alloy::providers::{DynProvider, Provider, ProviderBuilder};
-use alloy::rpc::types::{TransactionReceipt, TransactionRequest};
+use alloy::rpc::types::{BlockNumberOrTag, Filter, TransactionReceipt, TransactionRequest};
 use alloy::signers::local::{MnemonicBuilder, PrivateKeySigner, coins_bip39::English};
 use alloy::sol;
-use alloy::sol_types::SolValue;
+use alloy::sol_types::{SolEvent as _, SolValue};
 use anyhow::{Context as _, Result, bail};
 
 use crate::anvil::{Anvil, MNEMONIC};
@@ -30,6 +30,7 @@ sol! {
         function results(bytes20 eventId) external view returns (bytes memory);
         function handled(bytes20 eventId) external view returns (bool);
         function resultCount() external view returns (uint256);
+        event ResultStored(bytes20 indexed eventId, bytes payload);
     }
 
     /// The example trigger contract.
@@ -51,6 +52,15 @@ sol! {
 const OWNER_INDEX: u32 = 19;
 /// Gas for what the owner sends, so that nothing is estimated.
 const GAS_LIMIT: u64 = 5_000_000;
+
+/// A result that the handler stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoredResult {
+    /// The event id.
+    pub event_id: FixedBytes<20>,
+    /// The number that the trigger contract gave the event, from 1 on.
+    pub trigger_id: u64,
+}
 
 /// A manager, a handler and a trigger on one chain, and the account that owns them.
 #[derive(Debug, Clone)]
@@ -134,6 +144,53 @@ impl Contracts {
         let trigger = SimpleTrigger::new(self.trigger, &self.provider);
         let call = trigger.addTrigger(Bytes::copy_from_slice(data)).gas(GAS_LIMIT);
         mined(call.send().await?.get_receipt().await?, "addTrigger")
+    }
+
+    /// Sends a transaction that emits `count` events and does not wait for its block.
+    ///
+    /// # Errors
+    /// When the chain does not take it.
+    pub async fn emit(&self, count: u64, data: &[u8]) -> Result<()> {
+        let trigger = SimpleTrigger::new(self.trigger, &self.provider);
+        let call = trigger
+            .addMany(U256::from(count), Bytes::copy_from_slice(data))
+            .gas(GAS_LIMIT);
+        call.send().await.map(drop).context("the chain refused an event")
+    }
+
+    /// Everything that the handler stored, in the order of the chain.
+    ///
+    /// # Errors
+    /// When the chain does not answer or a result is not wrapped as expected.
+    pub async fn results(&self) -> Result<Vec<StoredResult>> {
+        let filter = Filter::new()
+            .address(self.handler)
+            .event_signature(ServiceHandler::ResultStored::SIGNATURE_HASH)
+            .from_block(BlockNumberOrTag::Earliest);
+        let logs = self.provider.get_logs(&filter).await?;
+        let result = |log: alloy::rpc::types::Log| {
+            let stored = log.log_decode::<ServiceHandler::ResultStored>()?.inner.data;
+            let wrapped = DataWithId::abi_decode(&stored.payload).context("the stored result is not a DataWithId")?;
+            Ok(StoredResult {
+                event_id: stored.eventId,
+                trigger_id: wrapped.triggerId,
+            })
+        };
+        logs.into_iter().map(result).collect()
+    }
+
+    /// Transactions to the handler that were reverted: paid for in vain.
+    ///
+    /// # Errors
+    /// When the chain does not answer.
+    pub async fn reverted(&self) -> Result<u64> {
+        let mut reverted = 0;
+        for height in 1..=self.provider.get_block_number().await? {
+            let receipts = self.provider.get_block_receipts(height.into()).await?;
+            let in_vain = |receipt: &&TransactionReceipt| receipt.to == Some(self.handler) && !receipt.status();
+            reverted += receipts.iter().flatten().filter(in_vain).count() as u64;
+        }
+        Ok(reverted)
     }
 
     /// The stored result of an event, taken out of its wrapping; `None` before it landed.

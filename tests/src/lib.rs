@@ -1,9 +1,12 @@
 //! What end-to-end tests, the demo and the benchmarks share: real chains, real nodes, real contracts.
 //!
 //! [`anvil`] runs a chain and [`proxy`] breaks connections to it, [`contracts`] deploys the example contracts, [`node`] runs the five processes on a data
-//! directory of their own, [`service`] writes service documents, [`web`] serves what nodes download. Nothing here is a fake.
+//! directory of their own, [`service`] writes service documents, [`web`] serves what nodes download,
+//! [`machine`] is a machine with a systemd of its own, [`chaos`] kills processes while events flow. Nothing here is a fake.
 
+pub mod chaos;
 pub mod contracts;
+pub mod machine;
 pub mod node;
 pub mod scenario;
 pub mod service;

@@ -1,6 +1,7 @@
 //! Development tasks, run as `cargo xtask <task>`. Each task is one file; this one only reads the command line.
 
 mod bench;
+mod chaos;
 mod contracts;
 mod demo;
 mod digests;
@@ -28,6 +29,7 @@ enum Task {
     Demo(demo::Demo),
     Test(test::Test),
     Bench(bench::Bench),
+    Chaos(chaos::Chaos),
     Guests(guests::Guests),
     Contracts(contracts::Contracts),
 }
@@ -38,6 +40,7 @@ fn main() -> anyhow::Result<()> {
         Task::Demo(demo) => demo.run(root)?,
         Task::Test(test) => test.run(root)?,
         Task::Bench(bench) => bench.run(root)?,
+        Task::Chaos(chaos) => chaos.run(root)?,
         Task::Guests(guests) => guests.run(root)?,
         Task::Contracts(contracts) => contracts.run(root)?,
     };
