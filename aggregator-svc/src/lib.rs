@@ -2,12 +2,13 @@
 //!
 //! Data flows through [`pipeline`]: triggers are taken over from trigger-svc, run by engine-svc, signed here with keys that
 //! exist in no other process ([`keys`]), judged and posted by [`chain`]. Everything that must not be forgotten is in the
-//! [`ledger`]. [`registry`] decides which services take part; [`service`] answers the supervisor. This process runs no guest
+//! [`ledger`]. [`registry`] decides which services take part; [`service`] and [`records`] answer the supervisor. This process runs no guest
 //! code, fetches no documents, and calls only trigger-svc, engine-svc and chains.
 
 use std::sync::Arc;
 
 use wavs_ipc::contract::lifecycle::{Lifecycle, LifecycleClient};
+use wavs_ipc::contract::records::{Records as RecordsContract, RecordsClient};
 use wavs_ipc::contract::registry::{Registry as RegistryContract, RegistryClient};
 use wavs_ipc::{Identity, Role, Router, handler};
 use wavs_service::config::AggregatorConfig;
@@ -20,6 +21,7 @@ pub mod ledger;
 pub mod metrics;
 pub mod node;
 pub mod pipeline;
+pub mod records;
 pub mod registry;
 pub mod service;
 pub mod settings;
@@ -55,7 +57,8 @@ pub async fn run(mut boot: Boot<AggregatorConfig>) -> anyhow::Result<()> {
     let node = Node::start(setup, boot.shutdown.clone()).await?;
     let router = Router::new(Identity::new(Role::Aggregator))
         .serve::<LifecycleClient, _, _>(handler!(Lifecycle, boot.lifecycle.clone()))
-        .serve::<RegistryClient, _, _>(handler!(RegistryContract, node.service.clone()));
+        .serve::<RegistryClient, _, _>(handler!(RegistryContract, node.service.clone()))
+        .serve::<RecordsClient, _, _>(handler!(RecordsContract, node.records.clone()));
     boot.notify.ready();
     router.run(boot.ctl, boot.shutdown.cancelled_owned()).await;
     node.stop().await;

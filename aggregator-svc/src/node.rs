@@ -22,6 +22,7 @@ use crate::pipeline::execute::Execute;
 use crate::pipeline::settle::Settle;
 use crate::pipeline::submit::Submit;
 use crate::pipeline::{intake, sweep};
+use crate::records::RecordsService;
 use crate::registry::directory::Directory;
 use crate::registry::{Registry, Updater, watch};
 use crate::service::RegistryService;
@@ -60,6 +61,8 @@ pub struct Setup {
 pub struct Node {
     /// What the supervisor calls.
     pub service: RegistryService,
+    /// What the supervisor asks about the work.
+    pub records: RecordsService,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -142,7 +145,8 @@ impl Node {
             let _ = ended.run_until_cancelled(preparing).await;
         });
         Ok(Self {
-            service: RegistryService::new(registry, core),
+            service: RegistryService::new(registry, Arc::clone(&core)),
+            records: RecordsService::new(core),
             tasks,
             stop,
         })

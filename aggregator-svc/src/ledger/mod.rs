@@ -12,13 +12,21 @@ use wavs_store::{Database, Durability, Migration, StoreError};
 pub mod buckets;
 pub mod chains;
 pub(crate) mod columns;
+pub mod counters;
+pub mod dead_letters;
 pub mod documents;
 pub mod events;
+pub mod executions;
+pub mod history;
 pub mod jobs;
 pub mod meta;
+pub mod outbox;
 pub mod pins;
+pub mod quorums;
 pub mod retention;
 mod schema;
+mod schema_records;
+mod select;
 pub mod services;
 pub mod signed;
 pub mod state;
@@ -32,6 +40,7 @@ pub use state::{Ending, State};
 const MIGRATIONS: &[Migration] = &[
     Migration::new("services, jobs, events and signatures", schema::SCHEMA_1),
     Migration::new("transactions", crate::chain::TX_SCHEMA),
+    Migration::new("runs, counters, history and dead letters", schema_records::RECORDS),
 ];
 
 /// The open ledger. Clones share it.

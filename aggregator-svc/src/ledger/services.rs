@@ -1,12 +1,9 @@
-//! Registered services: manager, document in force, state, and a bounded audit trail.
+//! Registered services: manager, document in force, and state.
 
 use rusqlite::{Connection, OptionalExtension, Result, Row, params};
 use wavs_types::{ServiceDigest, ServiceId, ServiceManager};
 
 use super::columns::{blob, json, unwritable};
-
-/// Audit entries kept per service; older ones are dropped.
-const MAX_AUDIT: u32 = 500;
 
 /// Where a service is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,20 +119,6 @@ pub fn delete(tx: &Connection, service_id: &ServiceId) -> Result<()> {
     tx.execute(
         "DELETE FROM services WHERE service_id = ?1",
         [blob(service_id.as_bytes())],
-    )?;
-    Ok(())
-}
-
-/// Appends to the audit trail of a service.
-pub fn audit(tx: &Connection, service_id: &ServiceId, what: &'static str, detail: &str, now_ms: u64) -> Result<()> {
-    tx.execute(
-        "INSERT INTO audit (service_id, at_ms, what, detail) VALUES (?1, ?2, ?3, ?4)",
-        params![blob(service_id.as_bytes()), now_ms, what, detail],
-    )?;
-    tx.execute(
-        "DELETE FROM audit WHERE service_id = ?1 AND id <= (
-             SELECT id FROM audit WHERE service_id = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2)",
-        params![blob(service_id.as_bytes()), MAX_AUDIT],
     )?;
     Ok(())
 }

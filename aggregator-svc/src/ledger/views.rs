@@ -6,6 +6,7 @@ use wavs_ipc::contract::registry::{EventView, JobQuery, JobView, MAX_JOB_ROWS, T
 use wavs_types::{EventId, ServiceDigest, ServiceId};
 
 use super::columns::{json, parsed};
+use super::select::integer;
 use super::state::State;
 use super::targets;
 
@@ -44,6 +45,15 @@ pub fn jobs(conn: &Connection, query: &JobQuery) -> Result<Vec<JobView>> {
             "job IN (SELECT job FROM job_events WHERE event_id = ?)",
             event_id.as_bytes().to_vec().into(),
         );
+    }
+    if let Some(kind) = &query.trigger_kind {
+        filter("trigger_kind = ?", kind.clone().into());
+    }
+    if let Some(since_ms) = query.since_ms {
+        filter("created_us >= ?", integer(since_ms.saturating_mul(1_000)));
+    }
+    if let Some(until_ms) = query.until_ms {
+        filter("created_us < ?", integer(until_ms.saturating_mul(1_000)));
     }
     if let Some(before) = query.before {
         filter("job < ?", before.to_be_bytes().to_vec().into());

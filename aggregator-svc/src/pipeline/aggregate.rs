@@ -19,15 +19,15 @@ use super::callback;
 use super::core::{AggregatorWork, Core};
 use super::execute::LEDGER_REST;
 use super::lane::{Due, Handler};
-use super::run::{self, AggregatorInput, Run, RunFault};
+use super::run::{self, AggregatorInput, Ran, Run, RunFault};
 use super::schedule::Next;
 use crate::clock;
 use crate::ledger::buckets::{self, BucketRow};
+use crate::ledger::executions::{self, Execution};
 use crate::ledger::targets::{self, MAX_TARGETS, NewTarget};
 use crate::ledger::timers::{self, MAX_DELAY_SECS};
 use crate::ledger::{Ending, State, events};
 use crate::metrics::Of;
-use crate::registry::directory::Entry;
 
 /// How often a run is repeated after a fault of the guest.
 pub(super) const MAX_GUEST_FAULTS: u32 = 3;
@@ -97,7 +97,7 @@ async fn process_input(core: &Core, event_id: EventId, digest: B256) -> Result<N
             reason: "collect_ttl",
             detail: "no actions were obtained in time".to_owned(),
         };
-        return fail_input(core, event_id, digest, ending).await;
+        return fail_input(core, event_id, digest, ending, None).await;
     }
     let attempt = bucket.attempt;
     let run = CallId {
@@ -107,26 +107,25 @@ async fn process_input(core: &Core, event_id: EventId, digest: B256) -> Result<N
         row: 0,
         attempt,
     };
-    let result = match call(core, &bucket, run, AggregatorCall::ProcessInput).await {
-        Called::Result(result) => result,
+    let Ran { result, execution } = match call(core, &bucket, run, AggregatorCall::ProcessInput).await {
+        Called::Ran(ran) => ran,
         Called::Paused => return Ok(Next::Done),
-        Called::Removed(ending) => return fail_input(core, event_id, digest, ending).await,
+        Called::Removed(ending) => return fail_input(core, event_id, digest, ending, None).await,
     };
     match result {
-        Ok(actions) => {
-            let entry = core.directory.get(&bucket.service_id);
-            take_actions(core, entry.as_deref(), &bucket, event_id, digest, None, actions).await
-        }
+        Ok(actions) => take_actions(core, &bucket, event_id, digest, None, actions, execution).await,
         Err(RunFault::Guest(error)) if error.class == GuestErrorClass::Limit || attempt >= MAX_GUEST_FAULTS => {
             let detail = format!("the aggregator component failed: {}", error.detail);
-            fail_input(core, event_id, digest, Ending::failed(error.class.as_str(), detail)).await
+            let ending = Ending::failed(error.class.as_str(), detail);
+            fail_input(core, event_id, digest, ending, execution).await
         }
         Err(fault) => {
             let (counted, delay) = rest(&fault, attempt);
             let next_ms = clock::ms_after(delay);
-            if counted {
+            if counted || execution.is_some() {
                 core.ledger
                     .write(Durability::Process, move |tx| {
+                        executions::record_some(tx, execution.as_deref())?;
                         buckets::input_again(tx, &event_id, &digest, counted, next_ms)
                     })
                     .await?;
@@ -152,7 +151,7 @@ async fn fire_timer(core: &Core, id: i64) -> Result<Next, StoreError> {
         return Ok(Next::Done);
     };
     if bucket.terminal {
-        return close_timer(core, id, event_id, "cancelled").await;
+        return close_timer(core, id, event_id, "cancelled", None).await;
     }
     if let Some(at) = clock::instant_of(timer.next_ms) {
         return Ok(Next::After(at.saturating_duration_since(tokio::time::Instant::now())));
@@ -164,26 +163,26 @@ async fn fire_timer(core: &Core, id: i64) -> Result<Next, StoreError> {
         row: id,
         attempt: timer.attempt,
     };
-    let result = match call(core, &bucket, run, AggregatorCall::Timer).await {
-        Called::Result(result) => result,
+    let Ran { result, execution } = match call(core, &bucket, run, AggregatorCall::Timer).await {
+        Called::Ran(ran) => ran,
         Called::Paused => return Ok(Next::Done),
-        Called::Removed(_) => return close_timer(core, id, event_id, "cancelled").await,
+        Called::Removed(_) => return close_timer(core, id, event_id, "cancelled", None).await,
     };
     match result {
-        Ok(actions) => {
-            let entry = core.directory.get(&bucket.service_id);
-            take_actions(core, entry.as_deref(), &bucket, event_id, digest, Some(id), actions).await
-        }
+        Ok(actions) => take_actions(core, &bucket, event_id, digest, Some(id), actions, execution).await,
         Err(RunFault::Guest(error)) if error.class == GuestErrorClass::Limit || timer.attempt >= MAX_GUEST_FAULTS => {
             tracing::warn!(service_id = %bucket.service_id, event_id = %event_id, detail = error.detail, "a timer callback failed for good");
-            close_timer(core, id, event_id, "failed").await
+            close_timer(core, id, event_id, "failed", execution).await
         }
         Err(fault) => {
             let (counted, delay) = rest(&fault, timer.attempt);
             let next_ms = clock::ms_after(delay);
-            if counted {
+            if counted || execution.is_some() {
                 core.ledger
-                    .write(Durability::Process, move |tx| timers::again(tx, id, counted, next_ms))
+                    .write(Durability::Process, move |tx| {
+                        executions::record_some(tx, execution.as_deref())?;
+                        timers::again(tx, id, counted, next_ms)
+                    })
                     .await?;
             }
             Ok(Next::After(delay))
@@ -203,7 +202,7 @@ pub(super) fn rest(fault: &RunFault, attempt: u32) -> (bool, Duration) {
 
 /// How a call to the component came out.
 pub(super) enum Called {
-    Result(Result<Vec<Action>, RunFault>),
+    Ran(Ran<Vec<Action>>),
     /// Nothing runs for the service now.
     Paused,
     /// There is nothing to call any more.
@@ -256,7 +255,7 @@ pub(super) async fn call(core: &Core, bucket: &BucketRow, id: CallId, export: Ag
         event_id: id.event_id,
         call: export,
     };
-    Called::Result(run::aggregator(core, run, input).await)
+    Called::Ran(run::aggregator(core, run, input).await)
 }
 
 /// What a list of actions led to.
@@ -269,14 +268,14 @@ struct Taken {
 /// Commits the actions of a run, and that they were obtained, and wakes what they are for.
 async fn take_actions(
     core: &Core,
-    entry: Option<&Entry>,
     bucket: &BucketRow,
     event_id: EventId,
     digest: B256,
     timer: Option<i64>,
     actions: Vec<Action>,
+    execution: Option<Box<Execution>>,
 ) -> Result<Next, StoreError> {
-    if let Some(entry) = entry {
+    if let Some(entry) = core.directory.get(&bucket.service_id) {
         for _ in &actions {
             let of = Of {
                 name: &entry.service().name,
@@ -290,6 +289,7 @@ async fn take_actions(
     let taken = core
         .ledger
         .write(Durability::Process, move |tx| {
+            executions::record_some(tx, execution.as_deref())?;
             match timer {
                 Some(id) => timers::close(tx, id, "fired")?,
                 None if !buckets::input_done(tx, &event_id, &digest)? => return Ok(Taken::default()),
@@ -366,22 +366,36 @@ fn apply(
     Ok(taken)
 }
 
-async fn fail_input(core: &Core, event_id: EventId, digest: B256, ending: Ending) -> Result<Next, StoreError> {
+async fn fail_input(
+    core: &Core,
+    event_id: EventId,
+    digest: B256,
+    ending: Ending,
+    execution: Option<Box<Execution>>,
+) -> Result<Next, StoreError> {
     tracing::warn!(%event_id, %digest, reason = ending.reason, detail = ending.detail, "an event ended without submission");
     if ending.state == State::Failed {
         core.metrics.dead_letters.with(&[ending.reason]).inc();
     }
     core.ledger
         .write(Durability::Process, move |tx| {
+            executions::record_some(tx, execution.as_deref())?;
             buckets::input_failed(tx, &event_id, &digest, &ending, clock::now_us())
         })
         .await?;
     Ok(Next::Done)
 }
 
-async fn close_timer(core: &Core, id: i64, event_id: EventId, state: &'static str) -> Result<Next, StoreError> {
+async fn close_timer(
+    core: &Core,
+    id: i64,
+    event_id: EventId,
+    state: &'static str,
+    execution: Option<Box<Execution>>,
+) -> Result<Next, StoreError> {
     core.ledger
         .write(Durability::Process, move |tx| {
+            executions::record_some(tx, execution.as_deref())?;
             timers::close(tx, id, state)?;
             events::follow_targets(tx, &event_id, clock::now_us())
         })

@@ -7,9 +7,10 @@ use wavs_store::{Durability, StoreError};
 
 use super::aggregate::{self, CallId, Called, MAX_GUEST_FAULTS};
 use super::core::Core;
-use super::run::RunFault;
+use super::run::{Ran, RunFault};
 use super::schedule::Next;
 use crate::clock;
+use crate::ledger::executions::{self, Execution};
 use crate::ledger::targets::{self, TargetRow};
 use crate::ledger::{State, buckets};
 
@@ -41,29 +42,31 @@ pub(super) async fn deliver(core: &Core, id: i64) -> Result<Next, StoreError> {
         row: id,
         attempt: target.callback_attempt,
     };
-    let result = match aggregate::call(core, &bucket, run, AggregatorCall::Submitted(outcome(&target))).await {
-        Called::Result(result) => result,
+    let call = AggregatorCall::Submitted(outcome(&target));
+    let Ran { result, execution } = match aggregate::call(core, &bucket, run, call).await {
+        Called::Ran(ran) => ran,
         Called::Paused => return Ok(Next::Done),
-        Called::Removed(_) => return done(core, id).await,
+        Called::Removed(_) => return done(core, id, None).await,
     };
     match result {
-        Ok(_) => done(core, id).await,
+        Ok(_) => done(core, id, execution).await,
         Err(RunFault::Guest(error))
             if error.class == GuestErrorClass::Limit || target.callback_attempt >= MAX_GUEST_FAULTS =>
         {
             tracing::warn!(service_id = %bucket.service_id, %event_id, detail = error.detail, "a submit callback failed for good");
-            done(core, id).await
+            done(core, id, execution).await
         }
         Err(RunFault::Death(detail)) if target.callback_attempt >= MAX_GUEST_FAULTS => {
             tracing::error!(service_id = %bucket.service_id, %event_id, detail, "a submit callback is given up because engine-svc dies of it");
-            done(core, id).await
+            done(core, id, execution).await
         }
         Err(fault) => {
             let (counted, delay) = aggregate::rest(&fault, target.callback_attempt);
-            if counted {
+            if counted || execution.is_some() {
                 let next_ms = clock::ms_after(delay);
                 core.ledger
                     .write(Durability::Process, move |tx| {
+                        executions::record_some(tx, execution.as_deref())?;
                         targets::callback_again(tx, id, counted, next_ms)
                     })
                     .await?;
@@ -88,9 +91,12 @@ fn outcome(target: &TargetRow) -> Result<TxHash, String> {
     }
 }
 
-async fn done(core: &Core, id: i64) -> Result<Next, StoreError> {
+async fn done(core: &Core, id: i64, execution: Option<Box<Execution>>) -> Result<Next, StoreError> {
     core.ledger
-        .write(Durability::Process, move |tx| targets::callback_done(tx, id))
+        .write(Durability::Process, move |tx| {
+            executions::record_some(tx, execution.as_deref())?;
+            targets::callback_done(tx, id)
+        })
         .await?;
     Ok(Next::Done)
 }

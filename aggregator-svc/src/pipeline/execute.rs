@@ -16,10 +16,11 @@ use wavs_types::{ServiceId, TriggerAction, Workflow};
 use super::backoff::{Backoff, by_age};
 use super::core::{AggregatorWork, Core};
 use super::lane::{Due, Handler};
-use super::run::{self, Run, RunFault};
+use super::run::{self, Ran, Run, RunFault};
 use super::schedule::Next;
 use super::sign::{self, Signing};
 use crate::clock;
+use crate::ledger::executions::{self, Execution};
 use crate::ledger::jobs::{self, JobRow, Repeat};
 use crate::ledger::{Ending, State};
 use crate::registry::directory::Entry;
@@ -76,6 +77,7 @@ async fn execute(core: &Core, job: u128) -> Result<Next, StoreError> {
             core,
             &row,
             Ending::skipped("removed", "the service was removed before the job ran"),
+            None,
         )
         .await;
     };
@@ -84,6 +86,7 @@ async fn execute(core: &Core, job: u128) -> Result<Next, StoreError> {
             core,
             &row,
             Ending::skipped("removed", "the workflow was removed before the job ran"),
+            None,
         )
         .await;
     };
@@ -100,9 +103,10 @@ async fn execute(core: &Core, job: u128) -> Result<Next, StoreError> {
             attempt: row.attempt,
         },
     };
-    match run::operator(core, run, Json::from_text(row.action.clone())).await {
-        Ok(responses) => conclude(core, &row, &entry, workflow, responses).await,
-        Err(fault) => repeat_or_end(core, &row, fault).await,
+    let Ran { result, execution } = run::operator(core, run, Json::from_text(row.action.clone())).await;
+    match result {
+        Ok(responses) => conclude(core, &row, &entry, workflow, responses, execution).await,
+        Err(fault) => repeat_or_end(core, &row, fault, execution).await,
     }
 }
 
@@ -112,12 +116,13 @@ async fn conclude(
     entry: &Entry,
     workflow: &Workflow,
     responses: Vec<Response>,
+    execution: Option<Box<Execution>>,
 ) -> Result<Next, StoreError> {
     if responses.is_empty() {
-        return leave(core, row, entry, State::NoOutput).await;
+        return leave(core, row, entry, State::NoOutput, execution).await;
     }
     let Some(submit) = workflow.aggregator() else {
-        return leave(core, row, entry, State::Executed).await;
+        return leave(core, row, entry, State::Executed, execution).await;
     };
     let action: TriggerAction = match serde_json::from_slice(&row.action) {
         Ok(action) => action,
@@ -126,11 +131,12 @@ async fn conclude(
                 core,
                 row,
                 Ending::failed("host_fault", format!("the stored trigger cannot be read: {cause}")),
+                execution,
             )
             .await;
         }
     };
-    match sign::sign(core, row, entry, submit, &action, responses).await? {
+    match sign::sign(core, row, entry, submit, &action, responses, execution).await? {
         Signing::Collecting(events) => {
             for (event_id, digest) in events {
                 core.aggregate
@@ -144,54 +150,74 @@ async fn conclude(
     Ok(Next::Done)
 }
 
-async fn repeat_or_end(core: &Core, row: &JobRow, fault: RunFault) -> Result<Next, StoreError> {
+async fn repeat_or_end(
+    core: &Core,
+    row: &JobRow,
+    fault: RunFault,
+    execution: Option<Box<Execution>>,
+) -> Result<Next, StoreError> {
     let age = Duration::from_micros(clock::now_us().saturating_sub(row.created_us));
     match fault {
-        RunFault::Guest(error) => end(core, row, Ending::failed(error.class.as_str(), error.detail)).await,
+        RunFault::Guest(error) => end(core, row, Ending::failed(error.class.as_str(), error.detail), execution).await,
         RunFault::NotStarted(_) => Ok(Next::After(by_age(age, BUSY_CAP))),
         RunFault::Component(detail) if age > core.settings.collect_ttl(&row.service_id) => {
-            end(core, row, Ending::failed("component_fault", detail)).await
+            end(core, row, Ending::failed("component_fault", detail), execution).await
         }
-        RunFault::Component(detail) => again(core, row, Repeat::NotStarted, detail, by_age(age, COMPONENT_CAP)).await,
+        RunFault::Component(detail) => {
+            let delay = by_age(age, COMPONENT_CAP);
+            again(core, row, Repeat::NotStarted, detail, delay, execution).await
+        }
         RunFault::Host(detail) if row.faults >= core.settings.retry_max => {
-            end(core, row, Ending::failed("host_fault", detail)).await
+            end(core, row, Ending::failed("host_fault", detail), execution).await
         }
         RunFault::Host(detail) => {
-            again(
-                core,
-                row,
-                Repeat::HostFault,
-                detail,
-                Backoff::HOST.after(row.faults + 1),
-            )
-            .await
+            let delay = Backoff::HOST.after(row.faults + 1);
+            again(core, row, Repeat::HostFault, detail, delay, execution).await
         }
         RunFault::Death(detail) if row.deaths + 1 >= MAX_DEATHS => {
             let text = format!(
                 "engine-svc died or stopped answering {MAX_DEATHS} times while it ran this job, the last time: {detail}"
             );
-            end(core, row, Ending::failed("quarantined", text)).await
+            end(core, row, Ending::failed("quarantined", text), execution).await
         }
-        RunFault::Death(detail) => again(core, row, Repeat::Death, detail, Backoff::DEATH.after(row.deaths + 1)).await,
-        RunFault::Refused(detail) => end(core, row, Ending::failed("host_fault", detail)).await,
+        RunFault::Death(detail) => {
+            let delay = Backoff::DEATH.after(row.deaths + 1);
+            again(core, row, Repeat::Death, detail, delay, execution).await
+        }
+        RunFault::Refused(detail) => end(core, row, Ending::failed("host_fault", detail), execution).await,
     }
 }
 
-async fn again(core: &Core, row: &JobRow, why: Repeat, detail: String, delay: Duration) -> Result<Next, StoreError> {
+async fn again(
+    core: &Core,
+    row: &JobRow,
+    why: Repeat,
+    detail: String,
+    delay: Duration,
+    execution: Option<Box<Execution>>,
+) -> Result<Next, StoreError> {
     tracing::warn!(service_id = %row.service_id, workflow_id = %row.workflow_id, job_id = %ulid::Ulid(row.job), attempt = row.attempt, cause = detail, "a run has to be repeated");
     let (job, next_ms) = (row.job, clock::ms_after(delay));
     core.ledger
         .write(Durability::Process, move |tx| {
+            executions::record_some(tx, execution.as_deref())?;
             jobs::repeat(tx, job, why, &detail, next_ms, clock::now_us())
         })
         .await?;
     Ok(Next::After(delay))
 }
 
-async fn leave(core: &Core, row: &JobRow, entry: &Entry, state: State) -> Result<Next, StoreError> {
+async fn leave(
+    core: &Core,
+    row: &JobRow,
+    entry: &Entry,
+    state: State,
+    execution: Option<Box<Execution>>,
+) -> Result<Next, StoreError> {
     let (job, digest) = (row.job, entry.digest());
     core.ledger
         .write(Durability::Process, move |tx| {
+            executions::record_some(tx, execution.as_deref())?;
             jobs::leave_received(tx, job, state, &digest, None, clock::now_us())
         })
         .await?;
@@ -199,11 +225,12 @@ async fn leave(core: &Core, row: &JobRow, entry: &Entry, state: State) -> Result
     Ok(Next::Done)
 }
 
-async fn end(core: &Core, row: &JobRow, ending: Ending) -> Result<Next, StoreError> {
+async fn end(core: &Core, row: &JobRow, ending: Ending, execution: Option<Box<Execution>>) -> Result<Next, StoreError> {
     dead_letter(core, row, &ending);
     let job = row.job;
     core.ledger
         .write(Durability::Process, move |tx| {
+            executions::record_some(tx, execution.as_deref())?;
             jobs::end(tx, job, &ending, clock::now_us())
         })
         .await?;

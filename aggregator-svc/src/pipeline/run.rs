@@ -6,15 +6,20 @@ use std::time::{Duration, Instant};
 use wavs_ipc::contract::engine::{
     AggregatorCall, AggregatorJob, AggregatorOutcome, OperatorJob, OperatorOutcome, RunContext,
 };
-use wavs_ipc::contract::job::{GuestError, Response, RunId};
+use wavs_ipc::contract::job::{GuestError, Response, RunId, Usage};
+use wavs_ipc::contract::records::GuestKind;
 use wavs_ipc::{ErrorCode, Json, Retry, WireError};
 use wavs_types::{Component, EventId, TriggerAction, WorkflowId};
 
 use super::core::Core;
+use crate::clock;
+use crate::ledger::executions::{Execution, Purpose};
 use crate::registry::directory::Entry;
 
 /// Time on top of the execution limit: waiting for a slot, instantiation, the way there and back.
 const CALL_MARGIN: Duration = Duration::from_secs(10);
+/// Longest error text in the record of a run; the rest is cut, the row of the job has all of it.
+const MAX_ERROR_CHARS: usize = 1_000;
 
 /// Why a call did not give the guest's result.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,20 +70,36 @@ pub struct Run<'a> {
     pub id: RunId,
 }
 
+/// The end of a call, with what is to be recorded about the run; nothing if none was started.
+pub struct Ran<T> {
+    /// What the guest returned, or why it did not.
+    pub result: Result<T, RunFault>,
+    /// The run, to be committed with what it leads to.
+    pub execution: Option<Box<Execution>>,
+}
+
 /// Runs the operator component.
-pub async fn operator(core: &Core, run: Run<'_>, action: Json<TriggerAction>) -> Result<Vec<Response>, RunFault> {
+pub async fn operator(core: &Core, run: Run<'_>, action: Json<TriggerAction>) -> Ran<Vec<Response>> {
     let context = context(core, &run);
     let job = OperatorJob { context, action };
     let started = Instant::now();
-    let result = call(
+    let outcome = call(
         core,
         &run,
         |client, cx| async move { client.run_operator(cx, job).await },
     )
-    .await
-    .and_then(|outcome: OperatorOutcome| outcome.result.map_err(RunFault::Guest));
-    observe(core, "operator", started, result.as_ref().err());
-    result
+    .await;
+    let (result, usage) = match outcome {
+        Ok(OperatorOutcome { result, usage }) => (result.map_err(RunFault::Guest), Some(usage)),
+        Err(fault) => (Err(fault), None),
+    };
+    let sizes = result.as_ref().map_or((0, 0), |responses| {
+        let bytes = responses.iter().map(|response| response.payload.len() as u64).sum();
+        (responses.len(), bytes)
+    });
+    let purpose = Purpose::Job(run.id.job);
+    let execution = observe(core, &run, purpose, "run", started, result.as_ref().err(), usage, sizes);
+    Ran { result, execution }
 }
 
 /// The input of an aggregator component.
@@ -98,7 +119,7 @@ pub async fn aggregator(
     core: &Core,
     run: Run<'_>,
     input: AggregatorInput,
-) -> Result<Vec<wavs_ipc::contract::engine::Action>, RunFault> {
+) -> Ran<Vec<wavs_ipc::contract::engine::Action>> {
     let AggregatorInput {
         action,
         response,
@@ -106,6 +127,11 @@ pub async fn aggregator(
         call: export,
     } = input;
     let context = context(core, &run);
+    let name = match &export {
+        AggregatorCall::ProcessInput => "process-input",
+        AggregatorCall::Timer => "handle-timer-callback",
+        AggregatorCall::Submitted(_) => "handle-submit-callback",
+    };
     let job = AggregatorJob {
         context,
         action,
@@ -114,15 +140,20 @@ pub async fn aggregator(
         call: export,
     };
     let started = Instant::now();
-    let result = call(
+    let outcome = call(
         core,
         &run,
         |client, cx| async move { client.run_aggregator(cx, job).await },
     )
-    .await
-    .and_then(|outcome: AggregatorOutcome| outcome.result.map_err(RunFault::Guest));
-    observe(core, "aggregator", started, result.as_ref().err());
-    result
+    .await;
+    let (result, usage) = match outcome {
+        Ok(AggregatorOutcome { result, usage }) => (result.map_err(RunFault::Guest), Some(usage)),
+        Err(fault) => (Err(fault), None),
+    };
+    let sizes = (result.as_ref().map_or(0, Vec::len), 0);
+    let purpose = Purpose::Event(event_id);
+    let execution = observe(core, &run, purpose, name, started, result.as_ref().err(), usage, sizes);
+    Ran { result, execution }
 }
 
 async fn call<T, F, Fut>(core: &Core, run: &Run<'_>, call: F) -> Result<T, RunFault>
@@ -162,20 +193,55 @@ fn context(core: &Core, run: &Run<'_>) -> RunContext {
     }
 }
 
-fn observe(core: &Core, kind: &str, started: Instant, fault: Option<&RunFault>) {
-    let outcome = match fault {
-        None => "ok",
-        Some(RunFault::Guest(error)) => error.class.as_str(),
-        // Nothing ran, so there is no time to observe.
-        Some(RunFault::NotStarted(_) | RunFault::Refused(_)) => return,
-        Some(RunFault::Component(_)) => "component_fault",
-        Some(RunFault::Host(_)) => "host_fault",
-        Some(RunFault::Death(_)) => "ambiguous",
+/// Counts a run in the metrics and describes it for the record. Nothing ran, nothing is said.
+#[expect(clippy::too_many_arguments, reason = "each is one fact about the run")]
+fn observe(
+    core: &Core,
+    run: &Run<'_>,
+    purpose: Purpose,
+    call: &'static str,
+    started: Instant,
+    fault: Option<&RunFault>,
+    usage: Option<Usage>,
+    (responses, response_bytes): (usize, u64),
+) -> Option<Box<Execution>> {
+    let (outcome, error) = match fault {
+        None => ("ok", None),
+        Some(RunFault::Guest(error)) => (error.class.as_str(), Some(&error.detail)),
+        Some(RunFault::NotStarted(_)) => return None,
+        Some(RunFault::Refused(detail)) => ("refused", Some(detail)),
+        Some(RunFault::Component(detail)) => ("component_fault", Some(detail)),
+        Some(RunFault::Host(detail)) => ("host_fault", Some(detail)),
+        Some(RunFault::Death(detail)) => ("ambiguous", Some(detail)),
     };
-    core.metrics
-        .execution_seconds
-        .with(&[kind, outcome])
-        .observe(started.elapsed().as_secs_f64());
+    let waited = started.elapsed();
+    if outcome != "refused" {
+        let kind = match purpose {
+            Purpose::Job(_) => GuestKind::Operator,
+            Purpose::Event(_) => GuestKind::Aggregator,
+        };
+        core.metrics
+            .execution_seconds
+            .with(&[kind.as_str(), outcome])
+            .observe(waited.as_secs_f64());
+    }
+    Some(Box::new(Execution {
+        service_id: run.entry.id(),
+        workflow_id: run.workflow_id.clone(),
+        component: run.component.source.digest(),
+        purpose,
+        call,
+        attempt: run.id.attempt,
+        outcome,
+        error: error.map(|text| text.chars().take(MAX_ERROR_CHARS).collect()),
+        ended_us: clock::now_us(),
+        waited_us: u64::try_from(waited.as_micros()).unwrap_or(u64::MAX),
+        duration_us: usage.map(|usage| usage.duration_us),
+        fuel: usage.and_then(|usage| usage.fuel),
+        memory_peak: usage.map(|usage| usage.memory_peak),
+        responses: u32::try_from(responses).unwrap_or(u32::MAX),
+        response_bytes,
+    }))
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use crate::clock;
 use crate::keys::sign_once::{EquivocationRefused, Prepared};
 use crate::ledger::buckets::{NewBucket, SignatureRow};
 use crate::ledger::events::{self, NewEvent};
+use crate::ledger::executions::{self, Execution};
 use crate::ledger::jobs::{self, JobRow};
 use crate::ledger::{Ending, State};
 use crate::metrics::Of;
@@ -32,7 +33,7 @@ pub enum Signing {
     Gone,
 }
 
-/// Signs the responses of `job`.
+/// Signs the responses of `job` and records the run that gave them.
 ///
 /// # Errors
 /// When the ledger cannot be written; nothing was signed then as far as anybody can see.
@@ -43,6 +44,7 @@ pub async fn sign(
     submit: &AggregatorSubmit,
     action: &TriggerAction,
     responses: Vec<Response>,
+    execution: Option<Box<Execution>>,
 ) -> Result<Signing, StoreError> {
     let of = Of {
         name: &entry.service().name,
@@ -103,7 +105,7 @@ pub async fn sign(
             Err(cause) => refused.push(Ending::failed("sign_failed", cause.to_string())),
         }
     }
-    let outcome = commit(core, job, entry, signing, refused).await?;
+    let outcome = commit(core, job, entry, signing, refused, execution).await?;
     report(core, of, &outcome.0, outcome.1);
     Ok(outcome.0)
 }
@@ -115,12 +117,14 @@ async fn commit(
     entry: &Entry,
     signing: Vec<(Prepared, NewBucket)>,
     mut refused: Vec<Ending>,
+    execution: Option<Box<Execution>>,
 ) -> Result<(Signing, u64), StoreError> {
     let (job, service_id, workflow_id) = (job.job, job.service_id, job.workflow_id.clone());
     let (digest, ttl) = (entry.digest(), core.settings.collect_ttl(&service_id));
     core.ledger
         .write(Durability::Power, move |tx| {
             let now_us = clock::now_us();
+            executions::record_some(tx, execution.as_deref())?;
             if jobs::load(tx, job)?.is_none_or(|job| job.state != State::Received) {
                 return Ok((Signing::Gone, 0));
             }

@@ -13,8 +13,9 @@ use super::{Registry, ledger_failed, view};
 use crate::clock;
 use crate::keys::pins::PinError;
 use crate::keys::{ServiceSigner, pins as rules};
+use crate::ledger::history::{self, Actor, Note};
 use crate::ledger::services::{self, Phase, ServiceRow};
-use crate::ledger::{Ending, jobs, meta, pins};
+use crate::ledger::{Ending, counters, jobs, meta, pins};
 
 impl Registry {
     /// Adds a service. The answer means that its triggers and its signer are live.
@@ -72,7 +73,7 @@ impl Registry {
         let service_id = entry.id();
         self.directory().put(entry);
         let entry = self.registered(&service_id)?;
-        if let Err(error) = self.wire(&entry).await {
+        if let Err(error) = self.wire(&entry, Actor::Api).await {
             self.undo(service_id).await;
             return Err(error);
         }
@@ -129,7 +130,7 @@ impl Registry {
     }
 
     /// Makes a pending service live: its triggers first, then the state in the ledger, then its runs.
-    pub(super) async fn wire(&self, entry: &Arc<Entry>) -> Result<(), WireError> {
+    pub(super) async fn wire(&self, entry: &Arc<Entry>, actor: Actor) -> Result<(), WireError> {
         let generation = self.core().ledger.read(meta::generation).await.map_err(ledger_failed)?;
         self.inner.watch.push(generation).await?;
         let mut row = entry.row.clone();
@@ -140,12 +141,12 @@ impl Registry {
             .write(Durability::Power, move |tx| {
                 services::put(tx, &stored)?;
                 pins::activate(tx, &stored.service_id)?;
-                let detail = format!(
-                    "document {} from {}",
-                    stored.digest,
-                    stored.uri.as_deref().unwrap_or("the stored documents")
-                );
-                services::audit(tx, &stored.service_id, "added", &detail, stored.updated_ms)
+                let note = Note {
+                    uri: stored.uri.clone(),
+                    new: Some(stored.digest),
+                    ..Note::new("added", actor, "")
+                };
+                history::note(tx, &stored.service_id, &note, stored.updated_ms)
             })
             .await
             .map_err(ledger_failed)?;
@@ -167,6 +168,7 @@ impl Registry {
                 pins::release(tx, &service_id)?;
                 let ending = Ending::skipped("removed", "the service could not be added");
                 jobs::end_of_service(tx, &service_id, &ending, clock::now_us())?;
+                counters::forget(tx, &service_id)?;
                 meta::next_generation(tx)
             })
             .await;

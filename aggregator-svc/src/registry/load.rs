@@ -6,6 +6,7 @@ use wavs_ipc::{ErrorCode, WireError};
 use wavs_types::{ChainConfig, ChainKey, ServiceDocument};
 
 use super::{Registry, ledger_failed, signer_of};
+use crate::ledger::history::Actor;
 use crate::ledger::services::{Phase, ServiceRow};
 use crate::ledger::{chains, pins, services};
 
@@ -68,7 +69,7 @@ impl Registry {
         for entry in pending {
             let Ok(_step) = self.begin(entry.id()) else { continue };
             let result = match self.prepare(entry.service()).await {
-                Ok(()) => self.wire(&entry).await,
+                Ok(()) => self.wire(&entry, Actor::Restart).await,
                 Err(error) => Err(error),
             };
             if let Err(error) = result {

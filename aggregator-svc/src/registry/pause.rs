@@ -7,6 +7,7 @@ use wavs_types::ServiceId;
 
 use super::{Registry, ledger_failed, view};
 use crate::clock;
+use crate::ledger::history::{self, Actor, Note};
 use crate::ledger::{meta, services};
 
 impl Registry {
@@ -30,13 +31,9 @@ impl Registry {
             .ledger
             .write(Durability::Process, move |tx| {
                 services::put(tx, &stored)?;
-                services::audit(
-                    tx,
-                    &stored.service_id,
-                    if paused { "paused" } else { "resumed" },
-                    &reason,
-                    stored.updated_ms,
-                )?;
+                let what = if paused { "paused" } else { "resumed" };
+                let note = Note::new(what, Actor::Api, reason);
+                history::note(tx, &stored.service_id, &note, stored.updated_ms)?;
                 meta::next_generation(tx)
             })
             .await

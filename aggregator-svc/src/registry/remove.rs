@@ -6,7 +6,8 @@ use wavs_types::ServiceManager;
 
 use super::{Registry, ledger_failed};
 use crate::clock;
-use crate::ledger::{Ending, events, jobs, meta, pins, services};
+use crate::ledger::history::{self, Actor, Note};
+use crate::ledger::{Ending, counters, events, jobs, meta, pins, services};
 
 impl Registry {
     /// Removes a service. An unknown one is not an error.
@@ -28,7 +29,8 @@ impl Registry {
                 pins::retire(tx, &service_id)?;
                 jobs::end_of_service(tx, &service_id, &ending, now_us)?;
                 events::end_of_service(tx, &service_id, &ending, now_us)?;
-                services::audit(tx, &service_id, "deleted", "", now_us / 1_000)?;
+                counters::forget(tx, &service_id)?;
+                history::note(tx, &service_id, &Note::new("deleted", Actor::Api, ""), now_us / 1_000)?;
                 meta::next_generation(tx)
             })
             .await

@@ -18,6 +18,7 @@ use wavs_types::ServiceId;
 use super::directory::Entry;
 use super::{Registry, ledger_failed, view};
 use crate::clock;
+use crate::ledger::history::{self, Actor, Note};
 use crate::ledger::{meta, services};
 use crate::pipeline::backoff::Backoff;
 use crate::pipeline::intake::UriNotice;
@@ -34,28 +35,28 @@ impl Registry {
     /// When the service is not registered, another step runs, or the new document cannot be used.
     pub async fn refresh(&self, service_id: ServiceId) -> Result<ServiceSummary, WireError> {
         self.registered(&service_id)?;
-        self.update(service_id, None).await?;
+        self.update(service_id, None, Actor::Api).await?;
         Ok(view::summary(&*self.registered(&service_id)?))
     }
 
     /// Updates a service from `uri`, or from what its manager names now.
-    async fn update(&self, service_id: ServiceId, uri: Option<String>) -> Result<(), WireError> {
+    async fn update(&self, service_id: ServiceId, uri: Option<String>, actor: Actor) -> Result<(), WireError> {
         let _step = self.begin(service_id)?;
         let entry = self.registered(&service_id)?;
-        let result = self.switch(&entry, uri).await;
+        let result = self.switch(&entry, uri, actor).await;
         if let Err(error) = &result {
             self.core().metrics.update_failures.inc();
             tracing::warn!(%service_id, %error, "the service could not be updated; the old version keeps running");
-            self.note(&entry, Some(error.to_string())).await?;
+            self.note(&entry, Some(error.to_string()), actor).await?;
         }
         result
     }
 
-    async fn switch(&self, entry: &Entry, uri: Option<String>) -> Result<(), WireError> {
+    async fn switch(&self, entry: &Entry, uri: Option<String>, actor: Actor) -> Result<(), WireError> {
         let candidate = self.resolve(&entry.row.manager, uri).await?;
         if candidate.document.digest() == entry.digest() && candidate.uri == entry.row.uri {
             return match entry.row.reason {
-                Some(_) => self.note(entry, None).await,
+                Some(_) => self.note(entry, None, actor).await,
                 None => Ok(()),
             };
         }
@@ -73,13 +74,13 @@ impl Registry {
             .ledger
             .write(Durability::Power, move |tx| {
                 services::put(tx, &stored)?;
-                services::audit(
-                    tx,
-                    &stored.service_id,
-                    "updated",
-                    &format!("{old} -> {}", stored.digest),
-                    stored.updated_ms,
-                )?;
+                let note = Note {
+                    uri: stored.uri.clone(),
+                    old: Some(old),
+                    new: Some(stored.digest),
+                    ..Note::new("updated", actor, "")
+                };
+                history::note(tx, &stored.service_id, &note, stored.updated_ms)?;
                 meta::next_generation(tx)
             })
             .await
@@ -92,7 +93,7 @@ impl Registry {
     }
 
     /// Notes why the last update failed, or that it did not.
-    async fn note(&self, entry: &Entry, reason: Option<String>) -> Result<(), WireError> {
+    async fn note(&self, entry: &Entry, reason: Option<String>, actor: Actor) -> Result<(), WireError> {
         let mut row = self.row(entry.id()).await?;
         if row.reason == reason {
             return Ok(());
@@ -104,7 +105,12 @@ impl Registry {
             .write(Durability::Process, move |tx| {
                 services::put(tx, &stored)?;
                 if let Some(reason) = &stored.reason {
-                    services::audit(tx, &stored.service_id, "update-failed", reason, clock::now_ms())?;
+                    let note = Note {
+                        uri: stored.uri.clone(),
+                        old: Some(stored.digest),
+                        ..Note::new("update-failed", actor, reason)
+                    };
+                    history::note(tx, &stored.service_id, &note, clock::now_ms())?;
                 }
                 Ok(())
             })
@@ -212,7 +218,12 @@ impl Updater {
             self.running_ids.insert(service_id);
             let registry = self.registry.clone();
             self.running.spawn(async move {
-                let result = registry.update(service_id, waiting.uri.clone()).await;
+                let actor = if waiting.uri.is_some() {
+                    Actor::Chain
+                } else {
+                    Actor::PeriodicCheck
+                };
+                let result = registry.update(service_id, waiting.uri.clone(), actor).await;
                 (service_id, waiting, result)
             });
         }

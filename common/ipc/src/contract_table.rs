@@ -14,6 +14,7 @@ use crate::contract::{
     engine_admin::{EngineAdminClient, EngineAdminRequest, EngineAdminResponse},
     lifecycle::{LifecycleClient, LifecycleRequest, LifecycleResponse},
     p2p_admin::{P2pAdminClient, P2pAdminRequest, P2pAdminResponse},
+    records::{RecordsClient, RecordsRequest, RecordsResponse},
     registry::{RegistryClient, RegistryRequest, RegistryResponse},
     trigger_admin::{TriggerAdminClient, TriggerAdminRequest, TriggerAdminResponse},
     trigger_feed::{TriggerFeedClient, TriggerFeedRequest, TriggerFeedResponse},
@@ -84,6 +85,7 @@ contract!(
 );
 // 7 is kept for the gossip of p2p-svc.
 contract!(8, "P2pAdmin", 1..=1, P2pAdminClient, P2pAdminRequest, P2pAdminResponse);
+contract!(9, "Records", 1..=1, RecordsClient, RecordsRequest, RecordsResponse);
 
 #[cfg(test)]
 mod tests {
@@ -104,6 +106,7 @@ mod tests {
             row::<EngineClient>(),
             row::<EngineAdminClient>(),
             row::<P2pAdminClient>(),
+            row::<RecordsClient>(),
         ];
         let ids: BTreeSet<_> = table.iter().map(|(id, ..)| id).collect();
         let names: BTreeSet<_> = table.iter().map(|(_, name, _)| name).collect();

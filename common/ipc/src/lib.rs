@@ -7,6 +7,7 @@
 //! |----------------|---------------------------------------------|----------------|---------------------------|
 //! | all four       | [`contract::lifecycle`]                     | supervisor     | `<run>/<svc>/ctl.sock`    |
 //! | aggregator-svc | [`contract::registry`]                      | supervisor     | its ctl socket            |
+//! | aggregator-svc | [`contract::records`]                       | supervisor     | its ctl socket            |
 //! | trigger-svc    | [`contract::trigger_feed`]                  | aggregator-svc | `<run>/trigger/rpc.sock`  |
 //! | trigger-svc    | [`contract::trigger_admin`]                 | supervisor     | its ctl socket            |
 //! | engine-svc     | [`contract::engine`]                        | aggregator-svc | `<run>/engine/rpc.sock`   |

@@ -8,6 +8,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use wavs_ipc::contract::engine_admin::EngineAdminClient;
 use wavs_ipc::contract::lifecycle::LifecycleClient;
 use wavs_ipc::contract::p2p_admin::P2pAdminClient;
+use wavs_ipc::contract::records::RecordsClient;
 use wavs_ipc::contract::registry::RegistryClient;
 use wavs_ipc::contract::trigger_admin::TriggerAdminClient;
 use wavs_ipc::tarpc::client::RpcError;
@@ -39,6 +40,7 @@ struct Shared {
     processes: watch::Receiver<Vec<Snapshot>>,
     requests: Arc<Semaphore>,
     registry: Reconnecting<RegistryClient>,
+    records: Reconnecting<RecordsClient>,
     triggers: Reconnecting<TriggerAdminClient>,
     engine: Reconnecting<EngineAdminClient>,
     p2p: Reconnecting<P2pAdminClient>,
@@ -95,6 +97,7 @@ impl Api {
             data_dir: data_dir.to_owned(),
             processes,
             registry: Reconnecting::new(ctl(ProcessName::Aggregator), identity),
+            records: Reconnecting::new(ctl(ProcessName::Aggregator), identity),
             triggers: Reconnecting::new(ctl(ProcessName::Trigger), identity),
             engine: Reconnecting::new(ctl(ProcessName::Engine), identity),
             p2p: Reconnecting::new(ctl(ProcessName::P2p), identity),
@@ -139,7 +142,7 @@ impl Api {
         Arc::clone(&self.0.requests).try_acquire_owned().ok()
     }
 
-    /// Calls aggregator-svc.
+    /// Calls aggregator-svc for services, keys, chains and jobs.
     pub async fn registry<T, Fut>(
         &self,
         deadline: Duration,
@@ -149,6 +152,19 @@ impl Api {
         Fut: Future<Output = Answer<T>>,
     {
         self.call(ProcessName::Aggregator, &self.0.registry, deadline, call)
+            .await
+    }
+
+    /// Calls aggregator-svc for what it has on record about the work.
+    pub async fn records<T, Fut>(
+        &self,
+        deadline: Duration,
+        call: impl FnOnce(RecordsClient, Context) -> Fut,
+    ) -> Result<T, CallError>
+    where
+        Fut: Future<Output = Answer<T>>,
+    {
+        self.call(ProcessName::Aggregator, &self.0.records, deadline, call)
             .await
     }
 

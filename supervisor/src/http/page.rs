@@ -31,6 +31,28 @@ pub fn limit(asked: Option<u32>) -> Result<u32, Problem> {
     }
 }
 
+/// A cursor that is a position in a record.
+///
+/// # Errors
+/// 400 when it is not one of ours.
+pub fn position(cursor: Option<&str>) -> Result<Option<u64>, Problem> {
+    optional("cursor", cursor)
+}
+
+/// A query parameter that names one of a closed set, if it is there.
+///
+/// # Errors
+/// 400 with the names of the set.
+pub fn one_of<T>(
+    name: &str,
+    text: Option<&str>,
+    names: &[&str],
+    parse: impl Fn(&str) -> Option<T>,
+) -> Result<Option<T>, Problem> {
+    let wrong = |text: &str| Problem::parameter(format!("{name} is {text}; it must be one of {}", names.join(", ")));
+    text.map(|text| parse(text).ok_or_else(|| wrong(text))).transpose()
+}
+
 /// A query parameter as `T`, if it is there.
 ///
 /// # Errors
@@ -47,6 +69,15 @@ pub fn optional<T: std::str::FromStr<Err: std::fmt::Display>>(
 }
 
 impl<T> Page<T> {
+    /// The same page with its items as clients see them.
+    #[must_use]
+    pub fn map<U>(self, view: impl FnMut(T) -> U) -> Page<U> {
+        Page {
+            items: self.items.into_iter().map(view).collect(),
+            next_cursor: self.next_cursor,
+        }
+    }
+
     /// The page for `limit` items out of `limit + 1` that were asked for: the surplus one only says that there are more.
     #[must_use]
     pub fn cut(mut items: Vec<T>, limit: u32, cursor: impl Fn(&T) -> String) -> Self {

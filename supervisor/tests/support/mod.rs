@@ -3,6 +3,7 @@
 // Each test binary includes this as a module and uses its own part.
 #![allow(dead_code, unreachable_pub)]
 
+pub mod records;
 pub mod script;
 
 use std::net::SocketAddr;

@@ -10,6 +10,7 @@ use wavs_ipc::contract::engine::StoredComponent;
 use wavs_ipc::contract::engine_admin::{EngineAdmin, EngineAdminClient, GuestLogLine, KvValue};
 use wavs_ipc::contract::lifecycle::{Health, Lifecycle, LifecycleClient, ProcessStatus, QueueDepth};
 use wavs_ipc::contract::p2p_admin::{NetworkStatus, P2pAdmin, P2pAdminClient};
+use wavs_ipc::contract::records::{Records, RecordsClient};
 use wavs_ipc::contract::registry::{
     AddService, AddSource, Document, EventView, InjectionProgress, JobQuery, JobView, Registry, RegistryClient,
     ServiceSummary, ServiceView, Signer,
@@ -33,7 +34,7 @@ pub const JOB: u128 = 0x0190_0000_0000_0000_0000_0000_0000_0007;
 #[derive(Clone)]
 pub struct Script(Arc<Mutex<State>>);
 
-struct State {
+pub struct State {
     services: BTreeMap<ServiceId, ServiceView>,
     documents: BTreeMap<ServiceDigest, Document>,
     components: Vec<StoredComponent>,
@@ -42,6 +43,7 @@ struct State {
     failures: HashMap<&'static str, WireError>,
     injection: InjectionProgress,
     uploads: PathBuf,
+    asked: String,
 }
 
 impl Script {
@@ -64,6 +66,7 @@ impl Script {
                 first_error: None,
             },
             uploads: data.join("run/uploads"),
+            asked: String::new(),
         })))
     }
 
@@ -76,7 +79,9 @@ impl Script {
             }
         ));
         let router = match process {
-            ProcessName::Aggregator => router.serve::<RegistryClient, _, _>(handler!(Registry, self.clone())),
+            ProcessName::Aggregator => router
+                .serve::<RegistryClient, _, _>(handler!(Registry, self.clone()))
+                .serve::<RecordsClient, _, _>(handler!(Records, self.clone())),
             ProcessName::Trigger => router.serve::<TriggerAdminClient, _, _>(handler!(TriggerAdmin, self.clone())),
             ProcessName::Engine => router.serve::<EngineAdminClient, _, _>(handler!(EngineAdmin, self.clone())),
             ProcessName::P2p => router.serve::<P2pAdminClient, _, _>(handler!(P2pAdmin, self.clone())),
@@ -104,7 +109,17 @@ impl Script {
         }
     }
 
-    fn with<T>(
+    /// Notes what was asked for.
+    pub fn asked(&self, query: String) {
+        self.0.lock().unwrap().asked = query;
+    }
+
+    /// What was asked for last.
+    pub fn last_asked(&self) -> String {
+        self.0.lock().unwrap().asked.clone()
+    }
+
+    pub fn with<T>(
         &self,
         method: &'static str,
         act: impl FnOnce(&mut State) -> Result<T, WireError>,
@@ -156,7 +171,7 @@ fn view(document: ServiceDocument) -> ServiceView {
     }
 }
 
-fn missing<T>(what: &str) -> Result<T, WireError> {
+pub fn missing<T>(what: &str) -> Result<T, WireError> {
     Err(WireError::never(ErrorCode::NotFound, format!("no {what}")))
 }
 
@@ -272,7 +287,7 @@ impl Registry for Script {
     }
 }
 
-fn job(id: u128) -> JobView {
+pub fn job(id: u128) -> JobView {
     let service_id: ServiceId = SERVICE.parse().unwrap();
     let workflow_id: WorkflowId = "on-call".parse().unwrap();
     JobView {

@@ -8,6 +8,7 @@ pub mod engine_admin;
 pub mod job;
 pub mod lifecycle;
 pub mod p2p_admin;
+pub mod records;
 pub mod registry;
 pub mod trigger_admin;
 pub mod trigger_feed;

@@ -153,6 +153,12 @@ pub struct JobQuery {
     pub state: Option<String>,
     /// Only jobs with this event id.
     pub event_id: Option<EventId>,
+    /// Only jobs of this kind of trigger.
+    pub trigger_kind: Option<String>,
+    /// Only jobs made at or after this time, in milliseconds since the Unix epoch.
+    pub since_ms: Option<u64>,
+    /// Only jobs made before this time, in milliseconds since the Unix epoch.
+    pub until_ms: Option<u64>,
     /// Only jobs older than this one.
     pub before: Option<u128>,
     /// At most so many, up to [`MAX_JOB_ROWS`].

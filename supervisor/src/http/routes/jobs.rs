@@ -2,16 +2,19 @@
 
 use axum::Json;
 use axum::extract::{Path, Query, State};
+use axum::http::HeaderMap;
+use axum::response::Response;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use ulid::Ulid;
 use wavs_ipc::contract::registry::{EventView, JobQuery, JobView, MAX_JOB_ROWS, TargetView};
 
 use super::service_ref;
+use super::services::resource;
 use crate::http::api::{Api, READ};
 use crate::http::page::{self, Page};
 use crate::http::problem::Problem;
-use crate::http::time::rfc3339_ms;
+use crate::http::time::{self, rfc3339_ms};
 
 /// Query of the list.
 #[derive(Debug, Default, Deserialize)]
@@ -20,6 +23,9 @@ pub struct Filter {
     workflow_id: Option<String>,
     state: Option<String>,
     event_id: Option<String>,
+    trigger_type: Option<String>,
+    since: Option<String>,
+    until: Option<String>,
     limit: Option<u32>,
     cursor: Option<String>,
 }
@@ -33,21 +39,20 @@ pub async fn list(State(api): State<Api>, Query(filter): Query<Filter>) -> Resul
         workflow_id: page::optional("workflow_id", filter.workflow_id.as_deref())?,
         state: filter.state,
         event_id: page::optional("event_id", filter.event_id.as_deref())?,
+        trigger_kind: filter.trigger_type,
+        since_ms: time::parse("since", filter.since.as_deref())?,
+        until_ms: time::parse("until", filter.until.as_deref())?,
         before: filter.cursor.as_deref().map(job_id).transpose()?,
         max: limit + 1,
     };
     let jobs = api
         .registry(READ, async |client, context| client.jobs(context, query).await)
         .await?;
-    let page = Page::cut(jobs, limit, |job| Ulid(job.job).to_string());
-    Ok(Json(Page {
-        items: page.items.into_iter().map(view).collect(),
-        next_cursor: page.next_cursor,
-    }))
+    Ok(Json(Page::cut(jobs, limit, |job| Ulid(job.job).to_string()).map(view)))
 }
 
 /// One job with its timeline.
-pub async fn show(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<Value>, Problem> {
+pub async fn show(State(api): State<Api>, Path(id): Path<String>, headers: HeaderMap) -> Result<Response, Problem> {
     let query = JobQuery {
         job: Some(job_id(&id)?),
         max: 1,
@@ -57,14 +62,17 @@ pub async fn show(State(api): State<Api>, Path(id): Path<String>) -> Result<Json
         .registry(READ, async |client, context| client.jobs(context, query).await)
         .await?;
     let missing = || Problem::missing("not-found", format!("The job {id} was not found"));
-    jobs.into_iter().next().map(|job| Json(view(job))).ok_or_else(missing)
+    let job = jobs.into_iter().next().ok_or_else(missing)?;
+    Ok(resource(&view(job), &headers))
 }
 
-fn job_id(text: &str) -> Result<u128, Problem> {
+/// A job id of a path or a query.
+pub(super) fn job_id(text: &str) -> Result<u128, Problem> {
     service_ref::parse::<Ulid>("job id", text).map(|id| id.0)
 }
 
-fn view(job: JobView) -> Value {
+/// A job as all routes under `/v1` show it.
+pub(super) fn view(job: JobView) -> Value {
     let event_ids: Vec<String> = job.events.iter().map(|event| event.event_id.to_string()).collect();
     let timeline: Vec<Value> = job
         .timeline

@@ -1,21 +1,27 @@
 //! The routes, one file per group. Paths under `/dev` and their aliases exist only while dev endpoints are on.
 
+pub mod chains;
 pub mod config;
+pub mod dead_letters;
 pub mod dev_chains;
 pub mod dev_components;
 pub mod dev_kv;
 pub mod dev_services;
 pub mod dev_triggers;
+pub mod executions;
 pub mod health;
 pub mod info;
 pub mod jobs;
 pub mod metrics;
 pub mod p2p;
 pub mod processes;
+pub mod quorums;
 pub mod ready;
 pub mod service_ref;
+pub mod service_status;
 pub mod services;
 pub mod signer;
+pub mod transactions;
 pub mod v1_lifecycle;
 pub mod v1_services;
 
@@ -45,13 +51,26 @@ pub fn all(dev_endpoints: bool) -> Router<Api> {
         .route("/v1/processes/{name}", get(processes::show))
         .route("/v1/services", get(v1_services::list))
         .route("/v1/services/{id}", get(v1_services::show))
-        .route("/v1/services/{id}/status", get(v1_services::status))
+        .route("/v1/services/{id}/status", get(service_status::show))
+        .route("/v1/services/{id}/history", get(service_status::history))
         .route("/v1/services/{id}/logs", get(v1_services::logs))
         .route("/v1/services/{id}/pause", post(v1_lifecycle::pause))
         .route("/v1/services/{id}/resume", post(v1_lifecycle::resume))
         .route("/v1/services/{id}/refresh", post(v1_lifecycle::refresh))
         .route("/v1/jobs", get(jobs::list))
-        .route("/v1/jobs/{id}", get(jobs::show));
+        .route("/v1/jobs/{id}", get(jobs::show))
+        .route("/v1/executions", get(executions::list))
+        .route("/v1/dead-letters", get(dead_letters::list))
+        .route("/v1/dead-letters/retry", post(dead_letters::retry_many))
+        .route(
+            "/v1/dead-letters/{job_id}",
+            get(dead_letters::show).delete(dead_letters::drop_one),
+        )
+        .route("/v1/dead-letters/{job_id}/retry", post(dead_letters::retry))
+        .route("/v1/chains", get(chains::list))
+        .route("/v1/chains/{chain}", get(chains::show))
+        .route("/v1/quorums", get(quorums::list))
+        .route("/v1/transactions", get(transactions::list));
     let router = if dev_endpoints { router.merge(dev()) } else { router };
     router.fallback(async || Problem::not_found())
 }

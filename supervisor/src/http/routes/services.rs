@@ -127,6 +127,13 @@ pub async fn show(
     Ok(tagged(view.document.0, &view.summary.digest.to_string(), &headers))
 }
 
+/// One resource as JSON, tagged by its content.
+pub(super) fn resource(value: &serde_json::Value, request: &HeaderMap) -> Response {
+    let text = value.to_string().into_bytes();
+    let tag = hex::encode(Sha256::digest(&text));
+    tagged(text, &tag, request)
+}
+
 /// JSON text with a strong `ETag`, or 304 when the client has it.
 pub(super) fn tagged(text: Vec<u8>, tag: &str, request: &HeaderMap) -> Response {
     let tag = format!("\"{tag}\"");

@@ -7,8 +7,8 @@ use serde::Deserialize;
 use serde_json::Value;
 use wavs_types::ServiceId;
 
-use super::service_ref;
 use super::v1_services::view;
+use super::{service_ref, service_status};
 use crate::http::api::{Api, LIFECYCLE, READ};
 use crate::http::body::JsonBody;
 use crate::http::problem::Problem;
@@ -47,12 +47,11 @@ pub async fn refresh(State(api): State<Api>, Path(id): Path<String>) -> Result<(
 
 async fn set(api: &Api, id: &str, paused: bool, reason: String) -> Result<Json<Value>, Problem> {
     let id = known(api, id).await?;
-    let summary = api
-        .registry(READ, async |client, context| {
-            client.pause_service(context, id, paused, reason.clone()).await
-        })
-        .await?;
-    Ok(Json(view(&summary)))
+    api.registry(READ, async |client, context| {
+        client.pause_service(context, id, paused, reason.clone()).await
+    })
+    .await?;
+    Ok(Json(service_status::of_service(api, id).await?))
 }
 
 async fn known(api: &Api, id: &str) -> Result<ServiceId, Problem> {

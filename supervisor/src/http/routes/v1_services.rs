@@ -84,26 +84,6 @@ pub async fn show(
     ))
 }
 
-/// One service without its document, with what was accepted with a warning.
-pub async fn status(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<Value>, Problem> {
-    let found = service_ref::service(&api, service_ref::parse("service id", &id)?).await?;
-    let document: Value = serde_json::from_slice(&found.document.0).unwrap_or_default();
-    let mut status = view(&found.summary);
-    if let Some(status) = status.as_object_mut() {
-        status.insert(
-            "document_status".into(),
-            document.get("status").cloned().unwrap_or_default(),
-        );
-        let warnings = found
-            .summary
-            .warnings
-            .iter()
-            .map(|(pointer, text)| json!({"pointer": pointer, "detail": text}));
-        status.insert("warnings".into(), warnings.collect());
-    }
-    Ok(Json(status))
-}
-
 /// Lines that the service's guests wrote, oldest first.
 pub async fn logs(
     State(api): State<Api>,
