@@ -272,26 +272,35 @@ fn jobs_are_listed_and_shown() {
 
 #[test]
 fn chains_components_and_processes_are_listed() {
-    let config = json!({"chains": {"evm": {"31337": {"ws_endpoints": ["ws://a"]}, "1": {"ws_endpoints": [], "http_endpoint": "http://b"}}, "cosmos": {}}});
-    let health = json!({"timestamp": 1, "chains": {"evm:31337": "healthy", "evm:1": {"unhealthy": {"error": "late"}}}});
+    let endpoint = |url: &str, state: &str| json!({"url": url, "state": state});
+    let chain = |key: &str, connected: bool, endpoints: Value| {
+        json!({"chain": key, "followed": true, "connected": connected, "head": 12, "lag": 3, "reconnects": 1,
+            "last_error": "late", "endpoints": endpoints})
+    };
+    let endpoints = json!([endpoint("ws://b", "idle"), endpoint("ws://a", "active")]);
+    let chains =
+        json!({"items": [chain("evm:1", false, json!([])), chain("evm:31337", true, endpoints)], "next_cursor": null});
     let services = json!({"services": [document()], "service_ids": [ID], "component_digests": [DIGEST, "cd"]});
     let process = json!({"name": "engine-svc", "state": "degraded", "pid": 7, "uptime_s": 61, "restarts": 1, "rss_bytes": 1_048_576, "reasons": ["slow"]});
     let processes = json!({"items": [process], "next_cursor": null});
     let node = Scripted::start()
-        .on("GET /config", 200, config)
-        .on("GET /health", 200, health)
+        .on("GET /v1/chains", 200, &chains)
         .on("GET /services", 200, services)
         .on("GET /v1/processes", 200, &processes);
-    let chains = run(&node, "chains --json").json();
+    assert_eq!(run(&node, "chains --json").json(), chains);
+    let shown = run(&node, "chains").stdout;
+    let words = |key: &str| -> Vec<String> {
+        let line = shown.lines().find(|line| line.starts_with(key)).unwrap();
+        line.split_whitespace().map(str::to_owned).collect()
+    };
     assert_eq!(
-        chains[0],
-        json!({"chain": "evm:1", "state": "unhealthy", "error": "late", "config": {"ws_endpoints": [], "http_endpoint": "http://b"}})
+        words("evm:1 "),
+        ["evm:1", "disconnected", "12", "3", "-", "1", "-", "late"]
     );
     assert_eq!(
-        (&chains[1]["chain"], &chains[1]["state"]),
-        (&json!("evm:31337"), &json!("healthy"))
+        words("evm:31337"),
+        ["evm:31337", "connected", "12", "3", "ws://a", "1", "-"]
     );
-    assert!(run(&node, "chains").stdout.contains("evm:31337  healthy    ws://a"));
     let components = run(&node, "components --json").json();
     assert_eq!(
         components,

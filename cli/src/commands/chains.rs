@@ -1,34 +1,40 @@
-//! `chains`: the node's chains, from its configuration and its health.
+//! `chains`: the node's chains, and how they are followed.
 
-use serde::Serialize;
 use serde_json::Value;
 
 use super::deploy::text;
+use super::services::items;
 use crate::failure::Failure;
 use crate::output::lines;
 use crate::session::Session;
 
-/// One chain of the node.
-#[derive(Debug, Serialize)]
-struct Chain {
-    chain: String,
-    state: &'static str,
-    error: Option<String>,
-    config: Value,
-}
-
 pub(super) async fn list(session: &mut Session<'_>) -> Result<(), Failure> {
-    let node = session.node()?;
-    let (config, health) = tokio::try_join!(node.get(&["config"], &[]), node.get(&["health"], &[]))?;
-    let chains = chains(&config, &health);
-    session.result(&chains, |style| {
-        let mut table = style.table(&["chain", "state", "endpoint", "error"]);
-        for chain in &chains {
-            let error = chain.error.clone().unwrap_or_default();
+    let page = session.node()?.get(&["v1", "chains"], &[]).await?;
+    session.result(&page, |style| {
+        let mut table = style.table(&[
+            "chain",
+            "state",
+            "head",
+            "lag",
+            "endpoint",
+            "reconnects",
+            "balance",
+            "error",
+        ]);
+        for item in items(&page) {
+            let [chain, head, lag, reconnects] =
+                ["chain", "head", "lag", "reconnects"].map(|field| text(item, field).into());
+            let error = item.get("last_error").and_then(Value::as_str).unwrap_or_default();
+            // An error that is over is history, not news.
+            let error = if state(item) == "connected" { "" } else { error };
             table.add_row(vec![
-                chain.chain.clone().into(),
-                style.state(chain.state),
-                endpoint(&chain.config).into(),
+                chain,
+                style.state(state(item)),
+                head,
+                lag,
+                endpoint(item).into(),
+                reconnects,
+                text(item, "balance").into(),
                 error.into(),
             ]);
         }
@@ -36,24 +42,21 @@ pub(super) async fn list(session: &mut Session<'_>) -> Result<(), Failure> {
     })
 }
 
-/// Every chain that the node is configured for; one without a probe yet is `unknown`.
-fn chains(config: &Value, health: &Value) -> Vec<Chain> {
-    let namespaces = config.get("chains").and_then(Value::as_object).into_iter().flatten();
-    let configured = namespaces.flat_map(|(namespace, chains)| {
-        let chains = chains.as_object().into_iter().flatten();
-        chains.map(move |(id, config)| (format!("{namespace}:{id}"), config.clone()))
-    });
-    configured
-        .map(|(chain, config)| {
-            let (state, error) = health_of(health, &chain);
-            Chain {
-                chain,
-                state,
-                error,
-                config,
-            }
-        })
-        .collect()
+fn state(chain: &Value) -> &'static str {
+    let is = |name: &str| chain.get(name).and_then(Value::as_bool).unwrap_or(false);
+    match (is("followed"), is("connected")) {
+        (_, true) => "connected",
+        (true, false) => "disconnected",
+        (false, false) => "idle",
+    }
+}
+
+/// The endpoint in use, else the preferred one.
+fn endpoint(chain: &Value) -> String {
+    let endpoints = || chain.get("endpoints").and_then(Value::as_array).into_iter().flatten();
+    let active = endpoints().find(|endpoint| text(endpoint, "state") == "active");
+    let shown = active.or_else(|| endpoints().next());
+    shown.map_or_else(|| "-".to_owned(), |endpoint| text(endpoint, "url"))
 }
 
 /// The state of a chain in an answer of `/health`, with what is wrong.
@@ -70,15 +73,4 @@ pub(super) fn health_of(health: &Value, chain: &str) -> (&'static str, Option<St
             ),
         ),
     }
-}
-
-fn endpoint(config: &Value) -> String {
-    let first = config
-        .get("ws_endpoints")
-        .and_then(Value::as_array)
-        .and_then(|endpoints| endpoints.first()?.as_str());
-    let other = ["http_endpoint", "rpc_endpoint"]
-        .iter()
-        .find_map(|name| config.get(name).and_then(Value::as_str));
-    first.or(other).unwrap_or("-").to_owned()
 }

@@ -19,7 +19,7 @@ Examples:
   wavs-cli jobs show 01J9ZC8T2K6V0Q4W3N5R7X9YAB")]
 pub(crate) enum JobsCommand {
     /// List jobs, newest first
-    List(ListArgs),
+    List(Box<ListArgs>),
     /// Show a job with its timeline
     Show {
         /// The job
@@ -42,6 +42,15 @@ pub(crate) struct ListArgs {
     /// Only the one with this event id
     #[arg(long)]
     event: Option<String>,
+    /// Only of this kind of trigger, such as evm_contract_event or cron
+    #[arg(long)]
+    trigger: Option<String>,
+    /// Only from then on, such as 2026-02-01T10:00:00Z
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+    /// Only from before then
+    #[arg(long, value_name = "TIME")]
+    until: Option<String>,
     #[command(flatten)]
     page: PageArgs,
 }
@@ -63,6 +72,9 @@ impl ListArgs {
             ("workflow_id", self.workflow.as_deref()),
             ("state", self.state.as_deref()),
             ("event_id", self.event.as_deref()),
+            ("trigger_type", self.trigger.as_deref()),
+            ("since", self.since.as_deref()),
+            ("until", self.until.as_deref()),
         ]);
         let page = session.node()?.get(&["v1", "jobs"], &query).await?;
         session.result(&page, |style| {

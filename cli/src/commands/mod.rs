@@ -3,11 +3,15 @@
 mod apply;
 mod chains;
 mod components;
+mod dead_letters;
 mod deploy;
 mod edit;
 mod health;
 mod jobs;
+mod lifecycle;
+mod list;
 mod processes;
+mod records;
 mod service;
 mod services;
 mod upload;
@@ -30,7 +34,16 @@ pub(crate) enum Command {
     /// Look at jobs: one for each time a trigger fired
     #[command(subcommand)]
     Jobs(jobs::JobsCommand),
-    /// List the node's chains and whether they answer
+    /// List runs of components with their outcome and what they cost, newest first
+    Executions(records::ExecutionsArgs),
+    /// Look at jobs that failed, and try them again
+    #[command(subcommand)]
+    DeadLetters(dead_letters::DeadLettersCommand),
+    /// List events with who signed them and the weight that is missing, newest first
+    Quorums(records::QuorumsArgs),
+    /// List the transactions of this node, newest first
+    Transactions(records::TransactionsArgs),
+    /// List the node's chains and how they are followed
     Chains,
     /// List the components that the node has stored, and who uses them
     Components,
@@ -52,6 +65,10 @@ impl Command {
             Self::UploadComponent(args) => args.run(session).await,
             Self::DeployService(args) => args.run(session).await,
             Self::Jobs(command) => command.run(session).await,
+            Self::Executions(args) => args.run(session).await,
+            Self::DeadLetters(command) => command.run(session).await,
+            Self::Quorums(args) => args.run(session).await,
+            Self::Transactions(args) => args.run(session).await,
             Self::Chains => chains::list(session).await,
             Self::Components => components::list(session).await,
             Self::Processes(command) => command.run(session).await,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use super::deploy::DeployArgs;
-use super::{apply, edit, services, validate};
+use super::{apply, edit, lifecycle, services, validate};
 use crate::failure::Failure;
 use crate::session::Session;
 
@@ -26,7 +26,9 @@ Examples:
   wavs-cli service -f other.json validate
   wavs-cli service status                      # the service of ./service.json
   wavs-cli service status evm:31337/0x5fbdb2315678afecb367f032d93f642f64180aa3
-  wavs-cli service list --state active --json";
+  wavs-cli service list --state active --json
+  wavs-cli service pause --reason 'upgrade of the oracle'
+  wavs-cli service history";
 
 #[derive(Debug, Subcommand)]
 enum ServiceCommand {
@@ -48,6 +50,8 @@ enum ServiceCommand {
     Deploy(DeployArgs),
     #[command(flatten)]
     Registered(services::ServicesCommand),
+    #[command(flatten)]
+    Lifecycle(lifecycle::LifecycleCommand),
 }
 
 impl ServiceArgs {
@@ -62,6 +66,7 @@ impl ServiceArgs {
             ServiceCommand::Apply(args) => args.run(&file, session).await,
             ServiceCommand::Deploy(args) => args.run(session).await,
             ServiceCommand::Registered(command) => command.run(&file, session).await,
+            ServiceCommand::Lifecycle(command) => command.run(&file, session).await,
         }
     }
 }

@@ -100,7 +100,8 @@ impl ServicesCommand {
 }
 
 impl Named {
-    fn service(self, file: &Path) -> Result<ServiceRef, Failure> {
+    /// The service that was named, or that of the document.
+    pub(super) fn service(self, file: &Path) -> Result<ServiceRef, Failure> {
         ServiceRef::or_of_file(self.service, file)
     }
 }
