@@ -68,7 +68,7 @@ impl Feed {
             match self.spool.size().await {
                 Ok(size) => {
                     depth.store(size.entries, Ordering::Relaxed);
-                    self.report_intake(size);
+                    report_intake(&self.status, &self.spool, size);
                 }
                 Err(error) => self.status.degrade("spool", error.to_string()),
             }
@@ -82,25 +82,6 @@ impl Feed {
                     .degrade(format!("chain:{chain}"), format!("{chain}: {reason}"));
             }
             troubled = now.into_keys().collect();
-        }
-    }
-
-    /// Says whether anything can come in: sources stand still while the spool or the disk is full, and go on by themselves.
-    fn report_intake(&self, size: LogSize) {
-        let quota = self.spool.quota();
-        let held_up = self.spool.held_up();
-        if held_up > 0 {
-            let detail = format!("the disk is full: {held_up} sources wait until there is room; free some space");
-            self.status.degrade("spool", detail);
-        } else if quota.is_reached(size) {
-            let detail = format!(
-                "the spool is full: {} entries of {} bytes wait for aggregator-svc (trigger.spool_max_entries = {}, {} \
-                 bytes allowed); sources stand still until it takes them",
-                size.entries, size.bytes, quota.entries, quota.bytes
-            );
-            self.status.degrade("spool", detail);
-        } else {
-            self.status.recover("spool");
         }
     }
 
@@ -137,6 +118,27 @@ impl Feed {
         *current = watch;
         Ok(())
     }
+}
+
+/// Says whether anything can come in: sources stand still while the spool or the disk is full, and go on by themselves.
+fn report_intake(status: &StatusBoard, spool: &Spool, size: LogSize) {
+    let quota = spool.quota();
+    let detail = if spool.waiting_for_disk() > 0 {
+        "the disk is full: sources stand still until there is room; free some space".to_owned()
+    } else if quota.is_reached(size) {
+        format!(
+            "the spool is full: {} entries with {} bytes wait for aggregator-svc (trigger.spool_max_entries = {}, \
+             trigger.spool_max_mb = {}), and {} sources for room; they go on when aggregator-svc takes entries",
+            size.entries,
+            size.bytes,
+            quota.entries,
+            quota.bytes / (1024 * 1024),
+            spool.waiting_for_room(),
+        )
+    } else {
+        return status.recover("spool");
+    };
+    status.degrade("spool", detail);
 }
 
 /// The chains on which something is new, with the heights that they have now. Only these are asked: a chain that does not

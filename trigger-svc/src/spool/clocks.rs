@@ -146,6 +146,7 @@ pub(super) fn register(tx: &Transaction<'_>, clocks: &[Advance], now_ns: u64) ->
             clock.definition,
             signed(now_ns)
         ])?;
+        wavs_store::fault::point("spool.clock.registered");
         wanted.insert((service_id.to_vec(), clock.workflow_id.as_str().to_owned()));
     }
     let mut select = tx.prepare_cached("SELECT service_id, workflow_id FROM clock")?;
@@ -155,6 +156,7 @@ pub(super) fn register(tx: &Transaction<'_>, clocks: &[Advance], now_ns: u64) ->
     let mut delete = tx.prepare_cached("DELETE FROM clock WHERE service_id = ?1 AND workflow_id = ?2")?;
     for (service_id, workflow_id) in stored.iter().filter(|key| !wanted.contains(*key)) {
         delete.execute(params![service_id, workflow_id])?;
+        wavs_store::fault::point("spool.clock.removed");
     }
     Ok(())
 }

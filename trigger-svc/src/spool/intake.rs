@@ -1,7 +1,7 @@
-//! Writes of sources: what was seen must not be lost, so they wait until a full disk has room again.
+//! Writes of sources: what was seen must not be lost, so they wait while the spool has reached its quota or the disk is full.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tracing::{error, info};
@@ -34,7 +34,7 @@ impl Spool {
                 Err(full) if full.is_full() => {
                     if held_up.is_none() {
                         error!(path = %self.database.path().display(), "the disk is full; sources stand still until there is room");
-                        held_up = Some(HeldUp::new(self));
+                        held_up = Some(Waiting::new(&self.without_disk));
                     }
                 }
                 done => {
@@ -48,24 +48,43 @@ impl Spool {
         }
     }
 
+    /// Waits until less than the quota waits for aggregator-svc.
+    pub(super) async fn wait_for_room(&self) -> Result<(), SpoolError> {
+        let mut waiting = None;
+        loop {
+            let mut room = std::pin::pin!(self.room.notified());
+            room.as_mut().enable();
+            if !self.is_full().await? {
+                return Ok(());
+            }
+            waiting.get_or_insert_with(|| Waiting::new(&self.without_room));
+            room.await;
+        }
+    }
+
     /// How many writes a full disk holds up now.
-    pub(crate) fn held_up(&self) -> u64 {
-        self.held_up.load(Ordering::Relaxed)
+    pub(crate) fn waiting_for_disk(&self) -> u64 {
+        self.without_disk.load(Ordering::Relaxed)
+    }
+
+    /// How many writes the quota holds up now.
+    pub(crate) fn waiting_for_room(&self) -> u64 {
+        self.without_room.load(Ordering::Relaxed)
     }
 }
 
 /// Counts a write as held up for as long as it lives, also when its source is cancelled.
-struct HeldUp(Spool);
+struct Waiting(Arc<AtomicU64>);
 
-impl HeldUp {
-    fn new(spool: &Spool) -> Self {
-        spool.held_up.fetch_add(1, Ordering::Relaxed);
-        Self(spool.clone())
+impl Waiting {
+    fn new(count: &Arc<AtomicU64>) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(count))
     }
 }
 
-impl Drop for HeldUp {
+impl Drop for Waiting {
     fn drop(&mut self) {
-        self.0.held_up.fetch_sub(1, Ordering::Relaxed);
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }

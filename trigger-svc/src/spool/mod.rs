@@ -96,8 +96,10 @@ pub(crate) struct Spool {
     newest: Arc<watch::Sender<u64>>,
     /// Wakes sources that wait for room.
     room: Arc<Notify>,
+    /// Writes of sources that the quota holds up.
+    without_room: Arc<AtomicU64>,
     /// Writes of sources that a full disk holds up.
-    held_up: Arc<AtomicU64>,
+    without_disk: Arc<AtomicU64>,
 }
 
 impl Spool {
@@ -118,7 +120,8 @@ impl Spool {
             quota,
             newest: Arc::new(watch::Sender::new(newest)),
             room: Arc::new(Notify::new()),
-            held_up: Arc::default(),
+            without_room: Arc::default(),
+            without_disk: Arc::default(),
         })
     }
 
@@ -312,17 +315,6 @@ impl Spool {
     async fn is_full(&self) -> Result<bool, SpoolError> {
         Ok(self.quota.is_reached(self.size().await?))
     }
-
-    async fn wait_for_room(&self) -> Result<(), SpoolError> {
-        loop {
-            let mut room = std::pin::pin!(self.room.notified());
-            room.as_mut().enable();
-            if !self.is_full().await? {
-                return Ok(());
-            }
-            room.await;
-        }
-    }
 }
 
 fn item(entry: &LogEntry) -> Result<SpoolItem, SpoolError> {
@@ -339,5 +331,9 @@ fn signed(height: u64) -> i64 {
     i64::try_from(height).unwrap_or(i64::MAX)
 }
 
+#[cfg(test)]
+mod crash;
+#[cfg(test)]
+mod full;
 #[cfg(test)]
 mod tests;

@@ -19,7 +19,7 @@ pub(super) fn chain() -> ChainKey {
     "evm:31337".parse().unwrap()
 }
 
-fn route(workflow: &str) -> (ServiceId, WorkflowId) {
+pub(super) fn route(workflow: &str) -> (ServiceId, WorkflowId) {
     (ServiceId::new([7; 32]), workflow.parse().unwrap())
 }
 
@@ -69,7 +69,7 @@ pub(super) async fn spool() -> (tempfile::TempDir, Spool) {
     (dir, spool)
 }
 
-fn progress(height: u64, window: u64) -> Option<Progress> {
+pub(super) fn progress(height: u64, window: u64) -> Option<Progress> {
     Some(Progress {
         position: Position {
             height,

@@ -4,6 +4,7 @@
 //! compare, so the ratios to what the same machine does without the node are printed beside them.
 
 mod bed;
+mod catch_up;
 mod figure;
 mod latency;
 mod memory;
@@ -93,6 +94,7 @@ impl Bench {
             .await?;
         bed.node.stop().await?;
         bed.chain.stop().await?;
+        report.add(catch_up::figures(binaries).await?);
         Ok(report)
     }
 

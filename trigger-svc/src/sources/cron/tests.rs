@@ -135,9 +135,13 @@ struct Fixture {
 
 impl Fixture {
     async fn new(routes: Vec<Route>) -> Self {
+        Self::with_room(routes, 1_000).await
+    }
+
+    async fn with_room(routes: Vec<Route>, entries: u64) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let quota = Quota {
-            entries: 1_000,
+            entries,
             bytes: 1_000_000,
         };
         let spool = Spool::open(dir.path().join("spool.db"), quota).await.unwrap();
@@ -238,4 +242,32 @@ async fn a_new_definition_starts_anew_and_an_unchanged_one_keeps_its_position() 
     let gone = route("a", "*/20 * * * * *");
     fixture.spool.store_watch(&fixture.watch, vec![]).await.unwrap();
     assert_eq!(fixture.spool.marks(&[gone]).await.unwrap(), [None]);
+}
+
+#[tokio::test]
+async fn slots_that_become_due_while_the_spool_is_full_are_treated_like_those_of_an_absence() {
+    let mut fixture = Fixture::with_room(vec![route("a", "*/20 * * * * *")], 1).await;
+    let limit = Duration::from_secs(60);
+    let (routes, _shown) = fixture.start(20);
+    let first = fixture.pull(limit).await;
+    assert_eq!(first.len(), 1);
+
+    // One more is due and waits for room; meanwhile time passes.
+    fixture.ahead.store(40, Ordering::Relaxed);
+    routes.send_replace(fixture.watch.schedules());
+    let mut polls = tokio::time::interval(Duration::from_millis(5));
+    while fixture.spool.waiting_for_room() == 0 {
+        polls.tick().await;
+    }
+    fixture.ahead.store(1_040, Ordering::Relaxed);
+    fixture.spool.ack(fixture.taken).await.unwrap();
+    let waited = fixture.pull(limit).await;
+    assert_eq!(waited, [first[0] + 20 * SECOND], "what waited is not lost");
+    fixture.spool.ack(fixture.taken).await.unwrap();
+    let late = fixture.pull(limit).await;
+    assert!(
+        late[0] >= clock::now_ns() + (1_040 - 60 - 20) * SECOND,
+        "{late:?}: older than the window allows"
+    );
+    assert_eq!(late.len(), 3, "{late:?}");
 }

@@ -128,3 +128,40 @@ async fn a_route_added_later_receives_nothing_older_and_everything_newer() {
     assert_eq!(keys(&fixture.next(1).await), [format!("{chain}/{hash}/0")]);
     assert!(fixture.nothing_waits().await);
 }
+
+#[tokio::test]
+async fn a_full_spool_stops_the_chain_and_room_lets_it_go_on() {
+    let (anvil, chain, emitter, _) = bed().await;
+    let mut fixture = Fixture::with_quota(Quota {
+        entries: 3,
+        bytes: 1_000_000,
+    })
+    .await;
+    fixture.sources.apply(&watch(&chain, config(&anvil), emitter.contract));
+    live(&fixture, &chain).await;
+    let mut expected = Vec::new();
+    for _ in 0..3 {
+        expected.push(key(&chain, emitter.emit(TOPIC).await));
+    }
+    assert_eq!(keys(&fixture.next(3).await), expected);
+    let full = emitter.emit(TOPIC).await;
+    expected.push(key(&chain, full));
+    let mut polls = tokio::time::interval(Duration::from_millis(5));
+    while fixture.spool.waiting_for_room() == 0 {
+        polls.tick().await;
+    }
+    for _ in 0..20 {
+        expected.push(key(&chain, emitter.emit(TOPIC).await));
+    }
+    let position = fixture.spool.position(&chain).await.unwrap().unwrap();
+    assert!(position.height < full.1 && position.scanned < full.1);
+    assert!(fixture.nothing_waits().await);
+
+    let mut items = expected[..3].to_vec();
+    while items.len() < expected.len() {
+        let taken = fixture.cursor().await;
+        fixture.spool.ack(taken).await.unwrap();
+        items.extend(keys(&fixture.next(1).await));
+    }
+    assert_eq!(items, expected);
+}

@@ -80,15 +80,20 @@ impl<P: Provider> Emitter<P> {
 
     async fn emit(&self, topic: B256) -> (B256, u64) {
         let hash = self.send(topic, 1).await;
-        // The chain mines at once; waiting for a new height would not end after a reorganisation.
+        // The chain mines at once; waiting for a new height would not end after a reorganisation. The receipt may be that
+        // of an equal transaction which a reorganisation took away.
         let mut polls = tokio::time::interval(Duration::from_millis(5));
-        let receipt = loop {
+        loop {
             polls.tick().await;
-            if let Some(receipt) = self.provider.get_transaction_receipt(hash).await.unwrap() {
-                break receipt;
+            let Some(receipt) = self.provider.get_transaction_receipt(hash).await.unwrap() else {
+                continue;
+            };
+            let (block, height) = (receipt.block_hash.unwrap(), receipt.block_number.unwrap());
+            let there = self.provider.get_block_by_number(height.into()).await.unwrap();
+            if there.is_some_and(|there| there.header.hash == block) {
+                return (block, height);
             }
-        };
-        (receipt.block_hash.unwrap(), receipt.block_number.unwrap())
+        }
     }
 
     /// Asks for `count` logs in one transaction.
@@ -117,9 +122,13 @@ struct Fixture {
 
 impl Fixture {
     async fn new() -> Self {
+        Self::with_quota(QUOTA).await
+    }
+
+    async fn with_quota(quota: Quota) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("spool.db");
-        let spool = Spool::open(&path, QUOTA).await.unwrap();
+        let spool = Spool::open(&path, quota).await.unwrap();
         let sources = Sources::new(spool.clone(), metrics(), options());
         Self {
             _dir: dir,
