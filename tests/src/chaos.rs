@@ -4,7 +4,6 @@
 //! moments, waits until everything is done, and answers an [`Outcome`]. All randomness comes from the seed, so a run that went
 //! wrong can be repeated; what the machine makes of it is not the same twice, of course.
 
-mod audit;
 mod dice;
 mod outcome;
 mod recovery;
@@ -18,19 +17,16 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 
-pub use audit::Findings;
 pub use outcome::{Outcome, Victim};
 
-use audit::Audit;
 use dice::Dice;
 use recovery::Recoveries;
 use stage::Stage;
 
+use crate::audit::Audit;
+
 /// How long the node may take, after the last kill, until everything is done.
 const SETTLE_LIMIT: Duration = Duration::from_secs(240);
-/// How often it is looked whether everything is done. Each time a block is mined, because results are final some blocks later.
-const LOOK: Duration = Duration::from_millis(100);
-
 /// Who restarts the processes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
@@ -105,8 +101,9 @@ impl Plan {
         }
         let kills = recoveries.finish().await;
 
-        let audit = Audit::new(&stage, self.events);
-        let settled = self.settle(&stage, &audit, &progress).await;
+        let audit = Audit::new(&stage.contracts, stage.data_dir(), self.events);
+        let landed = |landed| progress.landed.store(landed, Ordering::Relaxed);
+        let settled = audit.settle(&stage.chain, SETTLE_LIMIT, landed).await;
         let findings = audit.all().await.context("cannot count what happened")?;
         let outcome = Outcome::new(self, kills, findings, began.elapsed());
         if settled.is_err() || !outcome.passed() {
@@ -141,24 +138,6 @@ impl Plan {
             if victim.kill(stage.parent()?)? {
                 recoveries.watch(victim, killed);
                 progress.kills.fetch_add(1, Ordering::Relaxed);
-            }
-        }
-    }
-
-    async fn settle(&self, stage: &Stage, audit: &Audit<'_>, progress: &Progress) -> Result<()> {
-        let mut looks = tokio::time::interval(LOOK);
-        let end = Instant::now() + SETTLE_LIMIT;
-        loop {
-            looks.tick().await;
-            let landed = stage.contracts.result_count().await?;
-            progress.landed.store(landed, Ordering::Relaxed);
-            // A process that is just starting may hold its file for a moment.
-            if landed >= self.events && audit.unfinished().is_ok_and(|unfinished| unfinished.is_empty()) {
-                return Ok(());
-            }
-            anyhow::ensure!(Instant::now() < end, "not everything is done after {SETTLE_LIMIT:?}");
-            if landed >= self.events {
-                stage.chain.mine().await?;
             }
         }
     }

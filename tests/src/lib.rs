@@ -2,8 +2,10 @@
 //!
 //! [`anvil`] runs a chain and [`proxy`] breaks connections to it, [`contracts`] deploys the example contracts, [`node`] runs the five processes on a data
 //! directory of their own, [`service`] writes service documents, [`web`] serves what nodes download,
-//! [`machine`] is a machine with a systemd of its own, [`chaos`] kills processes while events flow. Nothing here is a fake.
+//! [`machine`] is a machine with a systemd of its own, [`chaos`] kills processes while events flow,
+//! [`audit`] counts what became of them. Nothing here is a fake.
 
+pub mod audit;
 pub mod chaos;
 pub mod contracts;
 pub mod machine;

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use nix::sys::signal::{Signal, kill};
@@ -38,15 +38,6 @@ impl NodeConfig {
     /// A node with development endpoints, the development phrase for both credentials, and the given chains.
     #[must_use]
     pub fn for_chains(chains: &[&Anvil]) -> Self {
-        let mut toml = String::new();
-        for chain in chains {
-            let id = chain.chain_key().replace("evm:", "");
-            toml.push_str(&format!(
-                "[default.chains.evm.{id}]\nws_endpoints = [\"{}\"]\nhttp_endpoint = \"{}\"\n\n",
-                chain.ws(),
-                chain.http()
-            ));
-        }
         let quoted = |text: &str| format!("{text:?}");
         let keys = [
             ("port", "0".to_owned()),
@@ -55,12 +46,24 @@ impl NodeConfig {
             ("aggregator_evm_credential", quoted(MNEMONIC)),
         ];
         let keys = keys.map(|(key, value)| (key.to_owned(), value)).to_vec();
-        Self {
-            toml,
+        let config = Self {
+            toml: String::new(),
             binaries: None,
             keys,
             dir: None,
-        }
+        };
+        chains.iter().fold(config, |config, chain| {
+            config.chain(chain.chain_id(), &[chain.ws()], &chain.http(), "")
+        })
+    }
+
+    /// Adds a chain that is reached by these endpoints, with further keys as TOML lines.
+    #[must_use]
+    pub fn chain(mut self, id: u64, ws: &[String], http: &str, keys: &str) -> Self {
+        self.toml.push_str(&format!(
+            "[default.chains.evm.{id}]\nws_endpoints = {ws:?}\nhttp_endpoint = {http:?}\n{keys}\n\n"
+        ));
+        self
     }
 
     /// Sets one key of the `[wavs]` table, as TOML text.
@@ -203,12 +206,15 @@ impl Node {
         Ok(Pid::from_raw(i32::try_from(pid)?))
     }
 
-    /// Kills one of the five processes with SIGKILL.
+    /// Kills one of the five processes with SIGKILL and answers when.
     ///
     /// # Errors
     /// When it does not run.
-    pub async fn kill(&self, name: &str) -> Result<()> {
-        kill(self.pid(name).await?, Signal::SIGKILL).with_context(|| format!("cannot kill {name}"))
+    pub async fn kill(&self, name: &str) -> Result<Instant> {
+        let pid = self.pid(name).await?;
+        let now = Instant::now();
+        kill(pid, Signal::SIGKILL).with_context(|| format!("cannot kill {name}"))?;
+        Ok(now)
     }
 
     /// Everything that the node has logged since this start.

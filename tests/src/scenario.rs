@@ -137,12 +137,7 @@ impl Scenario {
             aggregator: &aggregator,
         };
         let document = service::service(&key, contracts.manager, &workflows(&parts));
-        let uri = node.host_document(&document).await?;
-        contracts.set_service_uri(&uri).await?;
-        node.add_service(&key, contracts.manager).await?;
-        let signer = signer(&node, &key, contracts.manager).await?;
-        contracts.register(signer, 100).await?;
-        chain.mine().await?;
+        let signer = enrol(&node, &chain, &contracts, &document).await?;
         let services = node.get("/services").await?;
         let service_id = services["service_ids"][0]
             .as_str()
@@ -277,6 +272,21 @@ impl Scenario {
             .await?;
         find(&jobs).context("the job is gone")
     }
+}
+
+/// Publishes a service document, opts the node in, and registers its key as the one operator.
+///
+/// # Errors
+/// When the node or the chain refuses.
+pub async fn enrol(node: &Node, chain: &Anvil, contracts: &Contracts, document: &Value) -> Result<Address> {
+    let key = chain.chain_key();
+    let uri = node.host_document(document).await?;
+    contracts.set_service_uri(&uri).await?;
+    node.add_service(&key, contracts.manager).await?;
+    let signer = signer(node, &key, contracts.manager).await?;
+    contracts.register(signer, 100).await?;
+    chain.mine().await?;
+    Ok(signer)
 }
 
 /// A committed component.

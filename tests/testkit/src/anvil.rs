@@ -188,6 +188,12 @@ impl Anvil {
         self.options.port
     }
 
+    /// Its id.
+    #[must_use]
+    pub fn chain_id(&self) -> u64 {
+        self.options.chain_id
+    }
+
     /// The chain key in configurations: `evm:<chain id>`.
     #[must_use]
     pub fn chain_key(&self) -> String {

@@ -44,10 +44,16 @@ pub(super) struct Bed {
     pub(super) service_id: String,
 }
 
+/// Processes are killed many times here, each time as if it were the first.
+const RESTARTS: &str = "restart_max = 1000000\nrestart_delay_max_ms = 250\n";
+
 /// What a node of release binaries is started with.
 pub(super) fn config(chain: &Anvil, binaries: &Path) -> NodeConfig {
     let mut config = NodeConfig::for_chains(&[chain]);
     config.binaries = Some(binaries.to_owned());
+    for process in ["trigger", "engine", "aggregator", "p2p"] {
+        config.toml.push_str(&format!("[wavs.process.{process}]\n{RESTARTS}\n"));
+    }
     config
 }
 

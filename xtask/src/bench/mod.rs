@@ -9,6 +9,7 @@ mod figure;
 mod latency;
 mod memory;
 mod progress;
+mod recovery;
 mod stages;
 mod starts;
 mod stats;
@@ -86,7 +87,7 @@ impl Bench {
 
         report.add(throughput::figures(&bed).await?);
         report.add(memory::growth(&bed).await?);
-        report.add([starts::restarts(&bed).await?]);
+        report.add(recovery::figures(&bed).await?);
         // A node that is fast after a kill but works no more would be a poor one.
         Observer::connect(&bed)
             .await?

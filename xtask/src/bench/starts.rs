@@ -1,13 +1,13 @@
-//! How fast the node is there: all of it after a start, and one process after it was killed.
+//! How fast the node is there after a start.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use e2e::anvil::Anvil;
 use e2e::node::Node;
 
-use super::bed::{self, Bed};
+use super::bed;
 use super::figure::Figure;
 use super::progress::Step;
 use super::stats::Sample;
@@ -16,14 +16,6 @@ use super::stats::Sample;
 const STARTS: u64 = 5;
 /// The most that a start should take, in milliseconds.
 const START_TARGET_MS: f64 = 500.0;
-/// The most that a killed process should be away, in milliseconds.
-const RESTART_TARGET_MS: f64 = 1_000.0;
-/// How often a killed process is looked for.
-const LOOK: Duration = Duration::from_millis(5);
-/// How long a killed process may be away until it counts as lost.
-const RESTART_LIMIT: Duration = Duration::from_secs(30);
-/// The processes that the supervisor restarts.
-const CHILDREN: [&str; 4] = ["trigger-svc", "engine-svc", "aggregator-svc", "p2p-svc"];
 
 /// Starts the node several times, each on a fresh data directory.
 pub(super) async fn starts(chain: &Anvil, binaries: &Path) -> Result<Figure> {
@@ -43,42 +35,6 @@ pub(super) async fn starts(chain: &Anvil, binaries: &Path) -> Result<Figure> {
         .note(format!(
             "{STARTS} starts on fresh data, worst {worst:.0} ms, read to 10 ms"
         )))
-}
-
-/// Kills each process once and waits until it is ready again.
-pub(super) async fn restarts(bed: &Bed) -> Result<Figure> {
-    let step = Step::new("kill -9 of each process", CHILDREN.len() as u64)?;
-    let mut times = Vec::new();
-    let mut parts = Vec::new();
-    for name in CHILDREN {
-        let took = tokio::time::timeout(RESTART_LIMIT, restart(&bed.node, name))
-            .await
-            .with_context(|| format!("{name} did not come back within {RESTART_LIMIT:?}"))??;
-        times.push(milliseconds(took));
-        parts.push(format!("{} {:.0}", name.trim_end_matches("-svc"), milliseconds(took)));
-        step.advance(1);
-    }
-    Ok(
-        Figure::new("kill -9 to ready again, worst", Sample::new(times).max(), "ms")
-            .target(RESTART_TARGET_MS)
-            .note(parts.join(", ")),
-    )
-}
-
-async fn restart(node: &Node, name: &str) -> Result<Duration> {
-    let old = node.pid(name).await?.as_raw();
-    let path = format!("/v1/processes/{name}");
-    let killed = Instant::now();
-    node.kill(name).await?;
-    let mut looks = tokio::time::interval(LOOK);
-    loop {
-        looks.tick().await;
-        let row = node.get(&path).await?;
-        let is_new = row["pid"].as_i64().is_some_and(|pid| pid != i64::from(old));
-        if is_new && row["state"] == "running" && !row["health"].is_null() {
-            return Ok(killed.elapsed());
-        }
-    }
 }
 
 /// As a number.

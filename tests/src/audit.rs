@@ -1,16 +1,21 @@
-//! What is counted afterwards: results on the chain, signatures and states in the node's files, and the files themselves.
+//! What is counted after events flowed: results on the chain, signatures and states in the node's files, the files themselves.
 //!
-//! The files are opened for reading only, while the node runs, as its operators may do.
+//! The files are opened for reading only, while the node runs, as its operators may do. All events must be of one service
+//! whose components wrap what they return as the examples do.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use rusqlite::{Connection, OpenFlags};
 use serde::Serialize;
 
-use super::stage::Stage;
+use crate::anvil::Anvil;
+use crate::contracts::Contracts;
 
+/// How often it is looked whether everything is done.
+const LOOK: Duration = Duration::from_millis(100);
 /// Rows of one kind that are listed; more are only counted.
 const LISTED: usize = 20;
 
@@ -48,26 +53,58 @@ impl Findings {
     }
 }
 
-/// Looks at a stage.
-pub(super) struct Audit<'a> {
-    stage: &'a Stage,
+/// Looks at a node and its chain.
+#[derive(Debug)]
+pub struct Audit<'a> {
+    contracts: &'a Contracts,
     data_dir: PathBuf,
     events: u64,
 }
 
 impl<'a> Audit<'a> {
-    /// Of a stage on which so many events were emitted.
-    pub(super) fn new(stage: &'a Stage, events: u64) -> Self {
+    /// Of contracts that have emitted so many events, and a node with this data directory.
+    #[must_use]
+    pub fn new(contracts: &'a Contracts, data_dir: PathBuf, events: u64) -> Self {
         Self {
-            stage,
-            data_dir: stage.data_dir(),
+            contracts,
+            data_dir,
             events,
         }
     }
 
+    /// Waits until everything is done, and mines blocks meanwhile, because results are final some blocks later.
+    ///
+    /// # Errors
+    /// When it is not done within `limit`; the text has what is left.
+    pub async fn settle(&self, chain: &Anvil, limit: Duration, landed: impl Fn(u64)) -> Result<()> {
+        let mut looks = tokio::time::interval(LOOK);
+        let end = Instant::now() + limit;
+        let mut left = String::new();
+        while Instant::now() < end {
+            looks.tick().await;
+            let count = self.contracts.result_count().await?;
+            landed(count);
+            if count < self.events {
+                left = format!("{count} of {} landed", self.events);
+                continue;
+            }
+            // A process that is just starting may hold its file for a moment.
+            match self.unfinished() {
+                Ok(unfinished) if unfinished.is_empty() => return Ok(()),
+                Ok(unfinished) => left = unfinished.join("\n"),
+                Err(error) => left = format!("{error:#}"),
+            }
+            chain.mine().await?;
+        }
+        bail!("not everything is done after {limit:?}: {left}")
+    }
+
     /// Counts everything.
-    pub(super) async fn all(&self) -> Result<Findings> {
-        let results = self.stage.contracts.results().await?;
+    ///
+    /// # Errors
+    /// When the chain does not answer or a file cannot be read.
+    pub async fn all(&self) -> Result<Findings> {
+        let results = self.contracts.results().await?;
         let mut times: BTreeMap<u64, u64> = (1..=self.events).map(|number| (number, 0)).collect();
         for result in &results {
             *times.entry(result.trigger_id).or_default() += 1;
@@ -95,12 +132,15 @@ impl<'a> Audit<'a> {
             unfinished: self.unfinished()?,
             damaged,
             files,
-            reverted: self.stage.contracts.reverted().await?,
+            reverted: self.contracts.reverted().await?,
         })
     }
 
     /// What the node has still to do, or has given up. Empty when each event is on the chain for good.
-    pub(super) fn unfinished(&self) -> Result<Vec<String>> {
+    ///
+    /// # Errors
+    /// When a file cannot be read, as for a moment while its process starts.
+    pub fn unfinished(&self) -> Result<Vec<String>> {
         const OPEN: [(&str, &str); 7] = [
             (
                 "job",
