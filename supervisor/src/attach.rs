@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -19,9 +19,11 @@ use wavs_service::config::{Audience, Flags, Loaded, Loader, NodeConfig};
 use wavs_service::telemetry;
 
 use crate::command_line::print;
+use crate::control::{Control, Request, RestartError};
 use crate::data_dir::DataDir;
 use crate::http::api::Api;
 use crate::http::server;
+use crate::reload::{Reloader, Report};
 use crate::supervise::snapshot::{ProcessState, Snapshot};
 use crate::{http, node, proc_stats, run};
 
@@ -41,7 +43,7 @@ const WORKER_THREADS: usize = 2;
 /// When the configuration is wrong, the data directory has another supervisor or an address cannot be bound.
 pub fn run(flags: Flags) -> anyhow::Result<()> {
     proc_stats::started_at();
-    let loaded = Loader::from_process(flags).only_for(Audience::Api).load()?;
+    let loaded = Loader::from_process(flags.clone()).only_for(Audience::Api).load()?;
     telemetry::install(&loaded.node.telemetry);
     loaded.log();
     let data_dir = DataDir::claim(&loaded.node.data_dir).map_err(run::claim_failed)?;
@@ -51,13 +53,13 @@ pub fn run(flags: Flags) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("cannot start the threads of the supervisor; check its task limit")?;
-    let result = runtime.block_on(attach(loaded, &data_dir));
+    let result = runtime.block_on(attach(loaded, flags, &data_dir));
     runtime.shutdown_background();
     result
 }
 
-async fn attach(loaded: Loaded, data_dir: &DataDir) -> anyhow::Result<()> {
-    let stopped = Signals::install()?;
+async fn attach(loaded: Loaded, flags: Flags, data_dir: &DataDir) -> anyhow::Result<()> {
+    let signals = Signals::install()?;
     let settings = node::settings(&loaded.node.http);
     let listeners = run::bind(&settings.host, loaded.node.http.port, &loaded.node.http.admin_socket).await?;
     let address = listeners
@@ -69,13 +71,15 @@ async fn attach(loaded: Loaded, data_dir: &DataDir) -> anyhow::Result<()> {
     let mut tasks = JoinSet::new();
     let snapshots = observe(&loaded.node, &mut tasks);
     let header_timeout = settings.header_timeout;
-    let api = Api::new(settings, loaded.redacted, data_dir.path(), snapshots);
+    let (control, requests) = Control::channel();
+    let reloader = Reloader::new(flags, Audience::Api, &loaded)?;
+    let api = Api::new(settings, loaded.redacted, data_dir.path(), snapshots, control);
     // The tokens are hashed; their values go.
     drop(loaded.node);
     let stop = CancellationToken::new();
     let serving = tokio::spawn(server::serve(
         listeners,
-        http::router(api),
+        http::router(api.clone()),
         header_timeout,
         stop.clone(),
     ));
@@ -84,7 +88,13 @@ async fn attach(loaded: Loaded, data_dir: &DataDir) -> anyhow::Result<()> {
     print(&format!("HTTP API listening on http://{address}"))?;
     tracing::info!(%address, data = %data_dir.path().display(), "HTTP API listening, attached to processes that systemd runs");
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-    stopped.wait().await;
+    let operator = Operator {
+        signals,
+        requests,
+        reloader,
+        api,
+    };
+    operator.until_stop().await;
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     stop.cancel();
     // A panic inside is reported by the runtime; there is nothing left to do but to end.
@@ -211,7 +221,7 @@ async fn watchdog() {
     }
 }
 
-/// The signals that end this process. SIGHUP is caught too: systemd restarts what has a new configuration.
+/// The signals that this process understands.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
@@ -227,17 +237,84 @@ impl Signals {
             hangup: catch(SignalKind::hangup())?,
         })
     }
+}
 
-    async fn wait(mut self) {
+/// What the operator wants: by signal, or over the admin socket. Processes are asked to end, and systemd starts them again.
+struct Operator {
+    signals: Signals,
+    requests: mpsc::Receiver<Request>,
+    reloader: Reloader,
+    api: Api,
+}
+
+impl Operator {
+    /// Follows until SIGTERM or SIGINT comes.
+    async fn until_stop(mut self) {
         loop {
             tokio::select! {
-                _ = self.terminate.recv() => return tracing::info!("SIGTERM: the API stops, the processes go on"),
-                _ = self.interrupt.recv() => return tracing::info!("SIGINT: the API stops, the processes go on"),
-                _ = self.hangup.recv() => {
-                    tracing::warn!("SIGHUP does nothing here; restart the unit whose configuration has changed");
+                _ = self.signals.terminate.recv() => return tracing::info!("SIGTERM: the API stops, the processes go on"),
+                _ = self.signals.interrupt.recv() => return tracing::info!("SIGINT: the API stops, the processes go on"),
+                _ = self.signals.hangup.recv() => {
+                    tracing::info!("SIGHUP: loading the configuration again");
+                    self.reload().await;
                 }
+                Some(request) = self.requests.recv() => match request {
+                    Request::Reload { answer } => {
+                        // A caller that is gone finds the report in the log.
+                        let _ = answer.send(self.reload().await);
+                    }
+                    Request::Restart { process, kill, answer } => {
+                        let _ = answer.send(self.restart(process, kill).await);
+                    }
+                },
             }
         }
+    }
+
+    async fn restart(&self, process: ProcessName, kill: bool) -> Result<(), RestartError> {
+        if !self
+            .api
+            .processes()
+            .iter()
+            .any(|snapshot| snapshot.name == process.full())
+        {
+            return Err(RestartError::Disabled(process));
+        }
+        if kill {
+            return Err(RestartError::OwnedBySystemd(process));
+        }
+        let asked = self
+            .api
+            .lifecycle(process, PATIENCE, async |client, context| client.drain(context).await)
+            .await;
+        asked.map_err(|error| RestartError::Silent {
+            process,
+            detail: error.error().to_string(),
+        })
+    }
+
+    /// Takes over the configuration as it is now; processes whose own part changed load it at their next start, which is now.
+    async fn reload(&mut self) -> Report {
+        let change = match self.reloader.load() {
+            Ok(change) => change,
+            Err(error) => {
+                tracing::error!(
+                    error = format!("{error:#}"),
+                    "the new configuration is refused, the old one stays"
+                );
+                return Report::refused(format!("{error:#}"));
+            }
+        };
+        change.log();
+        change.apply(&self.api).await;
+        for process in &change.restart {
+            match self.restart(*process, false).await {
+                Ok(()) | Err(RestartError::Disabled(_)) => {}
+                // One that is down loads the new configuration when it comes back.
+                Err(error) => tracing::warn!(%error, "the new configuration counts at its next start"),
+            }
+        }
+        change.report
     }
 }
 

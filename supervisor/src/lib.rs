@@ -2,16 +2,18 @@
 //!
 //! It holds no durable state of its own. [`supervise`] keeps the processes alive; [`http`] answers requests by asking
 //! them over their control sockets; [`run`] puts both together. [`attach`] serves the same API for processes that systemd
-//! runs. [`command_line`] is the way in, [`status`] the view from
+//! runs. [`control`] is what the API may ask of either, [`reload`] a new configuration while the node runs. [`command_line`] is the way in, [`status`] the view from
 //! another terminal.
 
 pub mod attach;
 pub mod command_line;
+pub mod control;
 pub mod data_dir;
 pub mod http;
 pub mod node;
 pub mod proc_stats;
 pub mod programs;
+pub mod reload;
 pub mod run;
 pub mod status;
 pub mod supervise;

@@ -14,16 +14,18 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
-use wavs_service::config::{Flags, Loaded, Loader, TelemetryConfig};
-use wavs_service::{Fatal, telemetry};
+use wavs_service::config::{Audience, Flags, Loaded, Loader, TelemetryConfig};
+use wavs_service::{Fatal, ProcessName, telemetry};
 
 use crate::command_line::print;
+use crate::control::{Control, Request, RestartError};
 use crate::data_dir::{ClaimError, DataDir};
 use crate::http::api::Api;
 use crate::http::server::{self, Listeners};
 use crate::http::settings::Settings;
+use crate::reload::{Reloader, Report};
 use crate::supervise::logs::{self, LogFormat};
-use crate::supervise::runner::{Documents, Runner};
+use crate::supervise::runner::{self, Order, Runner};
 use crate::supervise::snapshot::{ProcessState, Snapshot};
 use crate::{http, node, proc_stats};
 
@@ -66,30 +68,39 @@ async fn supervise(loaded: Loaded, flags: Flags, data_dir: &DataDir) -> anyhow::
     let runner = Runner::new(node::children(&loaded.node)?, sink);
     let snapshots = runner.snapshots();
     let header_timeout = settings.header_timeout;
-    let api = Api::new(settings, loaded.redacted, data_dir.path(), snapshots.clone());
+    let (control, requests) = Control::channel();
+    let reloader = Reloader::new(flags, Audience::Node, &loaded)?;
+    let api = Api::new(settings, loaded.redacted, data_dir.path(), snapshots.clone(), control);
     // From here on the secrets are with the processes that use them.
     drop(loaded.node);
 
     print(&format!("HTTP API listening on http://{address}"))?;
     tracing::info!(%address, data = %data_dir.path().display(), "HTTP API listening");
     let (stop_api, stop_processes) = (CancellationToken::new(), CancellationToken::new());
-    let (reload, reloads) = mpsc::channel(1);
-    let api = tokio::spawn(server::serve(
+    let (orders, inbox) = runner::orders();
+    let serving = tokio::spawn(server::serve(
         listeners,
-        http::router(api),
+        http::router(api.clone()),
         header_timeout,
         stop_api.clone(),
     ));
+    let operator = Operator {
+        signals,
+        requests,
+        reloader,
+        orders,
+        api,
+    };
     let announcement = tokio::spawn(announce(snapshots));
     let control = async {
-        signals.until_stop(&flags, &reload).await;
+        operator.until_stop().await;
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
         stop_api.cancel();
         // A panic inside is reported by the runtime; the processes are stopped all the same.
-        let _ = api.await;
+        let _ = serving.await;
         stop_processes.cancel();
     };
-    tokio::join!(control, runner.run(stop_processes.clone(), reloads));
+    tokio::join!(control, runner.run(stop_processes.clone(), inbox));
     announcement.abort();
     // The last lines of the children are on their way; the writer ends when all pipes are closed.
     let _ = writer.await;
@@ -183,41 +194,72 @@ impl Signals {
             hangup: catch(SignalKind::hangup())?,
         })
     }
+}
 
-    /// Answers SIGHUP until SIGTERM or SIGINT comes.
-    async fn until_stop(mut self, flags: &Flags, reload: &mpsc::Sender<Documents>) {
+/// What the operator wants: by signal, or over the admin socket.
+struct Operator {
+    signals: Signals,
+    requests: mpsc::Receiver<Request>,
+    reloader: Reloader,
+    orders: mpsc::Sender<Order>,
+    api: Api,
+}
+
+impl Operator {
+    /// Follows until SIGTERM or SIGINT comes.
+    async fn until_stop(mut self) {
         loop {
             tokio::select! {
-                _ = self.terminate.recv() => return tracing::info!("SIGTERM: stopping all processes in order"),
-                _ = self.interrupt.recv() => return tracing::info!("SIGINT: stopping all processes in order"),
-                _ = self.hangup.recv() => {
-                    // The runner ends only after this loop.
-                    let _ = reload.send(reloaded(flags)).await;
+                _ = self.signals.terminate.recv() => return tracing::info!("SIGTERM: stopping all processes in order"),
+                _ = self.signals.interrupt.recv() => return tracing::info!("SIGINT: stopping all processes in order"),
+                _ = self.signals.hangup.recv() => {
+                    tracing::info!("SIGHUP: loading the configuration again");
+                    self.reload().await;
                 }
+                Some(request) = self.requests.recv() => match request {
+                    Request::Reload { answer } => {
+                        // A caller that is gone finds the report in the log.
+                        let _ = answer.send(self.reload().await);
+                    }
+                    Request::Restart { process, kill, answer } => {
+                        let _ = answer.send(self.restart(process, kill).await);
+                    }
+                },
             }
         }
     }
-}
 
-/// The documents of the configuration as it is now; none when it is wrong, so that the old ones stay.
-fn reloaded(flags: &Flags) -> Documents {
-    let documents = Loader::from_process(flags.clone())
-        .load()
-        .map_err(|error| error.to_string())
-        .and_then(|loaded| node::documents(&loaded.node).map_err(|error| error.to_string()));
-    match documents {
-        Ok(documents) => {
-            tracing::info!(
-                "SIGHUP: configuration loaded; blocked processes start now, running ones take it at their next start"
-            );
-            documents
+    async fn restart(&self, process: ProcessName, kill: bool) -> Result<(), RestartError> {
+        let name = process.full();
+        if !self.api.processes().iter().any(|snapshot| snapshot.name == name) {
+            return Err(RestartError::Disabled(process));
         }
-        Err(error) => {
-            tracing::error!(
-                error,
-                "SIGHUP: the new configuration is refused, the old one stays; blocked processes start again"
-            );
-            Documents::new()
-        }
+        // The runner ends only after this loop.
+        let _ = self.orders.send(Order::Restart { name, kill }).await;
+        Ok(())
+    }
+
+    /// Takes over the configuration as it is now. When it is wrong the old one stays; what is blocked is tried again either way.
+    async fn reload(&mut self) -> Report {
+        let change = self.reloader.load().and_then(|change| {
+            let renewals = node::renewals(&change.node, |process| change.restart.contains(&process))?;
+            Ok((change, renewals))
+        });
+        let (report, renewals) = match change {
+            Ok((change, renewals)) => {
+                change.log();
+                change.apply(&self.api).await;
+                (change.report, renewals)
+            }
+            Err(error) => {
+                tracing::error!(
+                    error = format!("{error:#}"),
+                    "the new configuration is refused, the old one stays"
+                );
+                (Report::refused(format!("{error:#}")), Vec::new())
+            }
+        };
+        let _ = self.orders.send(Order::Reload(renewals)).await;
+        report
     }
 }

@@ -11,10 +11,23 @@ use wavs_supervisor::supervise::policy::Policy;
 const CRASH: Event = Event::Exited {
     exit: Exit::Signal(11),
     jitter: 1.0,
+    out_of_memory: false,
 };
 const BLOCK: Event = Event::Exited {
     exit: Exit::Code(78),
     jitter: 1.0,
+    out_of_memory: false,
+};
+
+const OUT_OF_MEMORY: Event = Event::Exited {
+    exit: Exit::Signal(9),
+    jitter: 1.0,
+    out_of_memory: true,
+};
+const KILLED: Event = Event::Exited {
+    exit: Exit::Signal(9),
+    jitter: 0.0,
+    out_of_memory: false,
 };
 
 fn seconds(count: u64) -> Duration {
@@ -37,7 +50,7 @@ type Row = (&'static str, &'static [(u64, Event)], &'static [Action], Phase);
 #[test]
 fn each_event_leads_where_the_table_says() {
     use Action::{Abort, Kill, Spawn, Terminate};
-    use Event::{Ping, Ready, Reload, Start, Stop, Tick};
+    use Event::{Ping, Ready, Reload, Restart, Start, Stop, Tick};
     let table: &[Row] = &[
         ("a start spawns", &[(0, Start)], &[Spawn], Phase::Starting),
         (
@@ -109,6 +122,55 @@ fn each_event_leads_where_the_table_says() {
             Phase::Running,
         ),
         (
+            "a restart drains",
+            &[(0, Start), (1, Ready), (2, Restart { kill: false })],
+            &[Terminate],
+            Phase::Stopping,
+        ),
+        (
+            "a restart may kill",
+            &[(0, Start), (1, Ready), (2, Restart { kill: true })],
+            &[Kill],
+            Phase::Killing,
+        ),
+        (
+            "a restart comes back without a wait",
+            &[
+                (0, Start),
+                (1, Ready),
+                (2, Restart { kill: false }),
+                (3, CRASH),
+                (3, Tick),
+            ],
+            &[Spawn],
+            Phase::Starting,
+        ),
+        (
+            "a restart tries again what is blocked",
+            &[(0, Start), (1, BLOCK), (2, Restart { kill: false })],
+            &[Spawn],
+            Phase::Starting,
+        ),
+        (
+            "a stop during a restart is a stop",
+            &[
+                (0, Start),
+                (1, Ready),
+                (2, Restart { kill: false }),
+                (2, Stop),
+                (3, CRASH),
+                (9, Tick),
+            ],
+            &[],
+            Phase::Stopped,
+        ),
+        (
+            "nothing restarts what is not wanted",
+            &[(0, Restart { kill: true })],
+            &[],
+            Phase::Stopped,
+        ),
+        (
             "a stop drains",
             &[(0, Start), (1, Ready), (2, Stop)],
             &[Terminate],
@@ -141,6 +203,7 @@ fn each_event_leads_where_the_table_says() {
                     Event::Exited {
                         exit: Exit::NotStarted,
                         jitter: 0.0,
+                        out_of_memory: false,
                     },
                 ),
             ],
@@ -171,6 +234,11 @@ fn the_cause_of_an_end_is_remembered() {
             &[(0, Event::Start), (1, Event::Ready), (2, Event::Stop), (3, CRASH)],
             Cause::Stop,
         ),
+        (
+            &[(0, Event::Start), (1, Event::Restart { kill: true }), (2, CRASH)],
+            Cause::Restart,
+        ),
+        (&[(0, Event::Start), (1, OUT_OF_MEMORY)], Cause::MemoryLimit),
     ];
     for (events, cause) in table {
         let (child, _) = run(events);
@@ -220,6 +288,7 @@ fn a_stop_waits_for_each_child_in_turn() {
     let exit = Event::Exited {
         exit: Exit::Code(0),
         jitter: 0.0,
+        out_of_memory: false,
     };
     assert_eq!(
         group.on(0, exit, seconds(3)),
@@ -244,10 +313,15 @@ fn any_event() -> impl Strategy<Value = Event> {
         Just(Event::Start),
         Just(Event::Ready),
         Just(Event::Ping),
-        (exit, 0.0_f64..=1.0).prop_map(|(exit, jitter)| Event::Exited { exit, jitter }),
+        (exit, 0.0_f64..=1.0, any::<bool>()).prop_map(|(exit, jitter, out_of_memory)| Event::Exited {
+            exit,
+            jitter,
+            out_of_memory
+        }),
         Just(Event::Tick),
         Just(Event::Stop),
         Just(Event::Reload),
+        any::<bool>().prop_map(|kill| Event::Restart { kill }),
     ]
 }
 
@@ -290,6 +364,49 @@ proptest! {
         }
     }
 
+    /// Whatever happened before: a wanted child that is not blocked runs again within its longest delay, restarts never come
+    /// faster than the shortest delay unless somebody asked, and only what a person can change keeps it down.
+    #[test]
+    fn a_wanted_child_comes_back(events in prop::collection::vec((any_event(), 0_u64..40_000), 0..200)) {
+        let policy = Policy::default();
+        let mut child = Child::new(policy);
+        let mut now = Duration::ZERO;
+        let mut restarts = child.restarts();
+        for (event, step) in events {
+            now += Duration::from_millis(step);
+            let before = child.phase();
+            child.on(event, now);
+            if let (Event::Exited { .. }, Phase::Backoff, false) = (event, child.phase(), before == Phase::Backoff) {
+                let wait = child.deadline().expect("a wait has an end") - now;
+                let asked = child.last_exit().is_some_and(|(_, cause)| cause == Cause::Restart);
+                let long_enough = if asked { wait.is_zero() } else { wait >= Duration::from_millis(125) };
+                prop_assert!(long_enough, "{:?}", wait);
+                prop_assert!(wait <= Duration::from_secs(30));
+                prop_assert!(!child.failing() || asked || wait >= Duration::from_secs(15), "failing waits longest");
+            }
+            prop_assert!(child.restarts() >= restarts && child.restarts() <= restarts + 1);
+            restarts = child.restarts();
+        }
+        child.on(Event::Start, now);
+        for _ in 0..8 {
+            if child.phase() == Phase::Blocked || child.phase() == Phase::Running {
+                break;
+            }
+            if let Some(deadline) = child.deadline() {
+                now = now.max(deadline);
+            }
+            child.on(Event::Tick, now);
+            match child.phase() {
+                Phase::Starting => drop(child.on(Event::Ready, now)),
+                Phase::Killing => drop(child.on(KILLED, now)),
+                _ => {}
+            }
+        }
+        prop_assert!(matches!(child.phase(), Phase::Blocked | Phase::Running), "{:?}", child.phase());
+        child.on(Event::Restart { kill: false }, now);
+        prop_assert!(child.phase() != Phase::Blocked, "a person can always try again");
+    }
+
     /// A stop always comes to an end when killed processes end.
     #[test]
     fn a_stop_ends(events in prop::collection::vec((0_usize..4, any_event(), 0_u64..40_000), 0..100)) {
@@ -304,7 +421,7 @@ proptest! {
         for _ in 0..64 {
             for (index, action) in std::mem::take(&mut actions) {
                 if action == Action::Kill && group.children()[index].alive() {
-                    actions.extend(group.on(index, Event::Exited { exit: Exit::Signal(9), jitter: 0.0 }, now));
+                    actions.extend(group.on(index, KILLED, now));
                 }
             }
             if group.finished() {
@@ -316,7 +433,7 @@ proptest! {
             actions.extend(group.all(Event::Tick, now));
             for index in 0..4 {
                 if group.children()[index].phase() == Phase::Killing {
-                    actions.extend(group.on(index, Event::Exited { exit: Exit::Signal(9), jitter: 0.0 }, now));
+                    actions.extend(group.on(index, KILLED, now));
                 }
             }
         }

@@ -11,10 +11,11 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use wavs_service::sandbox::{Jail, Limits};
-use wavs_supervisor::supervise::exit::Cause;
+use wavs_supervisor::supervise::cgroup::GroupLimits;
+use wavs_supervisor::supervise::exit::{Cause, Exit};
 use wavs_supervisor::supervise::logs::{self, LogFormat};
 use wavs_supervisor::supervise::policy::Policy;
-use wavs_supervisor::supervise::runner::{Documents, Runner};
+use wavs_supervisor::supervise::runner::{self, Order, Renewal, Runner};
 use wavs_supervisor::supervise::snapshot::{ProcessState, Snapshot};
 use wavs_supervisor::supervise::spec::ChildSpec;
 
@@ -40,6 +41,11 @@ fn child_process() {
         "silent" => std::thread::park(),
         "hang" => {
             say("READY=1");
+            std::thread::park();
+        }
+        "parent" => {
+            let child = std::process::Command::new("sleep").arg("600").spawn().unwrap();
+            say(&format!("READY=1\nSTATUS={}", child.id()));
             std::thread::park();
         }
         "config" => {
@@ -98,7 +104,7 @@ struct Bench {
 struct Running {
     snapshots: watch::Receiver<Vec<Snapshot>>,
     shutdown: CancellationToken,
-    reload: mpsc::Sender<Documents>,
+    orders: mpsc::Sender<Order>,
     task: tokio::task::JoinHandle<()>,
     record: PathBuf,
     log: tokio::task::JoinHandle<Vec<u8>>,
@@ -126,6 +132,7 @@ impl Bench {
                             format!("{RECORD}{}", record.display()).into(),
                         ],
                         limits: Limits::default(),
+                        cgroup: None,
                     },
                     shim: env!("CARGO_BIN_EXE_wavs").into(),
                     sockets: vec![(
@@ -135,10 +142,26 @@ impl Bench {
                     config: None,
                     run_dir,
                     policy: policy(),
+                    cgroup: None,
                 }
             })
             .collect();
         Self { dir, specs }
+    }
+
+    fn with_policy(mut self, policy: Policy) -> Self {
+        for spec in &mut self.specs {
+            spec.policy = policy;
+        }
+        self
+    }
+
+    /// Starts with this configuration for all.
+    fn start_with(mut self, config: &str) -> Running {
+        for spec in &mut self.specs {
+            spec.config = Some(document(config));
+        }
+        self.start()
     }
 
     fn start(self) -> Running {
@@ -154,12 +177,12 @@ impl Bench {
         let runner = Runner::new(self.specs, sink);
         let snapshots = runner.snapshots();
         let shutdown = CancellationToken::new();
-        let (reload, reloads) = mpsc::channel(1);
-        let task = tokio::spawn(runner.run(shutdown.clone(), reloads));
+        let (orders, inbox) = runner::orders();
+        let task = tokio::spawn(runner.run(shutdown.clone(), inbox));
         Running {
             snapshots,
             shutdown,
-            reload,
+            orders,
             task,
             record: self.dir.path().join("record"),
             log,
@@ -195,6 +218,17 @@ impl Running {
             .unwrap();
         (self.record, String::from_utf8(log).unwrap(), self.dir)
     }
+}
+
+fn signal(pid: u32, signal: nix::sys::signal::Signal) {
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid.try_into().unwrap()), signal).unwrap();
+}
+
+/// A configuration document.
+fn document(text: &str) -> File {
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+    file
 }
 
 fn all_running(snapshots: &[Snapshot]) -> bool {
@@ -233,11 +267,7 @@ async fn a_killed_child_is_back_in_under_a_second_and_alone() {
     let mut running = Bench::new(&[("engine-svc", "serve"), ("p2p-svc", "serve")]).start();
     let before = running.until("all run", all_running).await;
     let killed = std::time::Instant::now();
-    nix::sys::signal::kill(
-        nix::unistd::Pid::from_raw(before[0].pid.unwrap().try_into().unwrap()),
-        nix::sys::signal::Signal::SIGKILL,
-    )
-    .unwrap();
+    signal(before[0].pid.unwrap(), nix::sys::signal::Signal::SIGKILL);
     let after = running
         .until("it is back", |all| all[0].restarts == 1 && all_running(all))
         .await;
@@ -258,6 +288,98 @@ async fn a_hanging_child_is_killed_by_the_watchdog() {
 }
 
 #[tokio::test]
+async fn a_stopped_child_is_killed_by_the_watchdog_and_replaced_alone() {
+    let mut running = Bench::new(&[("engine-svc", "serve"), ("p2p-svc", "serve")]).start();
+    let before = running.until("all run", all_running).await;
+    // A process that is stopped answers no signal but SIGKILL, like one that hangs in the kernel.
+    signal(before[0].pid.unwrap(), nix::sys::signal::Signal::SIGSTOP);
+    let after = running
+        .until("it was replaced", |all| all[0].restarts == 1 && all_running(all))
+        .await;
+    let last = after[0].last_exit.unwrap();
+    assert_eq!((last.cause, last.exit.signal()), (Cause::Watchdog, Some("SIGKILL")));
+    assert_eq!((after[1].pid, after[1].restarts), (before[1].pid, 0));
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_restart_that_was_asked_for_drains_or_kills_and_counts_as_no_failure() {
+    let mut running = Bench::new(&[("engine-svc", "serve"), ("p2p-svc", "serve")]).start();
+    let before = running.until("all run", all_running).await;
+    for (restarts, kill) in [
+        (1, false),
+        (2, true),
+        (3, false),
+        (4, true),
+        (5, false),
+        (6, false),
+        (7, false),
+    ] {
+        let name = "engine-svc";
+        running.orders.send(Order::Restart { name, kill }).await.unwrap();
+        let after = running
+            .until("it is back", |all| all[0].restarts == restarts && all_running(all))
+            .await;
+        let last = after[0].last_exit.unwrap();
+        let how = if kill { Exit::Signal(9) } else { Exit::Code(0) };
+        assert_eq!((last.cause, last.exit), (Cause::Restart, how));
+    }
+    let after = running.until("nothing else happens", all_running).await;
+    assert_eq!((after[1].pid, after[1].restarts), (before[1].pid, 0));
+    let (record, _, _dir) = running.stop().await;
+    // Those that drained, and both at the end.
+    assert_eq!(std::fs::read_to_string(record).unwrap().lines().count(), 5 + 2);
+}
+
+#[tokio::test]
+async fn a_reload_restarts_only_what_has_a_new_configuration() {
+    let mut running = Bench::new(&[("engine-svc", "config"), ("p2p-svc", "config")])
+        .with_policy(Policy {
+            watchdog: Duration::from_secs(600),
+            ..policy()
+        })
+        .start_with("old");
+    let told = |text: &'static str| move |all: &[Snapshot]| all[0].status.as_deref().is_some_and(|s| s.contains(text));
+    let before = running.until("it read the old one", told("old")).await;
+    let before = running
+        .until("the other one too", |all| all[1].status.is_some())
+        .await
+        .into_iter()
+        .zip(before)
+        .map(|(row, _)| row.pid)
+        .collect::<Vec<_>>();
+    let renewal = |name, restart| Renewal {
+        name,
+        config: document("new"),
+        limits: Limits::default(),
+        group: GroupLimits::default(),
+        policy: policy(),
+        restart,
+    };
+    let renewals = vec![renewal("p2p-svc", false), renewal("engine-svc", true)];
+    running.orders.send(Order::Reload(renewals)).await.unwrap();
+    let after = running.until("it read the new one", told("new")).await;
+    assert_eq!(after[0].last_exit.unwrap().cause, Cause::Restart);
+    assert_eq!(after[1].pid, before[1]);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_child_leaves_in_its_group_goes_with_it() {
+    let mut running = Bench::new(&[("engine-svc", "parent")]).start();
+    let told = |all: &[Snapshot]| all[0].status.is_some();
+    let first = running.until("it told of its own child", told).await;
+    let grandchild: u32 = first[0].status.as_deref().unwrap().parse().unwrap();
+    assert!(alive(grandchild));
+    signal(first[0].pid.unwrap(), nix::sys::signal::Signal::SIGKILL);
+    running.until("it was restarted", |all| all[0].restarts >= 1).await;
+    // Killed with the group; whoever inherits it reaps it when it comes to it.
+    let state = std::fs::read_to_string(format!("/proc/{grandchild}/stat"));
+    assert!(state.is_err() || state.unwrap().contains(") Z "), "it lives on");
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn a_configuration_error_blocks_until_a_reload() {
     let mut running = Bench::new(&[("engine-svc", "exit-78"), ("p2p-svc", "serve")]).start();
     let blocked = running
@@ -267,7 +389,7 @@ async fn a_configuration_error_blocks_until_a_reload() {
     running
         .until("the other one runs", |all| all[1].state == ProcessState::Running)
         .await;
-    running.reload.send(vec![None, None]).await.unwrap();
+    running.orders.send(Order::Reload(Vec::new())).await.unwrap();
     running
         .until("it was tried again", |all| {
             all[0].restarts == 1 && all[0].state == ProcessState::Blocked
@@ -299,9 +421,7 @@ async fn a_missing_program_is_tried_again_later() {
 #[tokio::test]
 async fn sockets_and_configuration_outlive_a_restart() {
     let mut bench = Bench::new(&[("engine-svc", "config")]);
-    let mut config = tempfile::tempfile().unwrap();
-    config.write_all(b"the document").unwrap();
-    bench.specs[0].config = Some(config);
+    bench.specs[0].config = Some(document("the document"));
     let socket = bench.specs[0].run_dir.join("ctl.sock");
     let mut running = bench.start();
     let known = |all: &[Snapshot]| all[0].status.is_some();

@@ -14,7 +14,7 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::config::{NodeConfig, ProcessConfig, TelemetryConfig};
+use crate::config::{self, NodeConfig, ProcessConfig, TelemetryConfig};
 use crate::process::ProcessName;
 use crate::secret::Secret;
 
@@ -109,6 +109,15 @@ impl<C: ProcessConfig> Handover<C> {
         let mut bytes = Zeroizing::new(Vec::with_capacity(size.0));
         serde_json::to_writer(&mut *bytes, &document).map_err(failed)?;
         Ok(bytes)
+    }
+
+    /// Tells the document from another one of this process, but for the log level, which can be changed without a restart.
+    ///
+    /// # Errors
+    /// As [`Self::to_bytes`].
+    pub fn fingerprint(mut self) -> Result<u64, HandoverError> {
+        self.telemetry.log_level.clear();
+        Ok(config::fingerprint(&self.to_bytes()?))
     }
 
     /// The document in an anonymous memory file, positioned at its start, ready to be passed on.

@@ -71,6 +71,9 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
+/// A limit of memory that nothing here comes near.
+const DATA: u64 = 4 << 30;
+
 /// The work of the child: tells what it sees, serves the lifecycle contract, and does what the file `orders` says.
 async fn child(boot: Boot<EngineConfig>) -> anyhow::Result<()> {
     match std::fs::read_to_string(boot.data_dir.join("orders"))
@@ -90,6 +93,8 @@ async fn child(boot: Boot<EngineConfig>) -> anyhow::Result<()> {
         "umask": status.lines().find_map(|line| line.strip_prefix("Umask:\t")),
         "core": getrlimit(Resource::RLIMIT_CORE)?,
         "open_files": getrlimit(Resource::RLIMIT_NOFILE)?,
+        "data": getrlimit(Resource::RLIMIT_DATA)?,
+        "sandbox": boot.lifecycle.status.snapshot().sandbox,
         "descriptors": descriptors.map(|path| path.display().to_string()).collect::<Vec<_>>(),
         "rpc": boot.rpc.is_some(),
         "workers": boot.config.workers,
@@ -150,12 +155,16 @@ impl Stage {
     fn jailed(&self, arguments: &[&str]) -> Command {
         let limits = Limits {
             open_files: Some(256),
-            address_space: None,
+            data: Some(DATA),
         };
+        // In place of the kernel's file, to which a process writes 0 to join the group.
+        let group = self.data().join("cgroup.procs");
+        std::fs::write(&group, "").unwrap();
         let jail = Jail {
             program: self.program.clone(),
             arguments: arguments.iter().map(OsString::from).collect(),
             limits,
+            cgroup: Some(group),
         };
         let socket = |path: PathBuf| wavs_ipc::socket::bind_fd(&path).unwrap();
         let descriptors = vec![
@@ -257,6 +266,13 @@ fn a_jailed_process_holds_only_what_it_was_given() {
         (&serde_json::json!([0, 0]), &serde_json::json!([256, 256])),
         "{text}"
     );
+    assert_eq!(seen["data"], serde_json::json!([DATA, DATA]), "{text}");
+    let group = std::fs::read_to_string(stage.data().join("cgroup.procs")).unwrap();
+    assert_eq!(group, "0", "it joined its control group");
+    let sandbox = seen["sandbox"].as_array().unwrap();
+    for protection in ["no_new_privs", "no-core"] {
+        assert!(sandbox.iter().any(|one| one == protection), "{protection}: {text}");
+    }
     assert_eq!(
         (&seen["rpc"], &seen["workers"], &seen["group_leader"]),
         (&true.into(), &7.into(), &true.into()),
@@ -370,6 +386,7 @@ fn errors_become_exit_codes() {
         program: "/nowhere/wavs-engine".into(),
         arguments: Vec::new(),
         limits: Limits::default(),
+        cgroup: None,
     };
     let output = absent
         .command(&std::env::current_exe().unwrap(), "jail", Vec::new())

@@ -1,7 +1,7 @@
 //! What the routes share: the settings, a connection to each process, and what the supervisor knows of them.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -20,6 +20,7 @@ use super::problem::Problem;
 use super::routes::health::HealthCache;
 use super::settings::Settings;
 use super::wire;
+use crate::control::Control;
 use crate::supervise::snapshot::{ProcessState, Snapshot};
 
 /// Deadline of a call that only reads memory or an index.
@@ -34,8 +35,9 @@ const RESTART_PATIENCE: Duration = Duration::from_millis(1500);
 pub struct Api(Arc<Shared>);
 
 struct Shared {
-    settings: Settings,
-    config: RedactedConfig,
+    /// Replaced as a whole by a reload.
+    current: RwLock<(Arc<Settings>, Arc<RedactedConfig>)>,
+    control: Control,
     data_dir: PathBuf,
     processes: watch::Receiver<Vec<Snapshot>>,
     requests: Arc<Semaphore>,
@@ -80,20 +82,22 @@ impl From<CallError> for Problem {
 }
 
 impl Api {
-    /// The state of the routes. `config` is what `GET /config` shows; nothing is connected yet.
+    /// The state of the routes. `config` is what `GET /config` shows, `control` asks whoever runs the processes; nothing is
+    /// connected yet.
     #[must_use]
     pub fn new(
         settings: Settings,
         config: RedactedConfig,
         data_dir: &Path,
         processes: watch::Receiver<Vec<Snapshot>>,
+        control: Control,
     ) -> Self {
         let identity = Identity::new(Role::Supervisor);
         let ctl = |process: ProcessName| process.ctl_socket(data_dir);
         Self(Arc::new(Shared {
             requests: Arc::new(Semaphore::new(settings.max_concurrent)),
-            settings,
-            config,
+            current: RwLock::new((Arc::new(settings), Arc::new(config))),
+            control,
             data_dir: data_dir.to_owned(),
             processes,
             registry: Reconnecting::new(ctl(ProcessName::Aggregator), identity),
@@ -106,16 +110,32 @@ impl Api {
         }))
     }
 
-    /// The settings.
+    /// The settings as they are now.
     #[must_use]
-    pub fn settings(&self) -> &Settings {
-        &self.0.settings
+    pub fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.current().0)
     }
 
-    /// The redacted configuration as of the start.
+    /// The redacted configuration as of the start or the last reload.
     #[must_use]
-    pub fn config(&self) -> &RedactedConfig {
-        &self.0.config
+    pub fn config(&self) -> Arc<RedactedConfig> {
+        Arc::clone(&self.current().1)
+    }
+
+    /// Requests that begin from now on are served by these settings.
+    pub fn renew(&self, settings: Settings, config: RedactedConfig) {
+        let mut current = self.0.current.write().unwrap_or_else(PoisonError::into_inner);
+        *current = (Arc::new(settings), Arc::new(config));
+    }
+
+    /// The way to whoever runs the processes.
+    #[must_use]
+    pub fn control(&self) -> &Control {
+        &self.0.control
+    }
+
+    fn current(&self) -> std::sync::RwLockReadGuard<'_, (Arc<Settings>, Arc<RedactedConfig>)> {
+        self.0.current.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Where uploads are put for engine-svc.

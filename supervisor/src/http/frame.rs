@@ -64,7 +64,7 @@ pub async fn frame(request: Request, next: Next) -> Response {
 /// Refuses what the access rules refuse, and what is more than can run at a time.
 pub async fn guard(State(api): State<Api>, Extension(peer): Extension<Peer>, request: Request, next: Next) -> Response {
     let checked = access::check(
-        api.settings(),
+        &api.settings(),
         peer,
         request.method(),
         request.uri().path(),

@@ -23,27 +23,26 @@ use axum::middleware;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use api::Api;
-use settings::{REQUEST_ID, Settings};
+use settings::REQUEST_ID;
 
 /// How long a browser may remember the answer to a preflight request.
 const PREFLIGHT_AGE: std::time::Duration = std::time::Duration::from_secs(600);
 
 /// The whole API, ready for [`server::serve`].
 pub fn router(api: Api) -> Router {
-    let settings = api.settings();
-    let cors = (!settings.cors_allowed_origins.is_empty()).then(|| cors(settings));
-    let mut router = routes::all(settings.dev_endpoints)
+    routes::all(api.settings().dev_endpoints)
         .layer(middleware::from_fn_with_state(api.clone(), frame::limit_time))
-        .layer(middleware::from_fn_with_state(api.clone(), frame::guard));
-    if let Some(cors) = cors {
-        router = router.layer(cors);
-    }
-    router.layer(middleware::from_fn(frame::frame)).with_state(api)
+        .layer(middleware::from_fn_with_state(api.clone(), frame::guard))
+        .layer(cors(api.clone()))
+        .layer(middleware::from_fn(frame::frame))
+        .with_state(api)
 }
 
-fn cors(settings: &Settings) -> CorsLayer {
-    let patterns = settings.cors_allowed_origins.clone();
+/// Answers preflight requests; origins that are not allowed get an answer without permission, which browsers take for a no.
+fn cors(api: Api) -> CorsLayer {
     let allowed = move |origin: &HeaderValue, _: &_| {
+        let settings = api.settings();
+        let patterns = &settings.cors_allowed_origins;
         origin
             .to_str()
             .is_ok_and(|origin| patterns.iter().any(|pattern| pattern.matches(origin)))

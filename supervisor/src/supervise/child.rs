@@ -25,6 +25,8 @@ pub enum Event {
         exit: Exit,
         /// Spreads the restart.
         jitter: f64,
+        /// The kernel killed it for want of memory.
+        out_of_memory: bool,
     },
     /// A deadline may have passed.
     Tick,
@@ -32,6 +34,11 @@ pub enum Event {
     Stop,
     /// The operator changed something (SIGHUP): try again what was given up.
     Reload,
+    /// The operator wants another incarnation, without blame for this one. `kill`: do not wait for it to finish its work.
+    Restart {
+        /// SIGKILL instead of a drain.
+        kill: bool,
+    },
 }
 
 /// What to do to a child.
@@ -60,7 +67,7 @@ pub enum Phase {
     Aborting,
     /// SIGKILL was sent; only the exit is missing.
     Killing,
-    /// SIGTERM was sent on the way to `Stopped`.
+    /// SIGTERM was sent, on the way to `Stopped` or to the next incarnation.
     Stopping,
     /// No process; waiting for the next start.
     Backoff,
@@ -153,11 +160,21 @@ impl Child {
             Event::Start => self.start(now),
             Event::Ready => self.ready(now),
             Event::Ping => self.ping(now),
-            Event::Exited { exit, jitter } => self.exited(exit, jitter, now),
+            Event::Exited {
+                exit,
+                jitter,
+                out_of_memory,
+            } => self.exited(exit, out_of_memory, jitter, now),
             Event::Tick => self.tick(now),
             Event::Stop => self.stop(now),
             Event::Reload => self.reload(now),
+            Event::Restart { kill } => self.restart(kill, now),
         }
+    }
+
+    /// Other numbers from now on; a deadline that runs stays as it is.
+    pub fn set_policy(&mut self, policy: Policy) {
+        self.policy = policy;
     }
 
     fn start(&mut self, now: Duration) -> Vec<Action> {
@@ -234,7 +251,25 @@ impl Child {
         }
     }
 
-    fn exited(&mut self, exit: Exit, jitter: f64, now: Duration) -> Vec<Action> {
+    fn restart(&mut self, kill: bool, now: Duration) -> Vec<Action> {
+        match self.phase {
+            Phase::Blocked | Phase::Backoff => self.reload(now),
+            Phase::Starting | Phase::Running if kill => {
+                self.killed_for = Some(Cause::Restart);
+                self.enter(Phase::Killing, None);
+                vec![Action::Kill]
+            }
+            Phase::Starting | Phase::Running => {
+                self.killed_for = Some(Cause::Restart);
+                self.enter(Phase::Stopping, Some(now + self.policy.drain_timeout));
+                vec![Action::Terminate]
+            }
+            // Nothing is wanted, or the end is near anyway.
+            Phase::Stopped | Phase::Aborting | Phase::Killing | Phase::Stopping => Vec::new(),
+        }
+    }
+
+    fn exited(&mut self, exit: Exit, out_of_memory: bool, jitter: f64, now: Duration) -> Vec<Action> {
         if !self.alive() {
             return Vec::new();
         }
@@ -242,6 +277,7 @@ impl Child {
             (Some(cause), _) => cause,
             (None, Exit::NotStarted) => Cause::Spawn,
             (None, exit) if exit.blocks() => Cause::Blocked,
+            (None, _) if out_of_memory => Cause::MemoryLimit,
             (None, _) => Cause::Crash,
         };
         self.last_exit = Some((exit, cause));
@@ -256,6 +292,9 @@ impl Child {
             self.enter(Phase::Stopped, None);
         } else if cause == Cause::Blocked {
             self.enter(Phase::Blocked, None);
+        } else if cause == Cause::Restart {
+            // It was no failure, so it counts for none and the next tick starts it.
+            self.enter(Phase::Backoff, Some(now));
         } else {
             self.back_off(jitter, now);
         }

@@ -82,6 +82,10 @@ pub enum Cause {
     Blocked,
     /// It was asked to stop.
     Stop,
+    /// It was asked to stop in order to be started again.
+    Restart,
+    /// The kernel killed it because its control group reached its limit of memory.
+    MemoryLimit,
 }
 
 impl Cause {
@@ -95,6 +99,8 @@ impl Cause {
             Self::Watchdog => "watchdog",
             Self::Blocked => "blocked",
             Self::Stop => "stop",
+            Self::Restart => "restart",
+            Self::MemoryLimit => "memory-limit",
         }
     }
 }

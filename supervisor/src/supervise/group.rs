@@ -87,6 +87,13 @@ impl Group {
         actions
     }
 
+    /// Gives one child other numbers; an index out of range is ignored.
+    pub fn set_policy(&mut self, index: usize, policy: Policy) {
+        if let Some(child) = self.children.get_mut(index) {
+            child.set_policy(policy);
+        }
+    }
+
     /// Passes an event to every child.
     pub fn all(&mut self, event: Event, now: Duration) -> Vec<(usize, Action)> {
         (0..self.children.len())

@@ -11,12 +11,15 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
+use wavs_service::sandbox::Limits;
 
+use super::cgroup::GroupLimits;
 use super::child::{Action, Event};
-use super::exit::Exit;
+use super::exit::{Cause, Exit};
 use super::group::Group;
 use super::logs::{Dropped, LogSink};
 use super::notify::{Notice, NotifySocket};
+use super::policy::Policy;
 use super::snapshot::{LastExit, ProcessState, Snapshot};
 use super::spawn::{Spawned, signal_group, spawn};
 use super::spec::ChildSpec;
@@ -24,8 +27,45 @@ use super::spec::ChildSpec;
 /// News of children that wait for the loop. A full channel makes the reporting task wait, which delays only its child.
 const NEWS: usize = 64;
 
-/// The configuration documents after a reload, one per child in spec order; `None` keeps the old one.
-pub type Documents = Vec<Option<File>>;
+/// Orders that wait for the loop. Whoever gives one waits for room, so nothing is lost.
+const ORDERS: usize = 8;
+
+/// What the operator wants of the processes.
+#[derive(Debug)]
+pub enum Order {
+    /// A new configuration: takes over the renewals (without one a child keeps what it has), then starts what was blocked or waits.
+    Reload(Vec<Renewal>),
+    /// Another incarnation of the child of this name.
+    Restart {
+        /// The name, such as `engine-svc`.
+        name: &'static str,
+        /// Kill it instead of letting it finish its work.
+        kill: bool,
+    },
+}
+
+/// What is new for one child.
+#[derive(Debug)]
+pub struct Renewal {
+    /// The child's name; there may be none with it, which is fine.
+    pub name: &'static str,
+    /// The configuration document for its next start.
+    pub config: File,
+    /// The limits of its next start.
+    pub limits: Limits,
+    /// The limits of its control group, from now on.
+    pub group: GroupLimits,
+    /// Its timing from now on.
+    pub policy: Policy,
+    /// Whether it has to be restarted for the new document to count.
+    pub restart: bool,
+}
+
+/// The way to give orders, and its other end for [`Runner::run`].
+#[must_use]
+pub fn orders() -> (mpsc::Sender<Order>, mpsc::Receiver<Order>) {
+    mpsc::channel(ORDERS)
+}
 
 /// Supervises processes until `shutdown`, then stops them in the order of the specs.
 #[derive(Debug)]
@@ -94,9 +134,8 @@ impl Runner {
         self.snapshots.subscribe()
     }
 
-    /// Runs until `shutdown` is cancelled and every process has ended. Each message of `reload` replaces documents and
-    /// starts what was blocked or waits.
-    pub async fn run(mut self, shutdown: CancellationToken, mut reload: mpsc::Receiver<Documents>) {
+    /// Runs until `shutdown` is cancelled and every process has ended. Follows `orders` until then.
+    pub async fn run(mut self, shutdown: CancellationToken, mut orders: mpsc::Receiver<Order>) {
         let actions = self.group.start(self.now());
         self.perform(actions);
         while !self.group.finished() {
@@ -111,7 +150,7 @@ impl Runner {
                     let actions = self.group.stop(self.now());
                     self.perform(actions);
                 }
-                Some(documents) = reload.recv(), if !self.group.stopping() => self.reload(documents),
+                Some(order) = orders.recv(), if !self.group.stopping() => self.follow(order),
             }
             self.publish();
         }
@@ -121,13 +160,58 @@ impl Runner {
         self.epoch.elapsed()
     }
 
-    fn reload(&mut self, documents: Documents) {
-        for (slot, document) in self.slots.iter_mut().zip(documents) {
-            if let Some(document) = document {
-                slot.spec.config = Some(document);
+    fn follow(&mut self, order: Order) {
+        match order {
+            Order::Reload(renewals) => self.reload(renewals),
+            Order::Restart { name, kill } => {
+                if let Some(index) = self.index_of(name) {
+                    tracing::info!(process = name, kill, "a restart was asked for");
+                    self.tell(index, Event::Restart { kill });
+                }
+            }
+        }
+    }
+
+    fn reload(&mut self, renewals: Vec<Renewal>) {
+        // What is down anyway is started once, with its new document.
+        let mut restarts = Vec::new();
+        for renewal in renewals {
+            let Some(index) = self.index_of(renewal.name) else {
+                continue;
+            };
+            let spec = &mut self.slots[index].spec;
+            spec.config = Some(renewal.config);
+            spec.jail.limits = Limits {
+                // A control group bounds memory better.
+                data: renewal.limits.data.filter(|_| spec.cgroup.is_none()),
+                ..renewal.limits
+            };
+            spec.policy = renewal.policy;
+            if let Some(Err(error)) = spec.cgroup.as_ref().map(|group| group.set(renewal.group)) {
+                tracing::warn!(process = spec.name, %error, "the new limits of the control group are not in force");
+            }
+            self.group.set_policy(index, renewal.policy);
+            if renewal.restart && self.group.children()[index].alive() {
+                restarts.push(index);
             }
         }
         let actions = self.group.all(Event::Reload, self.now());
+        self.perform(actions);
+        for index in restarts {
+            tracing::info!(
+                process = self.slots[index].spec.name,
+                "is restarted with its new configuration"
+            );
+            self.tell(index, Event::Restart { kill: false });
+        }
+    }
+
+    fn index_of(&self, name: &str) -> Option<usize> {
+        self.slots.iter().position(|slot| slot.spec.name == name)
+    }
+
+    fn tell(&mut self, index: usize, event: Event) {
+        let actions = self.group.on(index, event, self.now());
         self.perform(actions);
     }
 
@@ -166,6 +250,7 @@ impl Runner {
         let event = Event::Exited {
             exit,
             jitter: rand::random(),
+            out_of_memory: self.slots[index].spec.out_of_memory(),
         };
         let actions = self.group.on(index, event, self.now());
         // The group outlives its leader until its last member is gone.
@@ -187,6 +272,7 @@ impl Runner {
                 cause,
             });
             let name = slot.spec.name;
+            let asked = cause == Cause::Restart;
             let (cause, state) = (cause.as_str(), state.as_str());
             match ProcessState::of(child) {
                 ProcessState::Disabled => tracing::info!(process = name, pid, %exit, "stopped"),
@@ -196,6 +282,7 @@ impl Runner {
                     %exit,
                     "cannot run as it is configured; its last log lines say why. Correct the cause, then send SIGHUP to this process"
                 ),
+                _ if asked => tracing::info!(process = name, pid, %exit, "ended; the next one starts"),
                 ProcessState::Failing => {
                     tracing::error!(process = name, pid, %exit, cause, state, "ended again; it fails too often");
                 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use wavs_service::sandbox::Jail;
 
+use super::cgroup::Group;
 use super::policy::Policy;
 
 /// One process to supervise.
@@ -27,4 +28,13 @@ pub struct ChildSpec {
     pub run_dir: PathBuf,
     /// Timing.
     pub policy: Policy,
+    /// Its control group, where there are any.
+    pub cgroup: Option<Group>,
+}
+
+impl ChildSpec {
+    /// Whether the kernel killed the process that just ended for want of memory.
+    pub fn out_of_memory(&mut self) -> bool {
+        self.cgroup.as_mut().is_some_and(Group::was_out_of_memory)
+    }
 }

@@ -13,10 +13,11 @@ use std::time::{Duration, SystemTime};
 use reqwest::{Method, RequestBuilder};
 use serde_json::Value;
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use wavs_service::ProcessName;
 use wavs_service::config::{Flags, Loader, RedactedConfig, Sources};
+use wavs_supervisor::control::{Control, Request};
 use wavs_supervisor::http::api::Api;
 use wavs_supervisor::http::server::{self, Listeners};
 use wavs_supervisor::http::settings::Settings;
@@ -41,6 +42,8 @@ pub struct Node {
     client: reqwest::Client,
     processes: watch::Sender<Vec<Snapshot>>,
     shutdown: CancellationToken,
+    /// What the API asks of whoever runs the processes.
+    pub requests: mpsc::Receiver<Request>,
 }
 
 impl Drop for Node {
@@ -79,7 +82,8 @@ impl Node {
         };
         let address = listeners.tcp.local_addr().unwrap();
         let header_timeout = settings.header_timeout;
-        let api = Api::new(settings, config(dir.path()), dir.path(), processes.subscribe());
+        let (control, requests) = Control::channel();
+        let api = Api::new(settings, config(dir.path()), dir.path(), processes.subscribe(), control);
         tokio::spawn(server::serve(
             listeners,
             wavs_supervisor::http::router(api),
@@ -98,6 +102,7 @@ impl Node {
             client,
             processes,
             shutdown,
+            requests,
         }
     }
 

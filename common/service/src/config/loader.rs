@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::audience::Audience;
 use super::error::ConfigError;
+use super::fingerprints::Fingerprints;
 use super::flags::Flags;
 use super::layer::{Layer, Origin};
 use super::node::NodeConfig;
@@ -35,6 +36,8 @@ pub struct Loaded {
     pub overrides: Vec<String>,
     /// The effective values for people, without secrets.
     pub redacted: RedactedConfig,
+    /// What tells this load from another one.
+    pub fingerprints: Fingerprints,
 }
 
 impl Loader {
@@ -132,6 +135,7 @@ impl Loader {
         merged.data_dir = data_dir.unwrap_or_else(|| merged.sources.default_data_dir());
         let node = NodeConfig::read(&Values::new(&merged))?;
         let redacted = RedactedConfig::new(&merged.layer, &node);
+        let fingerprints = Fingerprints::of(&merged.layer);
         let warnings = merged.warnings.into_inner();
         match warnings.first() {
             Some(first) if self.flags.strict => Err(ConfigError::Strict(first.clone())),
@@ -142,6 +146,7 @@ impl Loader {
                 warnings,
                 overrides,
                 redacted,
+                fingerprints,
             }),
         }
     }

@@ -45,8 +45,9 @@ const KEPT: [&str; 12] = [
 pub struct Limits {
     /// Most open descriptors.
     pub open_files: Option<u64>,
-    /// Most address space in bytes. Not for engine-svc, whose guests reserve far more than they use.
-    pub address_space: Option<u64>,
+    /// Most private writable memory in bytes (`RLIMIT_DATA`), where no control group bounds it. Address space that is only
+    /// reserved does not count.
+    pub data: Option<u64>,
 }
 
 /// A program and the limits under which it is to run.
@@ -58,6 +59,8 @@ pub struct Jail {
     pub arguments: Vec<OsString>,
     /// Its resource limits. Core files are always off.
     pub limits: Limits,
+    /// The file `cgroup.procs` of the control group that it joins first.
+    pub cgroup: Option<PathBuf>,
 }
 
 /// Why the program could not be started.
@@ -122,6 +125,7 @@ impl Jail {
     pub fn from_arguments(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, JailError> {
         let mut arguments = arguments.into_iter();
         let mut limits = Limits::default();
+        let mut cgroup = None;
         while let Some(argument) = arguments.next() {
             let text = argument.to_string_lossy().into_owned();
             let wrong = || JailError::Arguments(format!("unexpected {text:?}"));
@@ -134,10 +138,12 @@ impl Jail {
                         program: program.into(),
                         arguments: arguments.collect(),
                         limits,
+                        cgroup,
                     });
                 }
                 Some(("--open-files", value)) => limits.open_files = Some(value.parse().map_err(|_| wrong())?),
-                Some(("--address-space", value)) => limits.address_space = Some(value.parse().map_err(|_| wrong())?),
+                Some(("--data", value)) => limits.data = Some(value.parse().map_err(|_| wrong())?),
+                Some(("--cgroup", value)) => cgroup = Some(value.into()),
                 _ => return Err(wrong()),
             }
         }
@@ -162,16 +168,17 @@ impl Jail {
         )?;
         // If the parent died before the line above, the signal never comes.
         apply("the signal at the death of the parent", check_parent())?;
+        if let Some(file) = &self.cgroup {
+            // First of the limits, so that the others and the program itself are accounted for. 0 is the writer (cgroups(7)).
+            apply("the control group", std::fs::write(file, "0"))?;
+        }
         umask(Mode::from_bits_truncate(0o077));
         apply("no core files", limit(Resource::RLIMIT_CORE, Some(0)))?;
         apply(
             "the limit of open files",
             limit(Resource::RLIMIT_NOFILE, self.limits.open_files),
         )?;
-        apply(
-            "the limit of address space",
-            limit(Resource::RLIMIT_AS, self.limits.address_space),
-        )?;
+        apply("the limit of memory", limit(Resource::RLIMIT_DATA, self.limits.data))?;
         apply("no_new_privs", prctl::set_no_new_privs().map_err(io::Error::from))?;
         let passed = std::env::var("LISTEN_FDS")
             .ok()
@@ -196,8 +203,13 @@ impl Jail {
         if let Some(value) = self.limits.open_files {
             arguments.push(format!("--open-files={value}").into());
         }
-        if let Some(value) = self.limits.address_space {
-            arguments.push(format!("--address-space={value}").into());
+        if let Some(value) = self.limits.data {
+            arguments.push(format!("--data={value}").into());
+        }
+        if let Some(file) = &self.cgroup {
+            let mut argument = OsString::from("--cgroup=");
+            argument.push(file);
+            arguments.push(argument);
         }
         arguments.push("--".into());
         arguments.push(self.program.clone().into_os_string());

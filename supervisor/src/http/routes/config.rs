@@ -14,7 +14,7 @@ use crate::http::api::{Api, READ};
 
 /// The configuration. Without aggregator-svc the chains are those of the start.
 pub async fn show(State(api): State<Api>) -> Response {
-    let config = api.config().clone();
+    let config = RedactedConfig::clone(&api.config());
     let config = match api
         .registry(READ, async |client, context| client.chains(context).await)
         .await

@@ -57,7 +57,7 @@ async fn probe(api: &Api) -> (Map<String, Value>, bool) {
         Err(error) => {
             let text = &error.error().detail;
             (
-                super::config::chain_keys(api.config())
+                super::config::chain_keys(&api.config())
                     .into_iter()
                     .map(|key| (key, unhealthy(text)))
                     .collect(),

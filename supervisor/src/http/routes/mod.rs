@@ -1,6 +1,7 @@
 //! The routes, one file per group. Paths under `/dev` and their aliases exist only while dev endpoints are on.
 
 pub mod chains;
+pub mod admin;
 pub mod config;
 pub mod dead_letters;
 pub mod dev_chains;
@@ -49,6 +50,8 @@ pub fn all(dev_endpoints: bool) -> Router<Api> {
         .route("/services/{chain}/{address}", get(services::show))
         .route("/v1/processes", get(processes::list))
         .route("/v1/processes/{name}", get(processes::show))
+        .route("/v1/processes/{name}/restart", post(admin::restart))
+        .route("/v1/config/reload", post(admin::reload))
         .route("/v1/services", get(v1_services::list))
         .route("/v1/services/{id}", get(v1_services::show))
         .route("/v1/services/{id}/status", get(service_status::show))

@@ -33,14 +33,17 @@ pub async fn show(State(api): State<Api>, Path(name): Path<String>) -> Result<Js
     }
     match ProcessName::ALL.into_iter().find(|process| process.full() == name) {
         Some(process) => Ok(Json(one(&api, process).await)),
-        None => {
-            let names = ProcessName::ALL.map(ProcessName::full).join(", ");
-            Err(Problem::missing(
-                "not-found",
-                format!("The process {name} was not found; there are supervisor, {names}"),
-            ))
-        }
+        None => Err(unknown(&name)),
     }
+}
+
+/// There is no process of this name.
+pub(super) fn unknown(name: &str) -> Problem {
+    let names = ProcessName::ALL.map(ProcessName::full).join(", ");
+    Problem::missing(
+        "not-found",
+        format!("The process {name} was not found; there are supervisor, {names}"),
+    )
 }
 
 async fn one(api: &Api, process: ProcessName) -> Value {

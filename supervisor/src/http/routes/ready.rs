@@ -43,7 +43,7 @@ pub async fn ready(
     } else {
         StatusCode::SERVICE_UNAVAILABLE
     };
-    if !access::may_read(api.settings(), peer, &headers) {
+    if !access::may_read(&api.settings(), peer, &headers) {
         return (status, Json(json!({"ready": ready})));
     }
     let checks: Vec<Value> = checks
