@@ -3,7 +3,7 @@
 //! Data flows through [`pipeline`]: triggers are taken over from trigger-svc, run by engine-svc, signed here with keys that
 //! exist in no other process ([`keys`]), judged and posted by [`chain`]. Everything that must not be forgotten is in the
 //! [`ledger`]. [`registry`] decides which services take part; [`service`] and [`records`] answer the supervisor. This process runs no guest
-//! code, fetches no documents, and calls only trigger-svc, engine-svc and chains.
+//! code, fetches no documents, and calls only trigger-svc, engine-svc and chains. [`check`] is its part of `wavs check`.
 
 use std::sync::Arc;
 
@@ -15,6 +15,7 @@ use wavs_service::config::AggregatorConfig;
 use wavs_service::{Boot, Fatal, ProcessName, Secret};
 
 pub mod chain;
+pub mod check;
 pub mod clock;
 pub mod keys;
 pub mod ledger;
@@ -33,6 +34,9 @@ use node::{Node, Setup};
 use settings::Settings;
 use variables::Variables;
 
+/// The part of the process that its readiness shows.
+const SIGNING_KEY: &str = "signing-key";
+
 /// Runs the process until `boot.shutdown` is cancelled.
 ///
 /// # Errors
@@ -43,6 +47,13 @@ pub async fn run(mut boot: Boot<AggregatorConfig>) -> anyhow::Result<()> {
         tracing::warn!("disable_submission_networking is set: this node posts nothing");
         config.evm_credential = None;
     }
+    let status = boot.lifecycle.status.clone();
+    if config.signing_mnemonic.is_some() || config.aggregate_only {
+        status.recover(SIGNING_KEY);
+    } else {
+        let reason = "no signing_mnemonic is configured, so nothing can be signed; set it, or aggregate_only = true";
+        status.degrade(SIGNING_KEY, reason);
+    }
     let setup = Setup {
         ledger: ProcessName::Aggregator.state_dir(&boot.data_dir).join("ledger.db"),
         engine: ProcessName::Engine.rpc_socket(&boot.data_dir),
@@ -52,7 +63,7 @@ pub async fn run(mut boot: Boot<AggregatorConfig>) -> anyhow::Result<()> {
         keyring: keyring(config.signing_mnemonic.take())?,
         posting: posting(config.evm_credential.take(), config.hd_index)?,
         metrics: boot.lifecycle.metrics.clone(),
-        status: boot.lifecycle.status.clone(),
+        status,
     };
     let node = Node::start(setup, boot.shutdown.clone()).await?;
     let router = Router::new(Identity::new(Role::Aggregator))

@@ -5,5 +5,9 @@ use std::process::ExitCode;
 use wavs_service::ProcessName;
 
 fn main() -> ExitCode {
-    wavs_service::main(ProcessName::Aggregator, wavs_aggregator::run)
+    wavs_service::main_with_check(
+        ProcessName::Aggregator,
+        wavs_aggregator::run,
+        wavs_aggregator::check::run,
+    )
 }

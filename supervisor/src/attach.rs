@@ -25,7 +25,7 @@ use crate::http::api::Api;
 use crate::http::server;
 use crate::reload::{Reloader, Report};
 use crate::supervise::snapshot::{ProcessState, Snapshot};
-use crate::{http, node, proc_stats, run};
+use crate::{alerts, http, node, proc_stats, run};
 
 /// Time between two questions to one process. A death is noticed at the next one.
 const PERIOD: Duration = Duration::from_millis(250);
@@ -73,7 +73,7 @@ async fn attach(loaded: Loaded, flags: Flags, data_dir: &DataDir) -> anyhow::Res
     let header_timeout = settings.header_timeout;
     let (control, requests) = Control::channel();
     let reloader = Reloader::new(flags, Audience::Api, &loaded)?;
-    let api = Api::new(settings, loaded.redacted, data_dir.path(), snapshots, control);
+    let api = Api::new(settings, loaded.redacted, data_dir.path(), snapshots, control, None);
     // The tokens are hashed; their values go.
     drop(loaded.node);
     let stop = CancellationToken::new();
@@ -84,6 +84,7 @@ async fn attach(loaded: Loaded, flags: Flags, data_dir: &DataDir) -> anyhow::Res
         stop.clone(),
     ));
     tasks.spawn(watchdog());
+    tasks.spawn(alerts::run(api.clone()));
 
     print(&format!("HTTP API listening on http://{address}"))?;
     tracing::info!(%address, data = %data_dir.path().display(), "HTTP API listening, attached to processes that systemd runs");

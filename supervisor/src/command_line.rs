@@ -12,7 +12,7 @@ use wavs_service::config::{Flags, Loader};
 use wavs_service::exit::{self, Fatal};
 use wavs_service::sandbox::Jail;
 
-use crate::{attach, run, status};
+use crate::{attach, check, run, status};
 
 /// Name of the hidden subcommand that children are started through.
 pub const JAIL: &str = "jail";
@@ -26,6 +26,7 @@ Examples:
   wavs --dev-endpoints-enabled --data /tmp/wavs --port 0
                                         a throw-away node with the development routes, on any free port
   wavs status                           what the five processes are doing
+  wavs check                            what would keep the node from its work here
   wavs config show                      the effective configuration, without secrets
 
 The node is five processes: this one starts and watches the others (wavs-trigger, wavs-engine, wavs-aggregator,
@@ -35,6 +36,12 @@ wrong configuration has blocked.
 Exit codes: 0 stopped as asked, 64 wrong command line, 78 wrong configuration, 1 anything else.";
 
 const STATUS_HELP: &str = "Exit codes: 0 every process runs, 1 one of them does not, 3 the node cannot be reached.";
+
+const CHECK_HELP: &str = "\
+Nothing is changed and nothing is sent but questions to the configured chains; a node may run meanwhile. Keys are looked at by
+wavs-aggregator, which is started for it.
+
+Exit codes: 0 nothing failed, 1 something did, 78 wrong configuration.";
 
 const ATTACH_HELP: &str = "\
 The processes run as units of their own (wavs.target); this one starts none, asks each over its control socket how it is,
@@ -56,6 +63,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let result = match matches.subcommand() {
         Some(("attach", matches)) => attach::run(Flags::from_matches(matches)).map(|()| ExitCode::SUCCESS),
+        Some(("check", matches)) => check::show(Flags::from_matches(matches), matches.get_flag("json")),
         Some(("status", matches)) => status::show(Flags::from_matches(matches), matches.get_flag("json")),
         Some(("config", matches)) => match matches.subcommand() {
             Some(("check", matches)) => check_config(Flags::from_matches(matches)),
@@ -90,6 +98,17 @@ fn command() -> Command {
                 .about("Show what the processes are doing")
                 .after_help(STATUS_HELP)
                 .arg(json),
+        )
+        .subcommand(
+            Command::new("check")
+                .about("Look at this machine, the configuration, the chains and the node, and say what is wrong")
+                .after_help(CHECK_HELP)
+                .arg(
+                    Arg::new("json")
+                        .long("json")
+                        .action(ArgAction::SetTrue)
+                        .help("Print JSON"),
+                ),
         )
         .subcommand(
             Command::new("config")

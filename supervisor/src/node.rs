@@ -214,5 +214,6 @@ pub fn settings(http: &HttpConfig) -> Settings {
             .iter()
             .map(|text| Pattern::new(text))
             .collect(),
+        max_lag_blocks: http.max_lag_blocks,
     }
 }

@@ -170,10 +170,10 @@ impl Change {
     /// Puts into force what needs no restart of a process: the API's own part, and the log levels.
     pub async fn apply(&self, api: &Api) {
         api.renew(node::settings(&self.node.http), self.redacted.clone());
-        if self.levels.own != self.known_levels.own {
-            if let Err(error) = telemetry::set_level(&self.levels.own) {
-                tracing::warn!(%error, "the supervisor keeps its log level");
-            }
+        if self.levels.own != self.known_levels.own
+            && let Err(error) = telemetry::set_level(&self.levels.own)
+        {
+            tracing::warn!(%error, "the supervisor keeps its log level");
         }
         for (process, level) in &self.levels.processes {
             let same = self.known_levels.processes.get(process) == Some(level);

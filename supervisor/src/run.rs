@@ -27,7 +27,7 @@ use crate::reload::{Reloader, Report};
 use crate::supervise::logs::{self, LogFormat};
 use crate::supervise::runner::{self, Order, Runner};
 use crate::supervise::snapshot::{ProcessState, Snapshot};
-use crate::{http, node, proc_stats};
+use crate::{alerts, check, http, node, proc_stats};
 
 /// Threads for the API; the work is in the other processes.
 const WORKER_THREADS: usize = 2;
@@ -41,6 +41,7 @@ pub fn run(flags: Flags) -> anyhow::Result<()> {
     let loaded = Loader::from_process(flags.clone()).load()?;
     telemetry::install(&loaded.node.telemetry);
     loaded.log();
+    check::warn_at_start(&loaded.node);
     let data_dir = DataDir::claim(&loaded.node.data_dir).map_err(claim_failed)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKER_THREADS)
@@ -65,12 +66,20 @@ async fn supervise(loaded: Loaded, flags: Flags, data_dir: &DataDir) -> anyhow::
 
     let (sink, writer) = logs::channel(stderr()?, log_format(&loaded.node.telemetry));
     let writer = tokio::spawn(writer);
+    let tail = sink.tail();
     let runner = Runner::new(node::children(&loaded.node)?, sink);
     let snapshots = runner.snapshots();
     let header_timeout = settings.header_timeout;
     let (control, requests) = Control::channel();
     let reloader = Reloader::new(flags, Audience::Node, &loaded)?;
-    let api = Api::new(settings, loaded.redacted, data_dir.path(), snapshots.clone(), control);
+    let api = Api::new(
+        settings,
+        loaded.redacted,
+        data_dir.path(),
+        snapshots.clone(),
+        control,
+        Some(tail),
+    );
     // From here on the secrets are with the processes that use them.
     drop(loaded.node);
 
@@ -84,6 +93,7 @@ async fn supervise(loaded: Loaded, flags: Flags, data_dir: &DataDir) -> anyhow::
         header_timeout,
         stop_api.clone(),
     ));
+    let watching = tokio::spawn(alerts::run(api.clone()));
     let operator = Operator {
         signals,
         requests,
@@ -102,6 +112,7 @@ async fn supervise(loaded: Loaded, flags: Flags, data_dir: &DataDir) -> anyhow::
     };
     tokio::join!(control, runner.run(stop_processes.clone(), inbox));
     announcement.abort();
+    watching.abort();
     // The last lines of the children are on their way; the writer ends when all pipes are closed.
     let _ = writer.await;
     tracing::info!("all processes stopped");

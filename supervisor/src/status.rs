@@ -7,8 +7,8 @@ use std::time::Duration;
 use anyhow::Context;
 use comfy_table::{Table, presets};
 use http_body_util::{BodyExt, Empty};
-use hyper::Request;
 use hyper::body::Bytes;
+use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::UnixStream;
@@ -29,8 +29,7 @@ pub fn show(flags: Flags, json: bool) -> anyhow::Result<ExitCode> {
     let loaded = Loader::from_process(flags).only_for(Audience::Nobody).load()?;
     let socket = loaded.node.http.admin_socket;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let answer = runtime.block_on(async { tokio::time::timeout(PATIENCE, get(&socket, "/v1/processes")).await });
-    let processes = match answer.map_err(anyhow::Error::from).and_then(|answer| answer) {
+    let processes = match runtime.block_on(ask(&socket, "/v1/processes")) {
         Ok(processes) => processes,
         Err(error) => {
             eprintln!(
@@ -55,6 +54,11 @@ pub fn show(flags: Flags, json: bool) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(u8::from(!all_run)))
 }
 
+/// The answer of a running node to a GET over its admin socket, also when it is 503: that is what `/readyz` says no with.
+pub(crate) async fn ask(socket: &Path, path: &str) -> anyhow::Result<Value> {
+    tokio::time::timeout(PATIENCE, get(socket, path)).await?
+}
+
 async fn get(socket: &Path, path: &str) -> anyhow::Result<Value> {
     let stream = UnixStream::connect(socket).await?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
@@ -66,7 +70,10 @@ async fn get(socket: &Path, path: &str) -> anyhow::Result<Value> {
     let status = answer.status();
     let body = answer.into_body().collect().await?.to_bytes();
     connection.abort();
-    anyhow::ensure!(status.is_success(), "the node answered {status}");
+    anyhow::ensure!(
+        status.is_success() || status == StatusCode::SERVICE_UNAVAILABLE,
+        "the node answered {status}"
+    );
     Ok(serde_json::from_slice(&body)?)
 }
 
@@ -120,7 +127,7 @@ fn health(item: &Value) -> String {
     }
 }
 
-fn text<'a>(item: &'a Value, key: &str) -> &'a str {
+pub(crate) fn text<'a>(item: &'a Value, key: &str) -> &'a str {
     item.get(key).and_then(Value::as_str).unwrap_or_default()
 }
 

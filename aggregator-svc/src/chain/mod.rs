@@ -26,6 +26,7 @@ mod wire;
 mod tests;
 
 pub use chains::Chains;
+pub(crate) use contracts::IWavsServiceManager;
 pub use error::{BACKOFF_MAX, BACKOFF_MIN, ChainError, Retry};
 pub use landed::{LandedQuery, LandedTx};
 pub use metrics::ChainMetrics;

@@ -18,12 +18,14 @@ Exit codes: 0 stopped as asked, 64 wrong command line, 78 wrong configuration or
 pub(crate) enum Asked {
     /// Run with these configuration flags.
     Run(Flags),
+    /// Look at what only this process can see, and end.
+    Check(Flags),
     /// Everything is said; end with this code.
     Done(ExitCode),
 }
 
-/// Reads the arguments of `name`, the program name first.
-pub(crate) fn parse(name: ProcessName, arguments: impl IntoIterator<Item = OsString>) -> Asked {
+/// Reads the arguments of `name`, the program name first. `checks`: it has a subcommand `check`.
+pub(crate) fn parse(name: ProcessName, checks: bool, arguments: impl IntoIterator<Item = OsString>) -> Asked {
     let command = Command::new(name.binary())
         .about(name.purpose())
         .version(env!("CARGO_PKG_VERSION"))
@@ -36,9 +38,17 @@ pub(crate) fn parse(name: ProcessName, arguments: impl IntoIterator<Item = OsStr
                 .action(ArgAction::Version)
                 .help("Print the version"),
         );
-    let command = Flags::add_to(command);
+    // Flags may stand before or behind the subcommand.
+    let mut command = Flags::add_to(command).mut_args(|argument| argument.global(true));
+    if checks {
+        let about = "Look at what only this process can see, and print the findings as JSON; part of `wavs check`";
+        command = command.subcommand(Command::new("check").about(about));
+    }
     match command.try_get_matches_from(arguments) {
-        Ok(matches) => Asked::Run(Flags::from_matches(&matches)),
+        Ok(matches) => match matches.subcommand() {
+            Some((_, matches)) => Asked::Check(Flags::from_matches(matches)),
+            None => Asked::Run(Flags::from_matches(&matches)),
+        },
         Err(said) => {
             // Help and version are "errors" of clap that go to stdout. Nothing can be done if the terminal is gone.
             let _ = said.print();

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use wavs_ipc::socket::{self, Listener};
 
 use crate::arguments::{self, Asked};
+use crate::check::Finding;
 use crate::config::{Audience, Flags, Loader, ProcessConfig};
 use crate::exit::{self, Fatal};
 use crate::handover::{self, Handover};
@@ -52,14 +53,54 @@ where
     Work: Future<Output = anyhow::Result<()>>,
 {
     debug_assert_eq!(name, C::PROCESS, "the configuration type belongs to another process");
-    let flags = match arguments::parse(name, std::env::args_os()) {
-        Asked::Run(flags) => flags,
-        Asked::Done(code) => return code,
-    };
-    match start(name, flags, run) {
+    match arguments::parse(name, false, std::env::args_os()) {
+        Asked::Run(flags) | Asked::Check(flags) => end(start(name, flags, run)),
+        Asked::Done(code) => code,
+    }
+}
+
+/// As [`main`], for a process that has something to say to `wavs check`: `check` gets what the process would start with, and answers
+/// its findings. It opens no socket and changes nothing.
+pub fn main_with_check<C, Run, Work, Check, Looking>(name: ProcessName, run: Run, check: Check) -> ExitCode
+where
+    C: ProcessConfig,
+    Run: FnOnce(Boot<C>) -> Work,
+    Work: Future<Output = anyhow::Result<()>>,
+    Check: FnOnce(Handover<C>) -> Looking,
+    Looking: Future<Output = Vec<Finding>>,
+{
+    debug_assert_eq!(name, C::PROCESS, "the configuration type belongs to another process");
+    match arguments::parse(name, true, std::env::args_os()) {
+        Asked::Run(flags) => end(start(name, flags, run)),
+        Asked::Check(flags) => end(look(flags, check)),
+        Asked::Done(code) => code,
+    }
+}
+
+fn end(result: anyhow::Result<()>) -> ExitCode {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => exit::report(&error),
     }
+}
+
+/// Prints the findings; what they mean is for the reader to say.
+fn look<C, Check, Looking>(flags: Flags, check: Check) -> anyhow::Result<()>
+where
+    C: ProcessConfig,
+    Check: FnOnce(Handover<C>) -> Looking,
+    Looking: Future<Output = Vec<Finding>>,
+{
+    let mut inherited = Inherited::take().context("cannot take the inherited descriptors")?;
+    let handover = match inherited.remove(handover::DESCRIPTOR) {
+        Some(descriptor) => Handover::read(descriptor).map_err(|error| Fatal::config(error.to_string()))?,
+        None => Handover::of(&loader::<C>(flags).load()?.node),
+    };
+    let runtime = runtime(C::PROCESS, 1)?;
+    let findings = runtime.block_on(check(handover));
+    runtime.shutdown_background();
+    let text = serde_json::to_string(&findings).context("cannot write the findings")?;
+    std::io::Write::write_all(&mut std::io::stdout(), text.as_bytes()).context("cannot print the findings")
 }
 
 fn start<C, Run, Work>(name: ProcessName, flags: Flags, run: Run) -> anyhow::Result<()>
@@ -112,12 +153,15 @@ fn configuration<C: ProcessConfig>(flags: Flags, inherited: &mut Inherited) -> a
     if let Some(descriptor) = inherited.remove(handover::DESCRIPTOR) {
         return Handover::read(descriptor).map_err(|error| Fatal::config(error.to_string()).into());
     }
-    let audience = Audience::Process(C::PROCESS);
-    let loaded = Loader::from_process(flags).only_for(audience).load()?;
+    let loaded = loader::<C>(flags).load()?;
     let handover = Handover::of(&loaded.node);
     telemetry::install(&handover.telemetry);
     loaded.log();
     Ok(handover)
+}
+
+fn loader<C: ProcessConfig>(flags: Flags) -> Loader {
+    Loader::from_process(flags).only_for(Audience::Process(C::PROCESS))
 }
 
 fn listener(inherited: &mut Inherited, name: &str, path: PathBuf) -> anyhow::Result<Listener> {

@@ -10,6 +10,7 @@
 
 pub mod arguments;
 pub mod boot;
+pub mod check;
 pub mod config;
 pub mod exit;
 pub mod handover;
@@ -23,7 +24,7 @@ pub mod secret;
 pub mod status;
 pub mod telemetry;
 
-pub use boot::{Boot, main};
+pub use boot::{Boot, main, main_with_check};
 pub use config::ProcessConfig;
 pub use exit::Fatal;
 pub use handover::Handover;

@@ -20,8 +20,10 @@ use super::problem::Problem;
 use super::routes::health::HealthCache;
 use super::settings::Settings;
 use super::wire;
+use crate::alerts::Alert;
 use crate::control::Control;
 use crate::supervise::snapshot::{ProcessState, Snapshot};
+use crate::supervise::tail::Tail;
 
 /// Deadline of a call that only reads memory or an index.
 pub const READ: Duration = Duration::from_secs(10);
@@ -48,6 +50,8 @@ struct Shared {
     p2p: Reconnecting<P2pAdminClient>,
     lifecycles: [Reconnecting<LifecycleClient>; 4],
     health: HealthCache,
+    alerts: RwLock<Vec<Alert>>,
+    tail: Option<Tail>,
 }
 
 /// A call that failed, and whose it was.
@@ -82,8 +86,8 @@ impl From<CallError> for Problem {
 }
 
 impl Api {
-    /// The state of the routes. `config` is what `GET /config` shows, `control` asks whoever runs the processes; nothing is
-    /// connected yet.
+    /// The state of the routes. `config` is what `GET /config` shows, `control` asks whoever runs the processes, `tail`
+    /// is the end of their log where it passes through this process; nothing is connected yet.
     #[must_use]
     pub fn new(
         settings: Settings,
@@ -91,6 +95,7 @@ impl Api {
         data_dir: &Path,
         processes: watch::Receiver<Vec<Snapshot>>,
         control: Control,
+        tail: Option<Tail>,
     ) -> Self {
         let identity = Identity::new(Role::Supervisor);
         let ctl = |process: ProcessName| process.ctl_socket(data_dir);
@@ -107,6 +112,8 @@ impl Api {
             p2p: Reconnecting::new(ctl(ProcessName::P2p), identity),
             lifecycles: ProcessName::ALL.map(|process| Reconnecting::new(ctl(process), identity)),
             health: HealthCache::default(),
+            alerts: RwLock::default(),
+            tail,
         }))
     }
 
@@ -136,6 +143,29 @@ impl Api {
 
     fn current(&self) -> std::sync::RwLockReadGuard<'_, (Arc<Settings>, Arc<RedactedConfig>)> {
         self.0.current.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The directory under which all processes keep their state.
+    #[must_use]
+    pub fn data_dir(&self) -> &Path {
+        &self.0.data_dir
+    }
+
+    /// The conditions that hold now.
+    #[must_use]
+    pub fn alerts(&self) -> Vec<Alert> {
+        self.0.alerts.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Replaces the conditions that hold.
+    pub fn set_alerts(&self, alerts: Vec<Alert>) {
+        *self.0.alerts.write().unwrap_or_else(PoisonError::into_inner) = alerts;
+    }
+
+    /// The end of the log, where it passes through this process.
+    #[must_use]
+    pub fn tail(&self) -> Option<&Tail> {
+        self.0.tail.as_ref()
     }
 
     /// Where uploads are put for engine-svc.

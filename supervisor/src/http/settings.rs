@@ -32,6 +32,8 @@ pub struct Settings {
     pub allowed_hosts: Vec<String>,
     /// Origins of web pages that may call.
     pub cors_allowed_origins: Vec<Pattern>,
+    /// Blocks that a chain may be behind while the node is ready.
+    pub max_lag_blocks: u64,
 }
 
 /// Who may read without a token.
@@ -101,6 +103,7 @@ impl Default for Settings {
             tokens: Vec::new(),
             allowed_hosts: Vec::new(),
             cors_allowed_origins: Vec::new(),
+            max_lag_blocks: 64,
         }
     }
 }

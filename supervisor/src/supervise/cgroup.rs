@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 pub const MOUNT: &str = "/sys/fs/cgroup";
 
 /// The controllers that bound a child.
-const CONTROLLERS: [&str; 3] = ["cpu", "memory", "pids"];
+pub const CONTROLLERS: [&str; 3] = ["cpu", "memory", "pids"];
 
 /// Tasks of one child. One that reaches it cannot start threads, which costs the work that needed them.
 const TASKS_MAX: u64 = 512;

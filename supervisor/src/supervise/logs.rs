@@ -10,6 +10,8 @@ use serde_json::Value;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::sync::mpsc;
 
+use super::tail::Tail;
+
 /// Lines that wait for the writer; further ones are dropped and counted.
 const QUEUE_LINES: usize = 1024;
 /// Longest line in bytes; the rest of a longer one is discarded.
@@ -32,6 +34,7 @@ pub enum LogFormat {
 pub struct LogSink {
     lines: mpsc::Sender<Vec<u8>>,
     format: LogFormat,
+    tail: Tail,
 }
 
 /// Lines of one child that were dropped.
@@ -49,7 +52,8 @@ impl Dropped {
 /// A sink, and the writer that empties it into `output` until all sinks are gone.
 pub fn channel<W: AsyncWrite + Unpin>(output: W, format: LogFormat) -> (LogSink, impl Future<Output = ()>) {
     let (lines, queue) = mpsc::channel(QUEUE_LINES);
-    (LogSink { lines, format }, write_all(queue, output))
+    let tail = Tail::default();
+    (LogSink { lines, format, tail }, write_all(queue, output))
 }
 
 async fn write_all<W: AsyncWrite + Unpin>(mut queue: mpsc::Receiver<Vec<u8>>, mut output: W) {
@@ -64,10 +68,17 @@ async fn write_all<W: AsyncWrite + Unpin>(mut queue: mpsc::Receiver<Vec<u8>>, mu
 }
 
 impl LogSink {
+    /// The end of what passed, also of lines that could not be written.
+    #[must_use]
+    pub fn tail(&self) -> Tail {
+        self.tail.clone()
+    }
+
     /// Forwards what `process` writes to `stderr` until it closes it.
     pub async fn forward(self, process: &'static str, stderr: impl AsyncRead + Unpin, dropped: Dropped) {
         let mut reader = BufReader::new(stderr);
         while let Some(line) = next_line(&mut reader).await {
+            self.tail.push(process, &line);
             let rendered = self.render(process, &line);
             if self.lines.try_send(rendered).is_err() {
                 dropped.0.fetch_add(1, Ordering::Relaxed);

@@ -2,7 +2,7 @@
 //!
 //! The decisions are pure: [`child`] is the state machine of one process and [`group`] orders the stop of all of them; both
 //! turn an event at a time into actions. The rim does what they say: [`spawn`] starts a process with its sockets,
-//! [`cgroup`] bounds it, [`notify`] hears READY and WATCHDOG, [`logs`] forwards what it writes, and [`runner`] owns the timers and the
+//! [`cgroup`] bounds it, [`notify`] hears READY and WATCHDOG, [`logs`] forwards what it writes and [`tail`] keeps the end of it, and [`runner`] owns the timers and the
 //! children. Everyone else sees the processes only as the [`snapshot`]s that the runner publishes.
 
 pub mod cgroup;
@@ -16,3 +16,4 @@ pub mod runner;
 pub mod snapshot;
 pub mod spawn;
 pub mod spec;
+pub mod tail;

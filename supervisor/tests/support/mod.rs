@@ -83,7 +83,14 @@ impl Node {
         let address = listeners.tcp.local_addr().unwrap();
         let header_timeout = settings.header_timeout;
         let (control, requests) = Control::channel();
-        let api = Api::new(settings, config(dir.path()), dir.path(), processes.subscribe(), control);
+        let api = Api::new(
+            settings,
+            config(dir.path()),
+            dir.path(),
+            processes.subscribe(),
+            control,
+            None,
+        );
         tokio::spawn(server::serve(
             listeners,
             wavs_supervisor::http::router(api),

@@ -9,6 +9,8 @@
 
 mod inherited;
 mod jail;
+mod kernel;
 
 pub use inherited::Inherited;
 pub use jail::{Jail, JailError, Limits};
+pub use kernel::landlock_abi;

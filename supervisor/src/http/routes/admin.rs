@@ -1,7 +1,7 @@
-//! `/v1/processes/{name}/restart` and `/v1/config/reload`: for the admin socket only.
+//! `/v1/processes/{name}/restart`, `/v1/config/reload` and `/v1/logs`: for the admin socket only.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -57,6 +57,43 @@ pub async fn restart(
 /// Reads the configuration again and says what became of it.
 pub async fn reload(State(api): State<Api>) -> Json<Report> {
     Json(api.control().reload().await)
+}
+
+/// What to show of the log.
+#[derive(Debug, Deserialize)]
+pub struct Tail {
+    process: Option<String>,
+    level: Option<String>,
+    /// First line number.
+    #[serde(default)]
+    since: u64,
+    #[serde(default = "usual_lines")]
+    limit: usize,
+}
+
+/// Lines of one answer, unless asked otherwise.
+fn usual_lines() -> usize {
+    200
+}
+
+/// Most lines of one answer.
+const MOST_LINES: usize = 1_000;
+
+/// The end of the log of the processes. `next_since` continues behind it.
+pub async fn logs(State(api): State<Api>, Query(query): Query<Tail>) -> Result<Json<Value>, Problem> {
+    let Some(tail) = api.tail() else {
+        let detail = "systemd keeps the log: journalctl -u 'wavs-*' -o cat";
+        return Err(Problem::new(StatusCode::CONFLICT, "conflict", detail));
+    };
+    let limit = query.limit.clamp(1, MOST_LINES);
+    let lines = tail.lines(query.process.as_deref(), query.level.as_deref(), query.since, limit);
+    let next = lines.last().map_or(query.since, |line| line.seq + 1);
+    let items = lines.into_iter().map(|line| {
+        // A panic or the like is text.
+        let event: Value = serde_json::from_str(&line.text).unwrap_or_else(|_| json!({"message": line.text}));
+        json!({"seq": line.seq, "process": line.process, "event": event})
+    });
+    Ok(Json(json!({"items": items.collect::<Vec<_>>(), "next_since": next})))
 }
 
 fn problem(error: RestartError) -> Problem {

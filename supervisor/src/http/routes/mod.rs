@@ -2,6 +2,7 @@
 
 pub mod chains;
 pub mod admin;
+pub mod alerts;
 pub mod config;
 pub mod dead_letters;
 pub mod dev_chains;
@@ -52,6 +53,8 @@ pub fn all(dev_endpoints: bool) -> Router<Api> {
         .route("/v1/processes/{name}", get(processes::show))
         .route("/v1/processes/{name}/restart", post(admin::restart))
         .route("/v1/config/reload", post(admin::reload))
+        .route("/v1/logs", get(admin::logs))
+        .route("/v1/alerts", get(alerts::list))
         .route("/v1/services", get(v1_services::list))
         .route("/v1/services/{id}", get(v1_services::show))
         .route("/v1/services/{id}/status", get(service_status::show))
