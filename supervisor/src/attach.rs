@@ -4,6 +4,7 @@
 //! One observer per process asks it over its control socket how it is and publishes the answer; the API and the status
 //! page read it as they read the supervisor's own table. What systemd alone knows (exit codes, its restarts) is in `systemctl`.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
@@ -74,9 +75,10 @@ async fn attach(loaded: Loaded, flags: Flags, data_dir: &DataDir) -> anyhow::Res
     let (control, requests) = Control::channel();
     let reloader = Reloader::new(flags, Audience::Api, &loaded)?;
     let api = Api::new(settings, loaded.redacted, data_dir.path(), snapshots, control, None);
+    let stop = CancellationToken::new();
+    run::serve_metrics(&loaded.node.telemetry, &api, &stop).await?;
     // The tokens are hashed; their values go.
     drop(loaded.node);
-    let stop = CancellationToken::new();
     let serving = tokio::spawn(server::serve(
         listeners,
         http::router(api.clone()),
@@ -172,7 +174,11 @@ fn update(row: &mut Snapshot, last_pid: &mut Option<u32>, said: Result<ProcessSt
         }
     };
     let another = last_pid.replace(status.pid).is_some_and(|pid| pid != status.pid);
-    row.restarts += u64::from(another);
+    if another {
+        row.restarts += 1;
+        // systemd alone knows why.
+        *row.restart_causes.entry("unknown").or_default() += 1;
+    }
     row.pid = Some(status.pid);
     row.started_at = SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(status.started_at_ms));
     row.state = match status.health {
@@ -200,6 +206,7 @@ fn unknown(process: ProcessName) -> Snapshot {
         pid: None,
         started_at: None,
         restarts: 0,
+        restart_causes: BTreeMap::new(),
         last_exit: None,
         heartbeat: None,
         status: None,

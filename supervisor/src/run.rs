@@ -80,12 +80,13 @@ async fn supervise(loaded: Loaded, flags: Flags, data_dir: &DataDir) -> anyhow::
         control,
         Some(tail),
     );
+    let (stop_api, stop_processes) = (CancellationToken::new(), CancellationToken::new());
+    serve_metrics(&loaded.node.telemetry, &api, &stop_api).await?;
     // From here on the secrets are with the processes that use them.
     drop(loaded.node);
 
     print(&format!("HTTP API listening on http://{address}"))?;
     tracing::info!(%address, data = %data_dir.path().display(), "HTTP API listening");
-    let (stop_api, stop_processes) = (CancellationToken::new(), CancellationToken::new());
     let (orders, inbox) = runner::orders();
     let serving = tokio::spawn(server::serve(
         listeners,
@@ -142,6 +143,32 @@ pub(crate) async fn bind(host: &str, port: u16, admin: &Path) -> anyhow::Result<
         tcp,
         admin: UnixListener::from_std(admin).context("cannot open the admin socket")?,
     })
+}
+
+/// Starts to serve `/metrics` alone where `telemetry.metrics_listen` says, until `stop`.
+pub(crate) async fn serve_metrics(
+    telemetry: &TelemetryConfig,
+    api: &Api,
+    stop: &CancellationToken,
+) -> anyhow::Result<()> {
+    let Some(address) = &telemetry.metrics_listen else {
+        return Ok(());
+    };
+    let listener = TcpListener::bind(address).await.with_context(|| {
+        format!("cannot serve metrics on telemetry.metrics_listen = {address}; write it like 127.0.0.1:9100")
+    })?;
+    let at = listener
+        .local_addr()
+        .context("cannot read the address of the metrics")?;
+    tracing::info!(address = %at, "metrics listening");
+    let header_timeout = api.settings().header_timeout;
+    tokio::spawn(server::serve_tcp(
+        listener,
+        http::metrics_router(api.clone()),
+        header_timeout,
+        stop.clone(),
+    ));
+    Ok(())
 }
 
 pub(crate) fn warn_about_exposure(settings: &Settings, address: SocketAddr) {

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use e2e::anvil::{Anvil, MNEMONIC};
 use e2e::node::{Node, NodeConfig};
+use e2e::tools::binary;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -134,5 +136,72 @@ async fn a_reload_takes_over_what_can_change_and_names_the_rest() -> Result<()> 
         .is_some_and(|error| error.contains("max_wasm_fuel"));
     ensure!(refused && report["applied"] == json!([]), "{report}");
     ensure!(pids(&node).await? == before, "a process was touched");
+    Ok(())
+}
+
+/// Runs `wavs check --json` with a configuration; the exit code and the findings.
+async fn check(dir: &std::path::Path, toml: &str) -> Result<(Option<i32>, Vec<Value>)> {
+    std::fs::write(dir.join("wavs.toml"), toml)?;
+    let output = tokio::process::Command::new(binary("wavs")?)
+        .args(["check", "--json", "--home"])
+        .arg(dir)
+        .arg("--data")
+        .arg(dir.join("data"))
+        .current_dir(dir)
+        .env_clear()
+        .output()
+        .await?;
+    let said: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+    let findings = said["findings"].as_array().cloned().unwrap_or_default();
+    Ok((output.status.code(), findings))
+}
+
+fn verdict<'a>(findings: &'a [Value], subject: &str) -> &'a str {
+    let finding = findings.iter().find(|finding| {
+        let name = finding["subject"].as_str().unwrap_or_default();
+        name.starts_with(subject)
+    });
+    finding
+        .and_then(|finding| finding["verdict"].as_str())
+        .unwrap_or("missing")
+}
+
+#[tokio::test]
+async fn a_check_tells_what_would_keep_the_node_from_its_work() -> Result<()> {
+    let chain = Anvil::start().await?;
+    let dir = tempfile::tempdir()?;
+    let chains = NodeConfig::for_chains(&[&chain]).toml;
+    let keys = format!("signing_mnemonic = {MNEMONIC:?}\naggregator_evm_credential = {MNEMONIC:?}\n");
+
+    let good = format!("[wavs]\n{keys}{chains}");
+    let (code, findings) = check(dir.path(), &good).await?;
+    ensure!(code == Some(0), "{findings:#?}");
+    for subject in [
+        "configuration",
+        "data directory",
+        "wavs-engine",
+        "signing key",
+        "chain evm:",
+        "clock",
+        "balance",
+        "node",
+    ] {
+        ensure!(verdict(&findings, subject) == "good", "{subject}: {findings:#?}");
+    }
+    ensure!(!format!("{findings:?}").contains(MNEMONIC), "the phrase is shown");
+
+    let id = chain.chain_key().replace("evm:", "");
+    let wrong = good.replace(&format!("evm.{id}]"), "evm.424242]");
+    let (code, findings) = check(dir.path(), &wrong).await?;
+    ensure!(code == Some(1), "{findings:#?}");
+    ensure!(verdict(&findings, "chain evm:424242") == "failed", "{findings:#?}");
+
+    let keyless = format!("[wavs]\n{chains}");
+    let (code, findings) = check(dir.path(), &keyless).await?;
+    ensure!(code == Some(0), "{findings:#?}");
+    ensure!(verdict(&findings, "signing key") == "warning", "{findings:#?}");
+
+    let (code, _) = check(dir.path(), "[wavs]\nport = \"x\"\n").await?;
+    ensure!(code == Some(78), "{code:?}");
     Ok(())
 }

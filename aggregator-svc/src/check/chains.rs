@@ -23,7 +23,7 @@ const OLD_HEAD_SECS: u64 = 600;
 pub(super) struct Endpoints(BTreeMap<ChainKey, RpcClient>);
 
 /// The two fields of a block that matter here.
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 struct Head {
     number: U64,
     timestamp: U64,

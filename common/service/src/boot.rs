@@ -125,6 +125,7 @@ where
         let shutdown = CancellationToken::new();
         let status = StatusBoard::new(name);
         protections::report(&status);
+        let metrics = Metrics::of_this_build();
         let boot = Boot {
             ctl: listener(&mut inherited, "ctl", name.ctl_socket(&data_dir))?,
             rpc: name
@@ -135,7 +136,7 @@ where
             data_dir,
             shutdown: shutdown.clone(),
             notify: Notifier::new(),
-            lifecycle: LifecycleServer::new(status.clone(), Metrics::new(), shutdown.clone()),
+            lifecycle: LifecycleServer::new(status.clone(), metrics, shutdown.clone()),
         };
         tokio::spawn(stop_on_signal(shutdown.clone(), status)?);
         let watchdog = tokio::spawn(Notifier::new().watchdog(CancellationToken::new()));

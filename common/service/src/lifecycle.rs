@@ -1,8 +1,10 @@
 //! The `Lifecycle` contract, ready-made for every process.
 
+use std::fmt::Write as _;
+
 use tarpc::context::Context;
 use tokio_util::sync::CancellationToken;
-use wavs_ipc::contract::lifecycle::{Lifecycle, ProcessStatus};
+use wavs_ipc::contract::lifecycle::{Lifecycle, ProcessStatus, QueueDepth};
 use wavs_ipc::{ErrorCode, WireError};
 
 use crate::metrics::Metrics;
@@ -37,7 +39,9 @@ impl Lifecycle for LifecycleServer {
     }
 
     async fn metrics(self, _: Context) -> Result<String, WireError> {
-        Ok(self.metrics.render())
+        let mut text = self.metrics.render();
+        queues(&mut text, &self.status.snapshot().queues);
+        Ok(text)
     }
 
     async fn drain(self, _: Context) -> Result<(), WireError> {
@@ -48,5 +52,43 @@ impl Lifecycle for LifecycleServer {
 
     async fn set_log_level(self, _: Context, directives: Vec<String>) -> Result<(), WireError> {
         telemetry::set_level(&directives).map_err(|error| WireError::never(ErrorCode::Invalid, error.to_string()))
+    }
+}
+
+/// The bounded queues of the status board as metrics, so that each is named in one place only.
+fn queues(text: &mut String, queues: &[QueueDepth]) {
+    let families: [(&str, &str, fn(&QueueDepth) -> u64); 2] = [
+        ("wavs_queue_depth", "Items that wait.", |queue| queue.depth),
+        ("wavs_queue_capacity", "Most items that may wait.", |queue| {
+            queue.capacity
+        }),
+    ];
+    for (name, help, value) in families.iter().filter(|_| !queues.is_empty()) {
+        // Writing to a String does not fail.
+        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge");
+        for queue in queues {
+            let _ = writeln!(text, "{name}{{queue=\"{}\"}} {}", queue.name, value(queue));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn queues_are_metrics_too() {
+        let queue = QueueDepth {
+            name: "jobs".to_owned(),
+            depth: 3,
+            capacity: 8,
+        };
+        let mut text = String::new();
+        queues(&mut text, &[queue]);
+        assert!(text.contains("wavs_queue_depth{queue=\"jobs\"} 3\n"), "{text}");
+        assert!(text.contains("wavs_queue_capacity{queue=\"jobs\"} 8\n"), "{text}");
+        let mut none = String::new();
+        queues(&mut none, &[]);
+        assert_eq!(none, "");
     }
 }

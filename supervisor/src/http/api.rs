@@ -16,6 +16,7 @@ use wavs_ipc::{Context, Contract, ErrorCode, Identity, Reconnecting, Role, WireE
 use wavs_service::ProcessName;
 use wavs_service::config::RedactedConfig;
 
+use super::metrics::HttpMetrics;
 use super::problem::Problem;
 use super::routes::health::HealthCache;
 use super::settings::Settings;
@@ -50,6 +51,7 @@ struct Shared {
     p2p: Reconnecting<P2pAdminClient>,
     lifecycles: [Reconnecting<LifecycleClient>; 4],
     health: HealthCache,
+    metrics: HttpMetrics,
     alerts: RwLock<Vec<Alert>>,
     tail: Option<Tail>,
 }
@@ -112,6 +114,7 @@ impl Api {
             p2p: Reconnecting::new(ctl(ProcessName::P2p), identity),
             lifecycles: ProcessName::ALL.map(|process| Reconnecting::new(ctl(process), identity)),
             health: HealthCache::default(),
+            metrics: HttpMetrics::default(),
             alerts: RwLock::default(),
             tail,
         }))
@@ -149,6 +152,12 @@ impl Api {
     #[must_use]
     pub fn data_dir(&self) -> &Path {
         &self.0.data_dir
+    }
+
+    /// What the API counts of itself.
+    #[must_use]
+    pub fn metrics(&self) -> &HttpMetrics {
+        &self.0.metrics
     }
 
     /// The conditions that hold now.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use axum::extract::{Extension, Request, State};
+use axum::extract::{Extension, MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -20,10 +20,12 @@ const MAX_REQUEST_ID: usize = 64;
 const LONG_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Outermost: names the request, writes problems in the form the client wants, and logs one line.
-pub async fn frame(request: Request, next: Next) -> Response {
+pub async fn frame(State(api): State<Api>, request: Request, next: Next) -> Response {
     let id = request_id(request.headers());
     let headers = request.headers().clone();
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    // A path without a route may hold anything.
+    let route = request.extensions().get::<MatchedPath>().cloned();
     let began = Instant::now();
     let span = tracing::info_span!("request", request_id = %id);
     let mut response = next.run(request).instrument(span.clone()).await;
@@ -47,6 +49,8 @@ pub async fn frame(request: Request, next: Next) -> Response {
         head.insert(REQUEST_ID, id);
     }
     let status = response.status().as_u16();
+    let route = route.as_ref().map_or("none", MatchedPath::as_str);
+    api.metrics().answered(route, &method, status, began.elapsed());
     let took_ms = began.elapsed().as_millis();
     span.in_scope(|| match &problem {
         // Reads are many and change nothing, so what became of them is for those who look.
@@ -71,9 +75,11 @@ pub async fn guard(State(api): State<Api>, Extension(peer): Extension<Peer>, req
         request.headers(),
     );
     if let Err(problem) = checked {
+        api.metrics().rejected(problem.code);
         return problem.into_response();
     }
     let Some(_running) = api.admit() else {
+        api.metrics().rejected("overloaded");
         let detail = "The node answers as many requests as http.max_concurrent allows; try again";
         let overloaded = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", detail);
         return Problem {

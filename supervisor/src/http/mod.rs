@@ -8,6 +8,7 @@ pub mod access;
 pub mod api;
 pub mod body;
 pub mod frame;
+pub mod metrics;
 pub mod page;
 pub mod pattern;
 pub mod problem;
@@ -34,7 +35,14 @@ pub fn router(api: Api) -> Router {
         .layer(middleware::from_fn_with_state(api.clone(), frame::limit_time))
         .layer(middleware::from_fn_with_state(api.clone(), frame::guard))
         .layer(cors(api.clone()))
-        .layer(middleware::from_fn(frame::frame))
+        .layer(middleware::from_fn_with_state(api.clone(), frame::frame))
+        .with_state(api)
+}
+
+/// `/metrics` alone, for a listener of its own (`telemetry.metrics_listen`).
+pub fn metrics_router(api: Api) -> Router {
+    Router::new()
+        .route("/metrics", axum::routing::get(routes::metrics::show))
         .with_state(api)
 }
 

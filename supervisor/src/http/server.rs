@@ -60,6 +60,18 @@ pub async fn serve(listeners: Listeners, router: Router, header_timeout: Duratio
     }
 }
 
+/// Serves a router on one TCP socket until `shutdown`; connections that are open then are cut.
+pub async fn serve_tcp(listener: TcpListener, router: Router, header_timeout: Duration, shutdown: CancellationToken) {
+    let server = Server {
+        router,
+        header_timeout,
+        shutdown,
+        connections: TaskTracker::new(),
+        room: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
+    };
+    server.accept_tcp(listener).await;
+}
+
 struct Server {
     router: Router,
     header_timeout: Duration,

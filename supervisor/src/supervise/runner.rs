@@ -3,6 +3,7 @@
 //! Everything that happens to a child arrives on one bounded channel, tagged with its incarnation, so that news of a dead
 //! process never reaches its successor. The loop runs on the caller's task; see [`super::spawn::spawn`] for why.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::time::SystemTime;
 
@@ -90,6 +91,7 @@ struct Slot {
     listener: Option<JoinHandle<()>>,
     started_at: Option<SystemTime>,
     last_exit: Option<LastExit>,
+    restart_causes: BTreeMap<&'static str, u64>,
     heartbeat: Option<Instant>,
     status: Option<String>,
     dropped: Dropped,
@@ -316,6 +318,9 @@ impl Runner {
     fn spawn(&mut self, index: usize) {
         let slot = &mut self.slots[index];
         slot.incarnation += 1;
+        if let Some(last) = &slot.last_exit {
+            *slot.restart_causes.entry(last.cause.as_str()).or_default() += 1;
+        }
         let report = Reporter {
             index,
             incarnation: slot.incarnation,
@@ -360,6 +365,7 @@ impl Runner {
                 pid: slot.pid,
                 started_at: slot.pid.and(slot.started_at),
                 restarts: child.restarts(),
+                restart_causes: slot.restart_causes.clone(),
                 last_exit: slot.last_exit,
                 heartbeat: slot.heartbeat,
                 status: slot.status.clone(),
@@ -378,6 +384,7 @@ impl Slot {
             listener: None,
             started_at: None,
             last_exit: None,
+            restart_causes: BTreeMap::new(),
             heartbeat: None,
             status: None,
             dropped: Dropped::default(),

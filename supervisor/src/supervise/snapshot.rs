@@ -1,5 +1,6 @@
 //! What the supervisor publishes about its processes.
 
+use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use serde::Serialize;
@@ -85,6 +86,8 @@ pub struct Snapshot {
     pub started_at: Option<SystemTime>,
     /// Restarts since the supervisor started.
     pub restarts: u64,
+    /// The same, by what ended the incarnation before.
+    pub restart_causes: BTreeMap<&'static str, u64>,
     /// How the previous incarnation ended.
     pub last_exit: Option<LastExit>,
     /// When it was last heard of.

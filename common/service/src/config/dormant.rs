@@ -4,7 +4,7 @@
 use super::layer::Layer;
 
 /// The keys, or tables of keys, without effect.
-const DORMANT: [&str; 18] = [
+const DORMANT: [&str; 17] = [
     "jaeger",
     "prometheus",
     "prometheus_push_interval_secs",
@@ -22,7 +22,6 @@ const DORMANT: [&str; 18] = [
     "http.sse_max",
     "http.legacy_aggregator_port",
     "telemetry.log_file",
-    "telemetry.metrics_listen",
 ];
 
 /// Warns about each key of `layer` that has no effect.

@@ -27,6 +27,15 @@ impl Metrics {
         Self::default()
     }
 
+    /// A registry that tells the version of the program.
+    #[must_use]
+    pub fn of_this_build() -> Self {
+        let metrics = Self::new();
+        let family = metrics.gauge("wavs.build_info", "The version of the program; always 1.", &["version"]);
+        family.with(&[env!("CARGO_PKG_VERSION")]).set(1);
+        metrics
+    }
+
     /// A family of counters. Register each name once.
     pub fn counter(&self, name: &str, help: &str, labels: &'static [&'static str]) -> Family<Counter> {
         self.add(Family::new(name, help, labels, &[]))

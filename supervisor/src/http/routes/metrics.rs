@@ -37,6 +37,7 @@ pub async fn show(State(api): State<Api>) -> Response {
             families.add(process.full(), &text);
         }
     }
+    families.add("supervisor", &api.metrics().render());
     add_own(&mut families, &api);
     (
         [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
@@ -56,11 +57,10 @@ fn add_own(families: &mut Families, api: &Api) {
         let mut text = String::new();
         let up = u8::from(snapshot.state == ProcessState::Running);
         // Writing to a String does not fail.
-        let _ = writeln!(
-            text,
-            "wavs_process_up {up}\nwavs_process_restarts_total {}",
-            snapshot.restarts
-        );
+        let _ = writeln!(text, "wavs_process_up {up}");
+        for (cause, count) in &snapshot.restart_causes {
+            let _ = writeln!(text, "wavs_process_restarts_total{{cause=\"{cause}\"}} {count}");
+        }
         let _ = writeln!(
             text,
             "wavs_process_log_lines_dropped_total {}",
