@@ -44,9 +44,9 @@ fn child_process() {
             std::thread::park();
         }
         "parent" => {
-            let child = std::process::Command::new("sleep").arg("600").spawn().unwrap();
+            let mut child = std::process::Command::new("sleep").arg("600").spawn().unwrap();
             say(&format!("READY=1\nSTATUS={}", child.id()));
-            std::thread::park();
+            child.wait().unwrap();
         }
         "config" => {
             let mut config = String::new();

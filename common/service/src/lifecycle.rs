@@ -57,19 +57,20 @@ impl Lifecycle for LifecycleServer {
 
 /// The bounded queues of the status board as metrics, so that each is named in one place only.
 fn queues(text: &mut String, queues: &[QueueDepth]) {
-    let families: [(&str, &str, fn(&QueueDepth) -> u64); 2] = [
-        ("wavs_queue_depth", "Items that wait.", |queue| queue.depth),
-        ("wavs_queue_capacity", "Most items that may wait.", |queue| {
-            queue.capacity
-        }),
-    ];
-    for (name, help, value) in families.iter().filter(|_| !queues.is_empty()) {
-        // Writing to a String does not fail.
+    if queues.is_empty() {
+        return;
+    }
+    // Writing to a String does not fail.
+    let mut family = |name: &str, help: &str, value: fn(&QueueDepth) -> u64| {
         let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge");
         for queue in queues {
             let _ = writeln!(text, "{name}{{queue=\"{}\"}} {}", queue.name, value(queue));
         }
-    }
+    };
+    family("wavs_queue_depth", "Items that wait.", |queue| queue.depth);
+    family("wavs_queue_capacity", "Most items that may wait.", |queue| {
+        queue.capacity
+    });
 }
 
 #[cfg(test)]

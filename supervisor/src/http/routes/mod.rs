@@ -1,8 +1,8 @@
 //! The routes, one file per group. Paths under `/dev` and their aliases exist only while dev endpoints are on.
 
-pub mod chains;
 pub mod admin;
 pub mod alerts;
+pub mod chains;
 pub mod config;
 pub mod dead_letters;
 pub mod dev_chains;
