@@ -74,6 +74,23 @@ impl Database {
     }
 }
 
+/// Gives up to `max_pages` free pages back to the file system, inside the caller's transaction; answers how many. The file
+/// itself shrinks with the next checkpoint.
+///
+/// # Errors
+/// When a statement fails.
+pub fn shrink(transaction: &Connection, max_pages: u64) -> rusqlite::Result<u64> {
+    let free = |connection: &Connection| -> rusqlite::Result<i64> {
+        connection.pragma_query_value(None, "freelist_count", |row| row.get(0))
+    };
+    let before = free(transaction)?;
+    // Each step of the statement frees one page.
+    let mut statement = transaction.prepare(&format!("PRAGMA incremental_vacuum({max_pages})"))?;
+    let mut rows = statement.query([])?;
+    while rows.next()?.is_some() {}
+    Ok(u64::try_from(before - free(transaction)?).unwrap_or(0))
+}
+
 /// Opens a read-only connection to a database that [`Database::open`] has prepared.
 pub(crate) fn open_read_only(path: &Path) -> Result<Connection, StoreError> {
     let open = |source| StoreError::Open {
@@ -103,6 +120,8 @@ fn prepare(path: &Path) -> io::Result<()> {
 
 fn configure(connection: &Connection) -> rusqlite::Result<()> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
+    // Only a file without tables takes this; it is what lets `shrink` give free pages back.
+    connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
     let mode: String = connection.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0))?;
     if mode != "wal" {
         tracing::warn!(

@@ -10,13 +10,14 @@
 pub fn point(_name: &'static str) {}
 
 #[cfg(any(test, feature = "fault-injection"))]
-pub use injected::{Crash, acknowledge, directory, point};
+pub use injected::{Crash, acknowledge, directory, point, survey};
 
 #[cfg(any(test, feature = "fault-injection"))]
 mod injected {
+    use std::collections::BTreeMap;
     use std::io::Write as _;
     use std::path::{Path, PathBuf};
-    use std::process::{Command, Stdio};
+    use std::process::{Command, ExitStatus, Stdio};
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -25,7 +26,9 @@ mod injected {
 
     const FAULT: &str = "WAVS_FAULT";
     const DIRECTORY: &str = "WAVS_FAULT_DIRECTORY";
+    const SURVEY: &str = "WAVS_FAULT_SURVEY";
     const ACKNOWLEDGED: &str = "acknowledged ";
+    const PASSED_POINT: &str = "passed ";
 
     /// A place between two statements where a crash is worth a test.
     pub fn point(name: &'static str) {
@@ -36,6 +39,9 @@ mod injected {
             let (name, nth) = plan.split_once(':').unwrap_or((&plan, "1"));
             Some((name.to_owned(), nth.parse().unwrap_or(1)))
         });
+        if std::env::var_os(SURVEY).is_some() {
+            tell(PASSED_POINT, name);
+        }
         let Some((planned, nth)) = plan else { return };
         if planned == name && PASSED.fetch_add(1, Ordering::SeqCst) + 1 == *nth {
             // A process may always signal itself; should it fail nevertheless, the test notices that nobody died.
@@ -51,9 +57,42 @@ mod injected {
 
     /// Tells the parent that something was acknowledged to a caller.
     pub fn acknowledge(what: impl std::fmt::Display) {
+        tell(ACKNOWLEDGED, what);
+    }
+
+    fn tell(prefix: &str, what: impl std::fmt::Display) {
         // The test harness captures `println!` but not writes to the descriptor itself.
         let mut out = std::io::stdout().lock();
-        let _ = writeln!(out, "\n{ACKNOWLEDGED}{what}").and_then(|()| out.flush());
+        let _ = writeln!(out, "\n{prefix}{what}").and_then(|()| out.flush());
+    }
+
+    /// Runs `victim` to its end, unharmed, and answers how often it passed each point.
+    ///
+    /// # Panics
+    /// When the process cannot be run, or fails.
+    #[must_use]
+    pub fn survey(victim: &str, directory: &Path) -> BTreeMap<String, u64> {
+        let (text, status) = execute(victim, SURVEY, "1", directory);
+        assert!(status.success(), "the victim {victim} fails without any fault:\n{text}");
+        let mut passed = BTreeMap::new();
+        for point in text.lines().filter_map(|line| line.strip_prefix(PASSED_POINT)) {
+            *passed.entry(point.to_owned()).or_default() += 1;
+        }
+        passed
+    }
+
+    fn execute(victim: &str, name: &str, value: &str, directory: &Path) -> (String, ExitStatus) {
+        let output = std::env::current_exe()
+            .and_then(|program| {
+                Command::new(program)
+                    .args(["--exact", victim, "--nocapture", "--test-threads=1"])
+                    .env(name, value)
+                    .env(DIRECTORY, directory)
+                    .stdin(Stdio::null())
+                    .output()
+            })
+            .unwrap_or_else(|cause| panic!("cannot run the victim {victim}: {cause}"));
+        (String::from_utf8_lossy(&output.stdout).into_owned(), output.status)
     }
 
     /// What a victim did before it ended.
@@ -74,17 +113,7 @@ mod injected {
         #[must_use]
         pub fn run(victim: &str, point: &str, nth: u64, directory: &Path) -> Self {
             use std::os::unix::process::ExitStatusExt as _;
-            let output = std::env::current_exe()
-                .and_then(|program| {
-                    Command::new(program)
-                        .args(["--exact", victim, "--nocapture", "--test-threads=1"])
-                        .env(FAULT, format!("{point}:{nth}"))
-                        .env(DIRECTORY, directory)
-                        .stdin(Stdio::null())
-                        .output()
-                })
-                .unwrap_or_else(|cause| panic!("cannot run the victim {victim}: {cause}"));
-            let text = String::from_utf8_lossy(&output.stdout);
+            let (text, status) = execute(victim, FAULT, &format!("{point}:{nth}"), directory);
             let acknowledged = text
                 .lines()
                 .filter_map(|line| line.strip_prefix(ACKNOWLEDGED))
@@ -92,7 +121,7 @@ mod injected {
                 .collect();
             Self {
                 acknowledged,
-                killed: output.status.signal() == Some(Signal::SIGKILL as i32),
+                killed: status.signal() == Some(Signal::SIGKILL as i32),
             }
         }
     }

@@ -15,7 +15,7 @@ pub mod migration;
 pub mod reader;
 pub mod writer;
 
-pub use database::Database;
+pub use database::{Database, shrink};
 pub use error::StoreError;
 pub use log::{Log, LogEntry, LogId, LogSize};
 pub use migration::Migration;

@@ -112,3 +112,34 @@ async fn a_panicking_query_harms_nobody_else() {
     }
     assert_eq!(read(&database).await, Vec::<i64>::new());
 }
+
+#[tokio::test]
+async fn freed_pages_go_back_to_the_file_system_in_bounded_steps() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("test.db");
+    let steps = [Migration::new("bodies", "CREATE TABLE bodies (body BLOB)")];
+    let database = Database::open(&path, &steps).unwrap();
+    let run = async |sql: &'static str| {
+        let change = move |transaction: &Transaction<'_>| Ok::<_, StoreError>(transaction.execute(sql, [])?);
+        database.writer().write(Durability::Process, change).await.unwrap();
+    };
+    run(
+        "INSERT INTO bodies WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 500)
+         SELECT zeroblob(4000) FROM n",
+    )
+    .await;
+    run("DELETE FROM bodies").await;
+    let mut freed = Vec::new();
+    while freed.last().is_none_or(|pages| *pages > 0) {
+        let step = |transaction: &Transaction<'_>| Ok::<_, StoreError>(crate::shrink(transaction, 200)?);
+        freed.push(database.writer().write(Durability::Process, step).await.unwrap());
+    }
+    assert_eq!(freed[..2], [200, 200]);
+    let pages = |connection: &rusqlite::Connection| connection.pragma_query_value(None, "page_count", |row| row.get(0));
+    let left: i64 = database
+        .reader()
+        .read(move |connection| pages(connection).map_err(StoreError::from))
+        .await
+        .unwrap();
+    assert!(left < 50, "{left} pages are left of more than 500");
+}
