@@ -132,6 +132,7 @@ impl Node {
                 .clone()
                 .run(Arc::new(Settle(Arc::clone(&core))), stop.clone()),
         );
+        tasks.spawn(registry.clone().watch_keys(stop.clone()));
         tasks.spawn(sweep::run(Arc::clone(&core), stop.clone()));
         let (notices, received) = mpsc::channel(NOTICES);
         tasks.spawn(intake::run(Arc::clone(&core), feed, notices, stop.clone()));

@@ -6,8 +6,8 @@ use std::time::Duration;
 use tarpc::context::Context;
 use tokio::time::Instant;
 use wavs_ipc::contract::registry::{
-    AddService, Document, InjectionProgress, JobQuery, JobView, MAX_INJECTION_WAIT_MS, Registry as RegistryContract,
-    ServiceSummary, ServiceView, Signer,
+    AddService, Document, HistoryCursor, HistoryRow, InjectionProgress, JobQuery, JobView, MAX_INJECTION_WAIT_MS,
+    Registry as RegistryContract, ServiceSummary, ServiceView, Signer, SignerView,
 };
 use wavs_ipc::{ErrorCode, Json, WireError};
 use wavs_types::{ChainConfig, ChainKey, ServiceDigest, ServiceId, ServiceManager};
@@ -140,6 +140,39 @@ impl RegistryContract for RegistryService {
             }
             tokio::time::sleep_until(until.min(Instant::now() + COUNT_INTERVAL)).await;
         }
+    }
+
+    async fn signers(self, _: Context) -> Result<Vec<SignerView>, WireError> {
+        self.registry.signers().await
+    }
+
+    async fn rotate_signer(self, _: Context, service_id: ServiceId) -> Result<Signer, WireError> {
+        let (hd_index, address) = self.registry.rotate(service_id).await?;
+        Ok(Signer {
+            hd_index,
+            address: address.into_array(),
+        })
+    }
+
+    async fn accept_empty_history(
+        self,
+        _: Context,
+        service_id: Option<ServiceId>,
+    ) -> Result<Vec<ServiceId>, WireError> {
+        self.registry.accept_empty_history(service_id).await
+    }
+
+    async fn export_history(
+        self,
+        _: Context,
+        after: Option<HistoryCursor>,
+        max: u32,
+    ) -> Result<Vec<HistoryRow>, WireError> {
+        self.registry.export_history(after, max).await
+    }
+
+    async fn import_history(self, _: Context, rows: Vec<HistoryRow>) -> Result<u32, WireError> {
+        self.registry.import_history(rows).await
     }
 
     async fn jobs(self, _: Context, query: JobQuery) -> Result<Vec<JobView>, WireError> {

@@ -6,6 +6,8 @@ use std::time::Duration;
 use wavs_service::config::{self, AggregatorConfig, EnvDefault, ServicePolicy};
 use wavs_types::{ChainConfig, ChainKey, ServiceId};
 
+use crate::ledger::retention::Policy;
+
 /// Settings of the whole process.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -19,6 +21,8 @@ pub struct Settings {
     pub max_queue: usize,
     /// Host faults after which a job fails.
     pub retry_max: u32,
+    /// How long the bodies of an event are kept after its end.
+    pub tombstone: Duration,
     /// How long jobs that are over are kept.
     pub job_retention: Duration,
     /// How many jobs are kept.
@@ -31,6 +35,9 @@ pub struct Settings {
     pub fuel_capped: bool,
     /// How often service URIs are read again.
     pub recheck: Duration,
+    /// Whether keys without history sign at once although they have weight on chain: a development node, where ledgers come
+    /// and go.
+    pub accept_empty_history: bool,
     /// Whether a workflow may name a trigger chain that is not configured yet.
     pub allow_pending_chains: bool,
     /// The chains of the configuration.
@@ -80,6 +87,17 @@ impl Settings {
             .unwrap_or(self.submit_ttl)
     }
 
+    /// What the ledger keeps, and for how long.
+    #[must_use]
+    pub fn retention(&self) -> Policy {
+        let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        Policy {
+            tombstone_ms: ms(self.tombstone),
+            jobs_ms: ms(self.job_retention),
+            max_jobs: self.max_stored,
+        }
+    }
+
     /// The limit of a run whose component asks for `own`.
     #[must_use]
     pub fn execution_limit(&self, service: &ServiceId, own: Option<u64>) -> Duration {
@@ -113,11 +131,13 @@ impl From<&AggregatorConfig> for Settings {
             overrides: config.services.iter().map(|(id, own)| (*id, policy(own))).collect(),
             max_queue: config.jobs.max_queue,
             retry_max: config.jobs.retry_max,
+            tombstone: config.burned_queue_ttl,
             job_retention: config.jobs.retention,
             max_stored: config.jobs.max_stored,
             max_execution: config.max_execution,
             fuel_capped: config.max_fuel.is_some(),
             recheck: config.recheck,
+            accept_empty_history: config.dev_endpoints,
             allow_pending_chains: config.allow_pending_chains,
             chains: config.chains.clone(),
             grants: config
@@ -140,12 +160,14 @@ impl Default for Settings {
             overrides: BTreeMap::new(),
             max_queue: 4_096,
             retry_max: 5,
+            tombstone: Duration::from_secs(2 * 86_400),
             job_retention: Duration::from_secs(7 * 86_400),
             max_stored: 1_000_000,
             max_parallel_per_service: 8,
             max_execution: Duration::from_secs(300),
             fuel_capped: false,
             recheck: Duration::from_secs(600),
+            accept_empty_history: false,
             allow_pending_chains: false,
             chains: BTreeMap::new(),
             grants: BTreeMap::new(),

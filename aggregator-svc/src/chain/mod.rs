@@ -18,6 +18,7 @@ mod metrics;
 mod pool;
 mod quorum;
 mod redact;
+mod registration;
 mod revert;
 mod transactions;
 mod wire;
@@ -35,6 +36,7 @@ pub use quorum::{
     AssessRequest, Assessment, CollectedSignature, MAX_SIGNATURES, OperatorView, Quorum, QuorumRule, ReadyCall,
     Simulation, Snapshot, Verdict,
 };
+pub use registration::Registration;
 pub use revert::{Revert, RevertClass};
 pub use transactions::{
     Along, MinedTx, Outcome, PostingSigner, SignRefused, SubmitError, SubmitRequest, TX_SCHEMA, Tracked, Transactions,

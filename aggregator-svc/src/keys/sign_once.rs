@@ -1,4 +1,4 @@
-//! The one way to a signature: at most one digest is ever signed for an event by a key.
+//! The one way to a signature: at most one digest is ever signed for an event, by whichever key of ours.
 //!
 //! [`Prepared::new`] computes the signature, which stays inside; [`Prepared::commit`] runs in the transaction that
 //! moves the job on, compares with what was signed before, and stores the row. The caller gets a signature out only after
@@ -33,6 +33,9 @@ pub struct Prepared {
     digest: B256,
     signature: CanonicalSignature,
 }
+
+/// A signature that was stored before, and whose it is.
+pub type Known = (EvmAddress, [u8; 65]);
 
 /// What was signed: now, or before with the same digest.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,28 +89,40 @@ impl Prepared {
         tx: &Connection,
         now_us: u64,
     ) -> rusqlite::Result<Result<SignedEnvelope, EquivocationRefused>> {
-        let event_id = self.envelope.event_id;
-        if let Some(known) = signed::load(tx, &self.signer, &event_id)? {
-            if known.digest != self.digest {
-                return Ok(Err(EquivocationRefused {
-                    event_id,
-                    signed: known.digest,
-                    refused: self.digest,
-                }));
-            }
-            return Ok(Ok(self.answer(known.signature, false)));
+        match self.compare(tx)? {
+            Err(refusal) => return Ok(Err(refusal)),
+            Ok(Some((signer, signature))) => return Ok(Ok(self.answer(signer, signature, false))),
+            Ok(None) => {}
         }
+        let event_id = self.envelope.event_id;
         let row = Signed {
             digest: self.digest,
             signature: *self.signature.as_bytes(),
         };
         signed::insert(tx, &self.signer, &event_id, &row, &self.encoded, now_us)?;
-        Ok(Ok(self.answer(row.signature, true)))
+        Ok(Ok(self.answer(self.signer, row.signature, true)))
     }
 
-    fn answer(&self, signature: [u8; 65], fresh: bool) -> SignedEnvelope {
+    /// The signature that was stored for the same digest, if any, and whose it is: after a rotation it is the former
+    /// key's, because an event is signed once, not once by each key. Stores nothing.
+    ///
+    /// # Errors
+    /// As [`Self::commit`].
+    pub fn compare(&self, tx: &Connection) -> rusqlite::Result<Result<Option<Known>, EquivocationRefused>> {
+        let event_id = self.envelope.event_id;
+        Ok(match signed::load(tx, &self.signer, &event_id)? {
+            Some((_, known)) if known.digest != self.digest => Err(EquivocationRefused {
+                event_id,
+                signed: known.digest,
+                refused: self.digest,
+            }),
+            known => Ok(known.map(|(signer, known)| (signer, known.signature))),
+        })
+    }
+
+    fn answer(&self, signer: EvmAddress, signature: [u8; 65], fresh: bool) -> SignedEnvelope {
         SignedEnvelope {
-            signer: self.signer,
+            signer,
             digest: self.digest,
             signature,
             fresh,
@@ -154,7 +169,8 @@ mod tests {
         assert_eq!(refused.signed, first.digest);
         assert_eq!(refused.refused, prepared(1, b"b").digest());
 
-        // Another key is another signer.
-        assert!(commit(&ledger, prepared(2, b"b")).await.unwrap().fresh);
+        // Another key of ours, after a rotation, signs nothing else, and nothing again.
+        assert!(commit(&ledger, prepared(2, b"b")).await.is_err());
+        assert_eq!(commit(&ledger, prepared(2, b"a")).await.unwrap(), again);
     }
 }

@@ -37,14 +37,16 @@ pub struct EventRow {
     pub deadline_ms: u64,
 }
 
-/// Stores an event in `collecting`, with the steps that one commit takes at once. Nothing happens if it is known.
+/// Stores an event in `collecting`, with the steps that one commit takes at once. Nothing happens if it is known,
+/// or was done before.
 pub fn insert(tx: &Connection, event: &NewEvent, now_us: u64) -> Result<bool> {
     let timeline = format!(r#"[["signed",{now_us}],["collecting",{now_us}]]"#);
     let rows = tx
         .prepare_cached(
             "INSERT INTO events (event_id, service_id, workflow_id, own_digest, state, rank, deadline_ms, created_us,
                                  updated_us, timeline)
-             VALUES (?1, ?2, ?3, ?4, 'collecting', ?5, ?6, ?7, ?7, ?8)
+             SELECT ?1, ?2, ?3, ?4, 'collecting', ?5, ?6, ?7, ?7, ?8
+             WHERE NOT EXISTS (SELECT 1 FROM done WHERE done.event_id = ?1)
              ON CONFLICT (event_id) DO NOTHING",
         )?
         .execute(params![

@@ -15,6 +15,7 @@ pub(crate) mod columns;
 pub mod counters;
 pub mod dead_letters;
 pub mod documents;
+pub mod done;
 pub mod events;
 pub mod executions;
 pub mod history;
@@ -25,6 +26,8 @@ pub mod pins;
 pub mod quorums;
 pub mod retention;
 mod schema;
+mod schema_closed;
+mod schema_keys;
 mod schema_records;
 mod select;
 pub mod services;
@@ -41,6 +44,8 @@ const MIGRATIONS: &[Migration] = &[
     Migration::new("services, jobs, events and signatures", schema::SCHEMA_1),
     Migration::new("transactions", crate::chain::TX_SCHEMA),
     Migration::new("runs, counters, history and dead letters", schema_records::RECORDS),
+    Migration::new("closed events", schema_closed::SCHEMA_CLOSED),
+    Migration::new("history of keys", schema_keys::SCHEMA_KEYS),
 ];
 
 /// The open ledger. Clones share it.

@@ -1,6 +1,7 @@
 //! Targets: one handler contract that an event is submitted to, its transaction, and the callback that its outcome is due.
 
 use rusqlite::{Connection, OptionalExtension, Result, Row, params};
+use wavs_store::fault;
 use wavs_types::{B256, ChainKey, EventId, ServiceId};
 
 use super::columns::{blob, parsed};
@@ -210,6 +211,7 @@ pub fn advance(
     let rows = tx
         .prepare_cached("UPDATE targets SET state = ?2, rank = ?3, error = ?4 WHERE id = ?1 AND rank < 10")?
         .execute(params![id, state, state.rank(), error])?;
+    fault::point("target.advanced");
     events::follow_targets(tx, event_id, now_us)?;
     Ok(rows == 1)
 }
@@ -234,6 +236,7 @@ pub fn hold(
 pub fn reached_quorum(tx: &Connection, target: &TargetRow, block: u64, deadline_ms: u64, now_us: u64) -> Result<()> {
     tx.prepare_cached("UPDATE targets SET since_block = coalesce(since_block, ?2), deadline_ms = ?3 WHERE id = ?1")?
         .execute(params![target.id, block, deadline_ms])?;
+    fault::point("target.quorum");
     advance(tx, target.id, &target.event_id, State::Quorum, None, now_us)?;
     Ok(())
 }
@@ -244,6 +247,7 @@ pub fn mined(tx: &Connection, target: &TargetRow, hash: &str, state: State, now_
         "UPDATE targets SET tx = ?2, callback = CASE callback WHEN 'none' THEN 'due' ELSE callback END WHERE id = ?1",
     )?
     .execute(params![target.id, hash])?;
+    fault::point("target.mined");
     advance(tx, target.id, &target.event_id, state, None, now_us)?;
     Ok(())
 }

@@ -9,7 +9,9 @@ use super::buckets::{self, NewBucket, SignatureRow};
 use super::events::{self, NewEvent};
 use super::jobs::{self, NewJob};
 use super::targets::{self, NewTarget};
-use super::{Ending, Ledger, State, retention, timers, views};
+use super::{Ending, Ledger, State, timers, views};
+
+mod retention;
 
 const SERVICE: ServiceId = ServiceId::new([3; 32]);
 
@@ -17,9 +19,9 @@ fn event_id(number: u8) -> EventId {
     EventId::new([number; 20])
 }
 
-/// A job of its own with one signed event.
-fn signed(tx: &Connection, number: u8, now_us: u64) -> Result<()> {
-    let job = NewJob {
+/// A job that nothing happened to yet.
+fn job(number: u8) -> NewJob {
+    NewJob {
         job: u128::from(number),
         service_id: SERVICE,
         workflow_id: "default".parse().unwrap(),
@@ -29,8 +31,13 @@ fn signed(tx: &Connection, number: u8, now_us: u64) -> Result<()> {
         injection: None,
         action: b"{}".to_vec(),
         event_id: event_id(number),
-        seen_us: now_us,
-    };
+        seen_us: 5,
+    }
+}
+
+/// A job of its own with one signed event.
+fn signed(tx: &Connection, number: u8, now_us: u64) -> Result<()> {
+    let job = job(number);
     assert!(jobs::insert(tx, &job, now_us)?);
     assert!(
         !jobs::insert(
@@ -188,36 +195,6 @@ async fn removal_ends_what_is_open_but_follows_what_was_sent() {
         events::end_of_service(tx, &SERVICE, &Ending::skipped("removed", "gone"), 7)?;
         assert_eq!((state(tx, 1), state(tx, 2)), (State::Skipped, State::Submitting));
         assert!(buckets::due_inputs(tx, 10)?.is_empty());
-        Ok(())
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn only_jobs_that_are_over_are_forgotten_and_signatures_of_ours_never() {
-    in_ledger(|tx| {
-        for number in 1..=4 {
-            signed(tx, number, 5)?;
-        }
-        for number in [1, 2, 3] {
-            events::set_state(tx, &event_id(number), State::Final, None, 5)?;
-        }
-        assert_eq!(retention::sweep(tx, 6, 100)?, 3);
-        assert!(events::load(tx, &event_id(1))?.is_none());
-        assert_eq!(state(tx, 4), State::Collecting);
-        // An open job stays even when too many are stored.
-        assert_eq!(retention::sweep(tx, 6, 0)?, 0);
-        assert_eq!(
-            views::jobs(
-                tx,
-                &JobQuery {
-                    max: 10,
-                    ..JobQuery::default()
-                }
-            )?
-            .len(),
-            1
-        );
         Ok(())
     })
     .await;

@@ -57,6 +57,7 @@ pub fn arm(tx: &Connection, event_id: &EventId, digest: &B256, due_ms: u64) -> R
             "INSERT INTO timers (event_id, digest, due_ms, state, next_ms) VALUES (?1, ?2, ?3, 'armed', ?3) ON CONFLICT DO NOTHING",
         )?
         .execute(params![blob(event_id.as_bytes()), digest.as_slice(), due_ms])?;
+    wavs_store::fault::point("timer.armed");
     // A pending timer extends the life of its event.
     tx.prepare_cached("UPDATE events SET deadline_ms = max(deadline_ms, ?2) WHERE event_id = ?1")?
         .execute(params![blob(event_id.as_bytes()), due_ms])?;

@@ -11,7 +11,7 @@ use rusqlite::Connection;
 use wavs_ipc::Json;
 use wavs_ipc::contract::engine::{Action, AggregatorCall};
 use wavs_ipc::contract::job::{GuestErrorClass, RunId};
-use wavs_store::{Durability, StoreError};
+use wavs_store::{Durability, StoreError, fault};
 use wavs_types::{B256, EventId, EvmAddress, ServiceId};
 
 use super::backoff::Backoff;
@@ -295,6 +295,7 @@ async fn take_actions(
                 None if !buckets::input_done(tx, &event_id, &digest)? => return Ok(Taken::default()),
                 None => {}
             }
+            fault::point("actions.obtained");
             apply(tx, &event_id, &digest, deadline_ms, actions)
         })
         .await?;
@@ -356,6 +357,7 @@ fn apply(
             deadline_ms,
         };
         taken.targets.extend(targets::insert(tx, &target)?);
+        fault::point("actions.target");
     }
     events::follow_targets(tx, event_id, now_us)?;
     let idle = !timers::armed(tx, event_id)? && targets::of_event(tx, event_id)?.is_empty();

@@ -20,10 +20,12 @@ use super::run::{self, Ran, Run, RunFault};
 use super::schedule::Next;
 use super::sign::{self, Signing};
 use crate::clock;
+use crate::keys::history::History;
 use crate::ledger::executions::{self, Execution};
 use crate::ledger::jobs::{self, JobRow, Repeat};
 use crate::ledger::{Ending, State};
 use crate::registry::directory::Entry;
+use crate::registry::standing;
 
 /// Deaths of engine-svc during runs of one job, after which the job is quarantined.
 const MAX_DEATHS: u32 = 3;
@@ -94,6 +96,15 @@ async fn execute(core: &Core, job: u128) -> Result<Next, StoreError> {
         // The lanes are read again when it is resumed, or when it is no longer pending.
         return Ok(Next::Done);
     }
+    if workflow.aggregator().is_some() {
+        match entry.history.get() {
+            History::Complete => {}
+            History::Unchecked => return wait_for_history(core, &row, &entry).await,
+            History::Missing => {
+                return end(core, &row, Ending::failed("history_missing", standing::missing(&entry)), None).await;
+            }
+        }
+    }
     let run = Run {
         entry: &entry,
         workflow_id: &row.workflow_id,
@@ -148,6 +159,19 @@ async fn conclude(
     }
     core.progressed();
     Ok(Next::Done)
+}
+
+/// The chain has not said yet whether the key is new, or only new here.
+async fn wait_for_history(core: &Core, row: &JobRow, entry: &Entry) -> Result<Next, StoreError> {
+    let age = Duration::from_micros(clock::now_us().saturating_sub(row.created_us));
+    if age <= core.settings.collect_ttl(&row.service_id) {
+        return Ok(Next::After(by_age(age, COMPONENT_CAP)));
+    }
+    let detail = format!(
+        "the chain of the service manager did not say in time whether key {} is registered",
+        entry.pin.1
+    );
+    end(core, row, Ending::failed("history_unchecked", detail), None).await
 }
 
 async fn repeat_or_end(

@@ -14,7 +14,7 @@ use wavs_ipc::contract::trigger_feed::{
     MAX_PULL_ITEMS, MAX_PULL_WAIT_MS, SpoolBatch, SpoolBody, SpoolCursor, SpoolItem, TriggerFeedClient,
 };
 use wavs_ipc::{Reconnecting, WireError};
-use wavs_store::Durability;
+use wavs_store::{Durability, fault};
 use wavs_types::{ServiceId, TriggerAction};
 
 use super::core::Core;
@@ -225,6 +225,7 @@ fn store(tx: &Connection, items: &[Arrival], cursor: SpoolCursor) -> rusqlite::R
                 if !jobs::insert(tx, job, now_us)? {
                     continue;
                 }
+                fault::point("intake.stored");
                 if let Some(ending) = skip {
                     jobs::end(tx, job.job, ending, now_us)?;
                 } else if job.injection.is_none() && signed::any(tx, &job.event_id)? {
@@ -239,5 +240,6 @@ fn store(tx: &Connection, items: &[Arrival], cursor: SpoolCursor) -> rusqlite::R
         }
     }
     meta::set_spool_cursor(tx, cursor)?;
+    fault::point("intake.cursor");
     Ok(executable)
 }

@@ -4,7 +4,7 @@
 //! our signatures in their buckets. Only then anything leaves the process.
 
 use wavs_ipc::contract::job::Response;
-use wavs_store::{Durability, StoreError};
+use wavs_store::{Durability, StoreError, fault};
 use wavs_types::{AggregatorSubmit, B256, EventId, TriggerAction, WasmResponse};
 
 use super::collect;
@@ -12,6 +12,7 @@ use super::core::Core;
 use crate::clock;
 use crate::keys::sign_once::{EquivocationRefused, Prepared};
 use crate::ledger::buckets::{NewBucket, SignatureRow};
+use crate::ledger::done;
 use crate::ledger::events::{self, NewEvent};
 use crate::ledger::executions::{self, Execution};
 use crate::ledger::jobs::{self, JobRow};
@@ -131,7 +132,12 @@ async fn commit(
             let mut collecting = Vec::new();
             let mut equivocations = 0;
             for (prepared, bucket) in signing {
-                let signed = match prepared.commit(tx, now_us)? {
+                let closed = done::closed(tx, &bucket.event_id)?;
+                let signed = match &closed {
+                    None => prepared.commit(tx, now_us)?.map(Some),
+                    Some(_) => prepared.compare(tx)?.map(|_| None),
+                };
+                let signed = match signed {
                     Ok(signed) => signed,
                     Err(refusal) => {
                         equivocations += 1;
@@ -139,6 +145,11 @@ async fn commit(
                         continue;
                     }
                 };
+                let Some(signed) = signed else {
+                    refused.push(Ending::skipped("duplicate", closed.unwrap_or_default()));
+                    continue;
+                };
+                fault::point("sign.once");
                 let event = NewEvent {
                     event_id: bucket.event_id,
                     service_id,
@@ -147,12 +158,15 @@ async fn commit(
                     deadline_ms: clock::ms_after(ttl),
                 };
                 events::insert(tx, &event, now_us)?;
+                fault::point("sign.event");
                 events::link(tx, job, &bucket.event_id)?;
+                fault::point("sign.linked");
                 let signature = SignatureRow {
                     signer: signed.signer,
                     signature: signed.signature,
                 };
                 collect::accept(tx, &bucket, &signature, now_us)?;
+                fault::point("sign.accepted");
                 collecting.push((bucket.event_id, bucket.digest));
             }
             if collecting.is_empty() {
@@ -165,6 +179,7 @@ async fn commit(
             }
             let error = refused.first().map(Ending::text);
             jobs::leave_received(tx, job, State::Signed, &digest, error.as_deref(), now_us)?;
+            fault::point("sign.moved");
             Ok((Signing::Collecting(collecting), equivocations))
         })
         .await

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use wavs_store::{Durability, StoreError};
+use wavs_store::{Durability, StoreError, fault};
 use wavs_types::{Envelope, EvmAddress, ServiceId};
 
 use super::backoff::Backoff;
@@ -269,6 +269,7 @@ async fn post(
         // Rides in the durable commit of nonce and raw transaction, so that this row never promises what is not stored.
         along: Some(Box::new(move |tx| {
             let now_us = clock::now_us();
+            fault::point("submit.reserved");
             targets::reached_quorum(tx, &row, block, deadline_ms, now_us)?;
             targets::advance(tx, row.id, &row.event_id, State::Submitting, None, now_us)?;
             Ok(())

@@ -1,4 +1,5 @@
-//! The hourly housekeeping: ends events whose time ran out unnoticed, and forgets jobs that are over.
+//! The hourly housekeeping: ends events whose time ran out unnoticed, deletes what the ledger need not keep, and gives the
+//! room back to the file system.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +16,10 @@ use crate::ledger::{State, events};
 const INTERVAL: Duration = Duration::from_secs(3_600);
 /// Events ended in one transaction.
 const EXPIRE_BATCH: usize = 1_000;
+/// Passes over one table in one sweep; what is left then waits for the next sweep. More than a busy hour needs.
+const MAX_PASSES: u32 = 50_000;
+/// Pages (of 4 KiB) that are given back in one transaction.
+const SHRINK_PAGES: u64 = 1_024;
 
 /// Sweeps at start and every hour until `stop`.
 pub async fn run(core: Arc<Core>, stop: CancellationToken) {
@@ -36,17 +41,36 @@ async fn sweep(core: &Core) -> Result<(), StoreError> {
             Ok(())
         })
         .await?;
-    let retention = u64::try_from(core.settings.job_retention.as_micros()).unwrap_or(u64::MAX);
-    let (before_us, max_stored) = (clock::now_us().saturating_sub(retention), core.settings.max_stored);
-    loop {
-        let swept = core
-            .ledger
-            .write(Durability::Process, move |tx| {
-                retention::sweep(tx, before_us, max_stored)
-            })
-            .await?;
-        if swept < BATCH as usize {
-            return Ok(());
+    let policy = core.settings.retention();
+    for (table, pass) in retention::passes() {
+        let mut forgotten = 0;
+        for _ in 0..MAX_PASSES {
+            let deleted = core
+                .ledger
+                .write(Durability::Process, move |tx| pass(tx, &policy, clock::now_ms()))
+                .await?;
+            forgotten += deleted;
+            if deleted < BATCH as usize {
+                break;
+            }
+        }
+        if forgotten > 0 {
+            tracing::debug!(table, forgotten, "old rows of the ledger were deleted");
         }
     }
+    shrink(core).await
+}
+
+/// Gives pages that are free now back to the file system.
+async fn shrink(core: &Core) -> Result<(), StoreError> {
+    for _ in 0..MAX_PASSES {
+        let freed = core
+            .ledger
+            .write(Durability::Process, |tx| wavs_store::shrink(tx, SHRINK_PAGES))
+            .await?;
+        if freed < SHRINK_PAGES {
+            break;
+        }
+    }
+    Ok(())
 }

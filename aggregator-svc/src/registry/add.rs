@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use wavs_ipc::contract::registry::{AddService, AddSource, ServiceSummary};
 use wavs_ipc::{ErrorCode, WireError};
-use wavs_store::Durability;
+use wavs_store::{Durability, fault};
 use wavs_types::{ServiceId, ServiceManager};
 
 use super::directory::Entry;
 use super::resolve::Candidate;
 use super::{Registry, ledger_failed, view};
 use crate::clock;
+use crate::keys::history::{History, HistoryCell};
 use crate::keys::pins::PinError;
 use crate::keys::{ServiceSigner, pins as rules};
 use crate::ledger::history::{self, Actor, Note};
@@ -73,6 +74,7 @@ impl Registry {
         let service_id = entry.id();
         self.directory().put(entry);
         let entry = self.registered(&service_id)?;
+        self.look_before_use(&entry).await;
         if let Err(error) = self.wire(&entry, Actor::Api).await {
             self.undo(service_id).await;
             return Err(error);
@@ -106,7 +108,7 @@ impl Registry {
             updated_ms: clock::now_ms(),
         };
         let stored = row.clone();
-        let pinned: Result<ServiceSigner, PinError> = self
+        let pinned: Result<(ServiceSigner, History), PinError> = self
             .core()
             .ledger
             .write(Durability::Power, move |tx| {
@@ -114,9 +116,12 @@ impl Registry {
                     Ok(signer) => signer,
                     Err(refusal) => return Ok(Err(refusal)),
                 };
+                let history = pins::of_service(tx, &stored.service_id)?.map_or(History::Unchecked, |pin| pin.history);
+                fault::point("add.pinned");
                 services::put(tx, &stored)?;
+                fault::point("add.stored");
                 meta::next_generation(tx)?;
-                Ok(Ok(signer))
+                Ok(Ok((signer, history)))
             })
             .await
             .map_err(ledger_failed)?;
@@ -124,8 +129,9 @@ impl Registry {
         self.entry(
             row,
             document,
-            (signer.hd_index(), signer.address()),
-            Ok(Arc::new(signer)),
+            (signer.0.hd_index(), signer.0.address()),
+            Ok(Arc::new(signer.0)),
+            Arc::new(HistoryCell::new(signer.1)),
         )
     }
 
@@ -140,7 +146,9 @@ impl Registry {
             .ledger
             .write(Durability::Power, move |tx| {
                 services::put(tx, &stored)?;
+                fault::point("add.activated");
                 pins::activate(tx, &stored.service_id)?;
+                fault::point("add.pin_activated");
                 let note = Note {
                     uri: stored.uri.clone(),
                     new: Some(stored.digest),
@@ -165,7 +173,9 @@ impl Registry {
             .ledger
             .write(Durability::Power, move |tx| {
                 services::delete(tx, &service_id)?;
+                fault::point("undo.deleted");
                 pins::release(tx, &service_id)?;
+                fault::point("undo.released");
                 let ending = Ending::skipped("removed", "the service could not be added");
                 jobs::end_of_service(tx, &service_id, &ending, clock::now_us())?;
                 counters::forget(tx, &service_id)?;

@@ -10,6 +10,7 @@ use wavs_types::{
 };
 
 use crate::keys::ServiceSigner;
+use crate::keys::history::HistoryCell;
 use crate::ledger::services::{Phase, ServiceRow};
 
 /// A service with everything that a run needs, parsed and encoded once.
@@ -24,6 +25,8 @@ pub struct Entry {
     pub signer: Result<Arc<ServiceSigner>, String>,
     /// Its pin: index and address.
     pub pin: (u32, EvmAddress),
+    /// Whether its key may sign; kept over updates, new with a new key.
+    pub history: Arc<HistoryCell>,
     /// Runs that may be under way; kept over updates.
     pub runs: Arc<Semaphore>,
 }

@@ -1,11 +1,13 @@
 //! The registry at start: rows become entries, and what a crash interrupted is completed or undone.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use wavs_ipc::{ErrorCode, WireError};
 use wavs_types::{ChainConfig, ChainKey, ServiceDocument};
 
-use super::{Registry, ledger_failed, signer_of};
+use super::{Registry, ledger_failed, signer_of, standing};
+use crate::keys::history::{History, HistoryCell};
 use crate::ledger::history::Actor;
 use crate::ledger::services::{Phase, ServiceRow};
 use crate::ledger::{chains, pins, services};
@@ -42,7 +44,11 @@ impl Registry {
                 tracing::error!(service_id = %row.service_id, reason, "signing for this service has stopped");
                 alarms.push(reason.clone());
             }
-            let entry = self.entry(row, document, (pin.hd_index, pin.address), signer)?;
+            let history = Arc::new(HistoryCell::new(pin.history));
+            let entry = self.entry(row, document, (pin.hd_index, pin.address), signer, history)?;
+            if pin.history == History::Missing {
+                alarms.push(standing::missing(&entry));
+            }
             self.directory().put(entry);
         }
         self.count_services();

@@ -13,6 +13,8 @@ mod pause;
 mod prepare;
 mod remove;
 mod resolve;
+mod signers;
+pub mod standing;
 mod update;
 pub mod view;
 pub mod watch;
@@ -26,6 +28,7 @@ use wavs_ipc::{ErrorCode, Json, Reconnecting, WireError};
 use wavs_store::StoreError;
 use wavs_types::{ServiceDocument, ServiceId};
 
+use crate::keys::history::{History, HistoryCell};
 use crate::keys::{Keyring, ServiceSigner};
 use crate::ledger::pins::Pin;
 use crate::ledger::services::ServiceRow;
@@ -46,6 +49,7 @@ struct Inner {
     feed: Reconnecting<TriggerFeedClient>,
     keyring: Option<Arc<Keyring>>,
     watch: Watch,
+    standings: standing::Standings,
     /// Services with a step under way.
     busy: Mutex<BTreeSet<ServiceId>>,
     /// One change of the chain table at a time.
@@ -78,6 +82,7 @@ impl Registry {
             feed,
             keyring,
             watch,
+            standings: standing::Standings::default(),
             busy: Mutex::default(),
             chains: tokio::sync::Mutex::default(),
         };
@@ -125,6 +130,7 @@ impl Registry {
         document: ServiceDocument,
         pin: (u32, wavs_types::EvmAddress),
         signer: Result<Arc<ServiceSigner>, String>,
+        history: Arc<HistoryCell>,
     ) -> Result<Entry, WireError> {
         let runs = match self.directory().get(&row.service_id) {
             Some(before) => Arc::clone(&before.runs),
@@ -136,13 +142,28 @@ impl Registry {
             document,
             signer,
             pin,
+            history,
             runs,
         })
     }
 
     /// The same service with a changed row or document.
     fn changed(&self, entry: &Entry, row: ServiceRow, document: ServiceDocument) -> Result<Entry, WireError> {
-        self.entry(row, document, entry.pin, entry.signer.clone())
+        let history = Arc::clone(&entry.history);
+        self.entry(row, document, entry.pin, entry.signer.clone(), history)
+    }
+
+    /// The same service with another key, whose history is not known.
+    fn rekeyed(&self, entry: &Entry, signer: ServiceSigner) -> Result<Entry, WireError> {
+        let pin = (signer.hd_index(), signer.address());
+        let history = Arc::new(HistoryCell::new(History::Unchecked));
+        self.entry(
+            entry.row.clone(),
+            entry.document.clone(),
+            pin,
+            Ok(Arc::new(signer)),
+            history,
+        )
     }
 
     fn count_services(&self) {

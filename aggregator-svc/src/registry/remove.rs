@@ -1,7 +1,7 @@
 //! Removing a service: one commit, after which it is gone for everybody; the pin and the sign-once rows stay.
 
 use wavs_ipc::WireError;
-use wavs_store::Durability;
+use wavs_store::{Durability, fault};
 use wavs_types::ServiceManager;
 
 use super::{Registry, ledger_failed};
@@ -26,9 +26,12 @@ impl Registry {
             .write(Durability::Power, move |tx| {
                 let (now_us, ending) = (clock::now_us(), Ending::skipped("removed", "the service was removed"));
                 services::delete(tx, &service_id)?;
+                fault::point("remove.deleted");
                 pins::retire(tx, &service_id)?;
+                fault::point("remove.retired");
                 jobs::end_of_service(tx, &service_id, &ending, now_us)?;
                 events::end_of_service(tx, &service_id, &ending, now_us)?;
+                fault::point("remove.ended");
                 counters::forget(tx, &service_id)?;
                 history::note(tx, &service_id, &Note::new("deleted", Actor::Api, ""), now_us / 1_000)?;
                 meta::next_generation(tx)

@@ -162,6 +162,7 @@ impl Updater {
                 () = stop.cancelled() => return,
                 notice = self.notices.recv() => match notice {
                     Some(UriNotice { service_id, uri }) => {
+                        self.registry.keys_changed();
                         self.waiting.insert(service_id, Waiting { uri: Some(uri), attempt: 0, due: Instant::now() });
                     }
                     None => return,

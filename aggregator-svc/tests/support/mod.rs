@@ -6,7 +6,7 @@ pub mod engine;
 pub mod trigger;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
@@ -51,13 +51,17 @@ pub fn manager(address: &str) -> ServiceManager {
 
 /// Everything that outlives a restart of the node.
 pub struct World {
-    pub dir: tempfile::TempDir,
+    pub dir: PathBuf,
+    /// Removes the files in the end.
+    kept: Option<tempfile::TempDir>,
     pub engine: FakeEngine,
     pub trigger: FakeTrigger,
     pub phrase: Option<&'static str>,
     /// The HTTP endpoint of the chain, and whether this node posts there.
     pub chain: Option<String>,
     pub posts: bool,
+    /// Whether keys sign although they have weight on chain and no history.
+    pub accept_empty_history: bool,
 }
 
 pub struct Running {
@@ -68,21 +72,30 @@ pub struct Running {
 impl World {
     pub fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let engine = FakeEngine::serve(&dir.path().join("engine.sock"));
-        let trigger = FakeTrigger::serve(&dir.path().join("trigger.sock"));
+        let mut world = Self::at(dir.path());
+        world.kept = Some(dir);
+        world
+    }
+
+    /// A world whose files outlive it.
+    pub fn at(dir: &Path) -> Self {
+        let engine = FakeEngine::serve(&dir.join("engine.sock"));
+        let trigger = FakeTrigger::serve(&dir.join("trigger.sock"));
         trigger.publish(ADDRESS, document(ADDRESS, "active"));
         Self {
-            dir,
+            kept: None,
+            dir: dir.to_owned(),
             engine,
             trigger,
             phrase: Some(PHRASE),
             chain: None,
             posts: false,
+            accept_empty_history: true,
         }
     }
 
     pub fn ledger(&self) -> PathBuf {
-        self.dir.path().join("ledger.db")
+        self.dir.join("ledger.db")
     }
 
     pub async fn start(&self) -> Running {
@@ -103,6 +116,7 @@ impl World {
         let settings = Settings {
             chains: BTreeMap::from([("evm:31337".parse().unwrap(), ChainConfig::Evm(chain))]),
             max_queue: 64,
+            accept_empty_history: self.accept_empty_history,
             ..Settings::default()
         };
         let keyring = self
@@ -110,8 +124,8 @@ impl World {
             .map(|phrase| Arc::new(Keyring::new(Credential::parse(phrase).ok().unwrap()).ok().unwrap()));
         Setup {
             ledger: self.ledger(),
-            engine: self.dir.path().join("engine.sock"),
-            trigger: self.dir.path().join("trigger.sock"),
+            engine: self.dir.join("engine.sock"),
+            trigger: self.dir.join("trigger.sock"),
             settings,
             variables: Variables::default(),
             keyring,

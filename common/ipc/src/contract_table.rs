@@ -57,7 +57,7 @@ contract!(
     LifecycleRequest,
     LifecycleResponse
 );
-contract!(2, "Registry", 1..=1, RegistryClient, RegistryRequest, RegistryResponse);
+contract!(2, "Registry", 1..=2, RegistryClient, RegistryRequest, RegistryResponse);
 contract!(
     3,
     "TriggerFeed",

@@ -11,6 +11,9 @@ pub const MAX_INJECTION_WAIT_MS: u32 = 20_000;
 /// Most rows of one `jobs` answer; a larger `max` is cut to it.
 pub const MAX_JOB_ROWS: u32 = 500;
 
+/// Most rows of one export or import: well within a frame.
+pub const MAX_HISTORY_ROWS: u32 = 5_000;
+
 #[tarpc::service]
 pub trait Registry {
     /// Resolve, validate, prepare and wire a service. The answer means that its triggers and its signer are live.
@@ -51,6 +54,21 @@ pub trait Registry {
 
     /// Jobs, newest first.
     async fn jobs(query: JobQuery) -> Result<Vec<JobView>, WireError>;
+
+    /// The keys of all services that ever had one, ascending by index.
+    async fn signers() -> Result<Vec<SignerView>, WireError>;
+
+    /// Give a service a new key; what the former one signed stays valid and is not signed again.
+    async fn rotate_signer(service_id: ServiceId) -> Result<Signer, WireError>;
+
+    /// Sign with keys that have weight on chain but no history here: of one service, or of all. Answers those concerned.
+    async fn accept_empty_history(service_id: Option<ServiceId>) -> Result<Vec<ServiceId>, WireError>;
+
+    /// What was ever signed, by signer and event, after a row; at most [`MAX_HISTORY_ROWS`].
+    async fn export_history(after: Option<HistoryCursor>, max: u32) -> Result<Vec<HistoryRow>, WireError>;
+
+    /// Take the history of another ledger over, all rows or none. Answers how many are new.
+    async fn import_history(rows: Vec<HistoryRow>) -> Result<u32, WireError>;
 }
 
 /// A service to register.
@@ -125,6 +143,69 @@ pub struct Signer {
     pub hd_index: u32,
     /// The address.
     pub address: [u8; 20],
+}
+
+/// The key of a service, with what is known of it on chain.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignerView {
+    /// The service.
+    pub service_id: ServiceId,
+    /// Its name while it is registered.
+    pub name: Option<String>,
+    /// `i` of `m/44'/60'/0'/0/i`.
+    pub hd_index: u32,
+    /// The address.
+    pub address: [u8; 20],
+    /// `pending`, `active` or `retired`.
+    pub state: String,
+    /// Whether all that the key signed is known here: `unchecked`, `complete` or `missing`.
+    pub history: String,
+    /// Why nothing is signed with it, where that is so.
+    pub refusal: Option<String>,
+    /// What the service manager says.
+    pub registration: Option<RegistrationView>,
+    /// Why the service manager could not be asked.
+    pub error: Option<String>,
+    /// When it was asked, in milliseconds since the Unix epoch.
+    pub checked_at_ms: Option<u64>,
+    /// Index and address of the keys that it had before.
+    pub former: Vec<(u32, [u8; 20])>,
+}
+
+/// A signing key as its service manager sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RegistrationView {
+    /// `registered`, `unregistered`, `zero_weight` or `has_code`.
+    pub status: String,
+    /// Who registered it.
+    pub operator: Option<[u8; 20]>,
+    /// The operator's weight, decimal.
+    pub weight: String,
+}
+
+/// What was signed for an event by one of our keys.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HistoryRow {
+    /// Address of the key.
+    pub signer: [u8; 20],
+    /// The event.
+    pub event_id: EventId,
+    /// Digest of the envelope.
+    pub digest: [u8; 32],
+    /// 65 bytes `r || s || v`.
+    #[serde(with = "serde_bytes")]
+    pub signature: Vec<u8>,
+    /// Microseconds since the Unix epoch.
+    pub signed_at_us: u64,
+}
+
+/// A place in the history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HistoryCursor {
+    /// Address of the key.
+    pub signer: [u8; 20],
+    /// The event.
+    pub event_id: EventId,
 }
 
 /// How far an injection is.

@@ -62,6 +62,8 @@ pub struct AggregatorConfig {
     pub grants: Grants,
     /// Bounds of the jobs.
     pub jobs: JobsConfig,
+    /// Whether this is a development node: its keys sign although their history may be lost.
+    pub dev_endpoints: bool,
     /// How often the on-chain state of services is looked at again.
     pub recheck: Duration,
     /// Days that the data of a deleted service is kept.
@@ -184,6 +186,7 @@ impl AggregatorConfig {
                 .seconds("max_execution_seconds")?
                 .min(values.seconds("engine.hard_timeout_secs")?),
             max_fuel: Some(values.number("max_wasm_fuel")?).filter(|fuel| *fuel != u64::MAX),
+            dev_endpoints: values.flag("dev_endpoints_enabled")?,
             burned_queue_ttl: values.seconds("aggregator.burned_queue_ttl_secs")?,
             own_input_grace: values.seconds("aggregator.own_input_grace_secs")?,
             stages: stages(values)?,
