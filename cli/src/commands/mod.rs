@@ -14,6 +14,7 @@ mod processes;
 mod records;
 mod service;
 mod services;
+mod signers;
 mod upload;
 mod validate;
 
@@ -34,6 +35,9 @@ pub(crate) enum Command {
     /// Look at jobs: one for each time a trigger fired
     #[command(subcommand)]
     Jobs(jobs::JobsCommand),
+    /// Look at the signing keys, rotate them, and move the history of what they signed
+    #[command(subcommand)]
+    Signers(signers::SignersCommand),
     /// List runs of components with their outcome and what they cost, newest first
     Executions(records::ExecutionsArgs),
     /// Look at jobs that failed, and try them again
@@ -65,6 +69,7 @@ impl Command {
             Self::UploadComponent(args) => args.run(session).await,
             Self::DeployService(args) => args.run(session).await,
             Self::Jobs(command) => command.run(session).await,
+            Self::Signers(command) => command.run(session).await,
             Self::Executions(args) => args.run(session).await,
             Self::DeadLetters(command) => command.run(session).await,
             Self::Quorums(args) => args.run(session).await,

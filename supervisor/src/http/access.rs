@@ -49,7 +49,7 @@ enum Shown {
 pub fn class_of(method: &Method, path: &str) -> Class {
     match (method, path) {
         (_, "/info" | "/healthz" | "/readyz") => Class::Open,
-        (_, "/v1/logs" | "/v1/config/reload") => Class::Admin,
+        (_, "/v1/logs" | "/v1/config/reload" | "/v1/signers/history") => Class::Admin,
         (&Method::POST, path) if path.starts_with("/v1/processes/") || path.starts_with("/v1/signers/") => Class::Admin,
         (&Method::GET | &Method::HEAD | &Method::OPTIONS, _) => Class::Read,
         (&Method::POST, "/services/signer") => Class::Signer,
@@ -423,6 +423,7 @@ mod tests {
             (Method::POST, "/v1/config/reload"),
             (Method::GET, "/v1/logs"),
             (Method::POST, "/v1/signers/accept-empty-history"),
+            (Method::GET, "/v1/signers/history"),
         ] {
             let token = [("authorization", "Bearer full")];
             assert_eq!(
@@ -433,5 +434,6 @@ mod tests {
             assert_eq!(code(&Settings::default(), Peer::Unix, &method, path, &[]), "ok");
         }
         assert_eq!(class_of(&Method::GET, "/v1/processes/engine-svc"), Class::Read);
+        assert_eq!(class_of(&Method::GET, "/v1/signers"), Class::Read);
     }
 }

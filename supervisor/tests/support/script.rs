@@ -12,8 +12,8 @@ use wavs_ipc::contract::lifecycle::{Health, Lifecycle, LifecycleClient, ProcessS
 use wavs_ipc::contract::p2p_admin::{NetworkStatus, P2pAdmin, P2pAdminClient};
 use wavs_ipc::contract::records::{Records, RecordsClient};
 use wavs_ipc::contract::registry::{
-    AddService, AddSource, Document, EventView, InjectionProgress, JobQuery, JobView, Registry, RegistryClient,
-    ServiceSummary, ServiceView, Signer,
+    AddService, AddSource, Document, EventView, HistoryCursor, HistoryRow, InjectionProgress, JobQuery, JobView,
+    RegistrationView, Registry, RegistryClient, ServiceSummary, ServiceView, Signer, SignerView,
 };
 use wavs_ipc::contract::trigger_admin::{ChainHealth, ChainStatus, Inject, TriggerAdmin, TriggerAdminClient};
 use wavs_ipc::{Context, ErrorCode, Identity, Json, Router, WireError, handler, socket};
@@ -275,6 +275,73 @@ impl Registry for Script {
 
     async fn injection(self, _: Context, _: u128, _: u32) -> Result<InjectionProgress, WireError> {
         self.with("injection", |state| Ok(state.injection.clone()))
+    }
+
+    async fn signers(self, _: Context) -> Result<Vec<SignerView>, WireError> {
+        let registration = RegistrationView {
+            status: "registered".into(),
+            operator: Some([2; 20]),
+            weight: "100".into(),
+        };
+        let signer = SignerView {
+            service_id: SERVICE.parse().unwrap(),
+            name: Some("demo".into()),
+            hd_index: 2,
+            address: [1; 20],
+            state: "active".into(),
+            history: "missing".into(),
+            refusal: Some("no history".into()),
+            registration: Some(registration),
+            error: None,
+            checked_at_ms: Some(1_000),
+            former: vec![(1, [3; 20])],
+        };
+        self.with("signers", |_| Ok(vec![signer]))
+    }
+
+    async fn rotate_signer(self, _: Context, service_id: ServiceId) -> Result<Signer, WireError> {
+        self.with("rotate_signer", |_| match service_id.to_string() == SERVICE {
+            true => Ok(Signer {
+                hd_index: 3,
+                address: [4; 20],
+            }),
+            false => missing("service"),
+        })
+    }
+
+    async fn accept_empty_history(
+        self,
+        _: Context,
+        service_id: Option<ServiceId>,
+    ) -> Result<Vec<ServiceId>, WireError> {
+        self.with("accept_empty_history", |_| {
+            Ok(vec![service_id.unwrap_or(SERVICE.parse().unwrap())])
+        })
+    }
+
+    async fn export_history(
+        self,
+        _: Context,
+        after: Option<HistoryCursor>,
+        max: u32,
+    ) -> Result<Vec<HistoryRow>, WireError> {
+        let rows = (1..=3_u8).map(|number| HistoryRow {
+            signer: [1; 20],
+            event_id: EventId::new([number; 20]),
+            digest: [number; 32],
+            signature: vec![number; 65],
+            signed_at_us: u64::from(number),
+        });
+        let after = after.map(|after| after.event_id);
+        let rows = rows
+            .filter(|row| after.is_none_or(|after| row.event_id > after))
+            .take(max as usize);
+        self.with("export_history", |_| Ok(rows.collect()))
+    }
+
+    async fn import_history(self, _: Context, rows: Vec<HistoryRow>) -> Result<u32, WireError> {
+        assert!(rows.iter().all(|row| row.signature.len() == 65));
+        self.with("import_history", |_| Ok(u32::try_from(rows.len()).unwrap()))
     }
 
     async fn jobs(self, _: Context, query: JobQuery) -> Result<Vec<JobView>, WireError> {

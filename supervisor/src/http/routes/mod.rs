@@ -23,6 +23,7 @@ pub mod service_ref;
 pub mod service_status;
 pub mod services;
 pub mod signer;
+pub mod signers;
 pub mod transactions;
 pub mod v1_lifecycle;
 pub mod v1_services;
@@ -63,6 +64,10 @@ pub fn all(dev_endpoints: bool) -> Router<Api> {
         .route("/v1/services/{id}/pause", post(v1_lifecycle::pause))
         .route("/v1/services/{id}/resume", post(v1_lifecycle::resume))
         .route("/v1/services/{id}/refresh", post(v1_lifecycle::refresh))
+        .route("/v1/signers", get(signers::list))
+        .route("/v1/signers/{id}/rotate", post(signers::rotate))
+        .route("/v1/signers/accept-empty-history", post(signers::accept_empty_history))
+        .route("/v1/signers/history", get(signers::export).post(signers::import))
         .route("/v1/jobs", get(jobs::list))
         .route("/v1/jobs/{id}", get(jobs::show))
         .route("/v1/executions", get(executions::list))
