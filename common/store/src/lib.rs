@@ -10,6 +10,7 @@
 pub mod database;
 pub mod error;
 pub mod fault;
+pub mod health;
 pub mod log;
 pub mod migration;
 pub mod reader;
@@ -17,6 +18,7 @@ pub mod writer;
 
 pub use database::{Database, shrink};
 pub use error::StoreError;
+pub use health::Health;
 pub use log::{Log, LogEntry, LogId, LogSize};
 pub use migration::Migration;
 pub use reader::Reader;

@@ -9,10 +9,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::error::StoreError;
 use crate::fault;
+use crate::health::Health;
 
 /// Closures that wait for the writer thread. When the queue is full, callers of [`Writer::write`] wait.
 const QUEUE: usize = 1024;
@@ -33,6 +34,7 @@ pub enum Durability {
 #[derive(Clone)]
 pub struct Writer {
     jobs: mpsc::Sender<Job>,
+    health: watch::Receiver<Health>,
 }
 
 struct Job {
@@ -80,9 +82,12 @@ impl From<Undone> for StoreError {
 impl Writer {
     pub(crate) fn start(connection: Connection, path: &Path) -> Result<Self, StoreError> {
         let (jobs, queue) = mpsc::channel(QUEUE);
+        let (told, health) = watch::channel(Health::Working);
         let thread = Thread {
             connection,
             synchronous: None,
+            health: told,
+            suspect: false,
         };
         std::thread::Builder::new()
             .name("store-writer".to_owned())
@@ -91,7 +96,13 @@ impl Writer {
                 path: path.to_owned(),
                 source,
             })?;
-        Ok(Self { jobs })
+        Ok(Self { jobs, health })
+    }
+
+    /// Whether writes reach the disk. Changes with the commit that tells.
+    #[must_use]
+    pub fn health(&self) -> watch::Receiver<Health> {
+        self.health.clone()
     }
 
     /// Runs `change` in a transaction and answers after it is committed with at least `durability`.
@@ -145,6 +156,10 @@ struct Thread {
     connection: Connection,
     /// The `synchronous` setting in force; it survives commits, so it is only changed when the next batch needs another.
     synchronous: Option<Durability>,
+    health: watch::Sender<Health>,
+    /// A commit met an I/O error. What the kernel kept of the write-ahead log is not known then, so it is copied into the
+    /// database and flushed before anything else is written behind it.
+    suspect: bool,
 }
 
 impl Thread {
@@ -172,6 +187,8 @@ impl Thread {
         let mut answers = Vec::with_capacity(batch.len());
         let committed = self.commit(durability, batch, &mut answers);
         fault::point("writer.committed");
+        self.note(&committed);
+        let committed = committed.map(|_| ());
         if let Err(undone) = &committed {
             tracing::error!(writes = answers.len() + batch.len(), error = %StoreError::from(undone.clone()), "database commit failed");
             answers.extend(batch.drain(..).map(|job| (job.work)(Err(undone.clone())).answer));
@@ -182,13 +199,47 @@ impl Thread {
         fault::point("writer.answered");
     }
 
-    /// Runs the batch in one transaction and commits it. Jobs that were not run stay in `batch`.
+    /// Tells what a commit says about the disk. A damaged file stays damaged, whatever still works.
+    fn note(&mut self, committed: &Result<bool, Undone>) {
+        let health = match committed {
+            Ok(true) => Some(Health::Working),
+            // A lone change failed by itself, so that nothing was tried.
+            Ok(false) => None,
+            Err(Undone::Failed(cause)) => Health::of(cause),
+            // SQLite undoes a transaction by itself when it has no room or no answer from the disk.
+            Err(Undone::ByAnother) => Some(Health::Failing("a transaction was undone".to_owned())),
+        };
+        let Some(health) = health else { return };
+        self.suspect |= matches!(health, Health::Failing(_));
+        self.health.send_if_modified(|told| {
+            let changes = *told != health && !matches!(told, Health::Damaged(_));
+            if changes {
+                *told = health;
+            }
+            changes
+        });
+    }
+
+    /// Brings everything that is in the write-ahead log to the database and to the disk.
+    fn settle(&mut self) -> Result<(), Undone> {
+        if !self.suspect {
+            return Ok(());
+        }
+        self.connection
+            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, bool>(0))
+            .map(|busy| self.suspect = busy)
+            .map_err(Undone::from)
+    }
+
+    /// Runs the batch in one transaction and commits it; false: there was nothing to commit. Jobs that were not run stay in
+    /// `batch`.
     fn commit(
         &mut self,
         durability: Durability,
         batch: &mut Vec<Job>,
         answers: &mut Vec<Answer>,
-    ) -> Result<(), Undone> {
+    ) -> Result<bool, Undone> {
+        self.settle()?;
         self.set_synchronous(durability)?;
         let transaction = self
             .connection
@@ -208,13 +259,13 @@ impl Thread {
             }
             match (alone, ran.keep) {
                 (true, true) => {}
-                (true, false) => return transaction.rollback().map_err(Undone::from),
+                (true, false) => return transaction.rollback().map(|()| false).map_err(Undone::from),
                 (false, true) => transaction.execute_batch("RELEASE change")?,
                 (false, false) => transaction.execute_batch("ROLLBACK TO change; RELEASE change")?,
             }
         }
         fault::point("writer.before_commit");
-        transaction.commit().map_err(Undone::from)
+        transaction.commit().map(|()| true).map_err(Undone::from)
     }
 
     fn set_synchronous(&mut self, durability: Durability) -> Result<(), Undone> {

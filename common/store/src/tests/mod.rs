@@ -2,6 +2,7 @@
 
 mod crash;
 mod database;
+mod disk;
 mod log;
 mod writer;
 
