@@ -101,7 +101,13 @@ async fn execute(core: &Core, job: u128) -> Result<Next, StoreError> {
             History::Complete => {}
             History::Unchecked => return wait_for_history(core, &row, &entry).await,
             History::Missing => {
-                return end(core, &row, Ending::failed("history_missing", standing::missing(&entry)), None).await;
+                return end(
+                    core,
+                    &row,
+                    Ending::failed("history_missing", standing::missing(&entry)),
+                    None,
+                )
+                .await;
             }
         }
     }

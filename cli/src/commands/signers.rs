@@ -78,8 +78,8 @@ async fn list(node: &Node, session: &mut Session<'_>) -> Result<(), Failure> {
         ]);
         for item in items(&page) {
             let registration = item.get("registration").unwrap_or(&Value::Null);
-            let own = |name: &str| text(item, name).into();
-            let found = |name: &str| text(registration, name).into();
+            let own = |name: &str| text(item, name);
+            let found = |name: &str| text(registration, name);
             table.add_row(vec![
                 own("hd_index"),
                 own("evm_address"),
