@@ -202,6 +202,45 @@ async fn a_job_that_kills_the_engine_three_times_is_quarantined() {
 }
 
 #[tokio::test]
+async fn jobs_that_shared_a_death_are_tried_one_by_one() {
+    const JOBS: usize = 3;
+    let world = World::new();
+    let engine = world.engine.clone();
+    world.engine.on_operator(move |number, _| {
+        if number <= JOBS {
+            return Err(WireError::ambiguous(ErrorCode::Transport, "the connection broke"));
+        }
+        assert_eq!(engine.runs().len(), number, "another suspect runs beside this one");
+        Ok(Ok(vec![]))
+    });
+    let node = world.start().await;
+    let service = node.add(support::ADDRESS).await.unwrap();
+    let loaded = world.engine.prefetched().len();
+    world.engine.close();
+    for number in 0..JOBS {
+        let source = format!("manual/1/{number}");
+        let data = [u8::try_from(number).unwrap()];
+        world
+            .trigger
+            .fire(&source, &action(service.service_id, "silent", &data), Some(1));
+    }
+    world.engine.began(JOBS).await;
+    world.engine.admit(JOBS);
+    for tried in 1..=JOBS {
+        world.engine.began(JOBS + tried).await;
+        assert_eq!(
+            world.engine.prefetched().len(),
+            loaded + tried,
+            "each is loaded before it runs"
+        );
+        world.engine.admit(1);
+    }
+    let progress = node.injected(1, 3).await;
+    assert_eq!(progress.first_error, None);
+    node.stop().await;
+}
+
+#[tokio::test]
 async fn a_restart_resumes_what_was_running_and_never_signs_twice() {
     let world = World::new();
     let killable = world.start_killable().await;

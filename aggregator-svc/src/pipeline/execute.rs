@@ -1,8 +1,8 @@
 //! Running the operator component of a job, at least once, until it gives a result or fails for good.
 //!
 //! The attempt number is in the ledger before engine-svc is called: the first rides in the intake commit, each further one
-//! is committed with the reason for the repeat. After `MAX_DEATHS` deaths of engine-svc the job is quarantined, so that
-//! a bad component cannot crash it for ever.
+//! is committed with the reason for the repeat. After `MAX_DEATHS` deaths of engine-svc, the last of them in runs by itself
+//! ([`trial`]), the job is quarantined, so that a bad component cannot crash it for ever.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +19,7 @@ use super::lane::{Due, Handler};
 use super::run::{self, Ran, Run, RunFault};
 use super::schedule::Next;
 use super::sign::{self, Signing};
+use super::trial;
 use crate::clock;
 use crate::keys::history::History;
 use crate::ledger::executions::{self, Execution};
@@ -119,6 +120,11 @@ async fn execute(core: &Core, job: u128) -> Result<Next, StoreError> {
             job: row.job,
             attempt: row.attempt,
         },
+    };
+    // Held until the run has ended.
+    let _alone = match trial::begin(core, &run, row.deaths).await {
+        Ok(alone) => alone,
+        Err(fault) => return repeat_or_end(core, &row, fault, None).await,
     };
     let Ran { result, execution } = run::operator(core, run, Json::from_text(row.action.clone())).await;
     match result {

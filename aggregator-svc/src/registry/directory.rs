@@ -29,6 +29,8 @@ pub struct Entry {
     pub history: Arc<HistoryCell>,
     /// Runs that may be under way; kept over updates.
     pub runs: Arc<Semaphore>,
+    /// One permit, for a job that may be what engine-svc died of; kept over updates.
+    pub trial: Arc<Semaphore>,
 }
 
 impl Entry {

@@ -132,9 +132,12 @@ impl Registry {
         signer: Result<Arc<ServiceSigner>, String>,
         history: Arc<HistoryCell>,
     ) -> Result<Entry, WireError> {
-        let runs = match self.directory().get(&row.service_id) {
-            Some(before) => Arc::clone(&before.runs),
-            None => Arc::new(Semaphore::new(self.core().settings.max_parallel_per_service)),
+        let (runs, trial) = match self.directory().get(&row.service_id) {
+            Some(before) => (Arc::clone(&before.runs), Arc::clone(&before.trial)),
+            None => (
+                Arc::new(Semaphore::new(self.core().settings.max_parallel_per_service)),
+                Arc::new(Semaphore::new(1)),
+            ),
         };
         Ok(Entry {
             encoded: Json::encode(document.service())?,
@@ -144,6 +147,7 @@ impl Registry {
             pin,
             history,
             runs,
+            trial,
         })
     }
 

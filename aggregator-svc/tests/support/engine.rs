@@ -82,6 +82,23 @@ impl FakeEngine {
         self.inner.gate.add_permits(Semaphore::MAX_PERMITS / 2);
     }
 
+    /// Waits until so many runs have begun.
+    pub async fn began(&self, runs: usize) {
+        let mut looks = tokio::time::interval(std::time::Duration::from_millis(5));
+        let all = async {
+            while self.runs().len() < runs {
+                looks.tick().await;
+            }
+        };
+        let limit = std::time::Duration::from_secs(30);
+        tokio::time::timeout(limit, all).await.expect("the runs begin");
+    }
+
+    /// Lets so many runs through a closed gate.
+    pub fn admit(&self, runs: usize) {
+        self.inner.gate.add_permits(runs);
+    }
+
     pub fn runs(&self) -> Vec<OperatorJob> {
         self.inner.runs.lock().unwrap().clone()
     }
