@@ -205,6 +205,60 @@ async fn a_service_tells_what_it_did_and_what_was_decided_about_it() {
 }
 
 #[tokio::test]
+async fn components_know_their_users_and_go_when_there_is_none() {
+    let node = Node::start().await;
+    let uploaded = Answer::of(node.request("POST", "/dev/components").body("x"))
+        .await
+        .json();
+    let digest = uploaded["digest"].as_str().unwrap();
+    let listed = node.get("/v1/components").await.json();
+    assert_eq!(listed["items"], json!([{"digest": digest, "size": 1, "used_by": []}]));
+    let path = format!("/v1/components/{digest}");
+    assert_eq!(node.get(&path).await.json(), listed["items"][0]);
+    assert_eq!(delete(&node, &path).await.status, 204);
+    delete(&node, &path).await.expect(404, "not-found", digest);
+    node.get("/v1/components/zz")
+        .await
+        .expect(400, "invalid-parameter", "zz");
+
+    let used = node.script.store_used();
+    let path = format!("/v1/components/{used}");
+    let users = node.get(&path).await.json()["used_by"].clone();
+    assert_eq!(
+        (&users[0]["workflow_id"], &users[0]["kind"]),
+        (&json!("on-call"), &json!("operator"))
+    );
+    delete(&node, &path).await.expect(409, "in-use", "on-call");
+}
+
+#[tokio::test]
+async fn a_service_is_removed_with_or_without_what_it_stored() {
+    let node = Node::start().await;
+    let path = format!("/v1/services/{SERVICE}");
+    assert_eq!(delete(&node, &path).await.status, 204);
+    assert_eq!(node.script.last_asked(), "", "nothing is erased unless asked for");
+    delete(&node, &path).await.expect(404, "service-not-found", SERVICE);
+    let purge = delete(&node, &format!("{path}?purge=true")).await;
+    assert_eq!(purge.status, 204, "a purge can be repeated");
+    assert_eq!(node.script.last_asked(), format!("erase {SERVICE}"));
+}
+
+#[tokio::test]
+async fn the_node_tells_what_it_is_and_lacks() {
+    let node = Node::start().await;
+    let shown = node.get("/v1/node").await.json();
+    assert!(shown["version"].is_string() && shown["uptime_s"].is_u64(), "{shown}");
+    assert_eq!(shown["signing_key_configured"], true);
+    assert_eq!(shown["chains"], json!(["evm:31337", "cosmos:pion-1"]));
+    node.set_state(ProcessName::Aggregator, ProcessState::Blocked);
+    assert_eq!(
+        node.get("/v1/node").await.status,
+        200,
+        "it knows itself without the others"
+    );
+}
+
+#[tokio::test]
 async fn chains_are_listed_whoever_knows_them() {
     let node = Node::start().await;
     let chains = node.get("/v1/chains?limit=1").await.json();

@@ -70,6 +70,15 @@ impl ContentStore {
         })
     }
 
+    /// Removes a component; a missing one is no error.
+    pub(crate) fn remove(&self, digest: &ComponentDigest) -> Result<(), ComponentError> {
+        let path = self.path(digest);
+        match fs::remove_file(&path) {
+            Err(cause) if cause.kind() != io::ErrorKind::NotFound => Err(storage(&path, &cause)),
+            _ => Ok(()),
+        }
+    }
+
     /// A new path for a file that is being received.
     pub(crate) fn reserve(&self) -> PathBuf {
         self.incoming()

@@ -125,6 +125,21 @@ impl ServiceKv {
             .await
     }
 
+    /// Forgets everything that the service stored.
+    pub(crate) async fn erase(&self) -> Result<(), KvError> {
+        let service = self.service;
+        self.kv
+            .db
+            .writer()
+            .write(Durability::Process, move |db| {
+                for table in ["entry", "counter", "usage"] {
+                    db.execute(&format!("DELETE FROM {table} WHERE service = ?1"), [service.as_slice()])?;
+                }
+                Ok::<_, KvError>(())
+            })
+            .await
+    }
+
     async fn read<T, F>(&self, bucket: &str, query: F) -> Result<T, KvError>
     where
         F: FnOnce(&Connection, &BucketKey) -> Result<T, KvError> + Send + 'static,
@@ -183,6 +198,22 @@ mod tests {
         assert_eq!(kv.get("b", "k".into()).await.unwrap().unwrap(), b"v");
         let other = Kv::open(&directory.path().join("other.db")).unwrap().service(&service);
         assert_eq!(other.get("b", "k".into()).await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn erasing_a_service_leaves_the_others() {
+        let directory = tempfile::tempdir().unwrap();
+        let kv = Kv::open(&directory.path().join("kv.db")).unwrap();
+        let [one, two] = [1, 2].map(|byte| kv.service(&ServiceId::new([byte; 32])));
+        for service in [&one, &two] {
+            service.set_many("b", vec![("k".into(), b"v".to_vec())]).await.unwrap();
+            service.increment("b", "n".into(), 5).await.unwrap();
+        }
+        one.erase().await.unwrap();
+        assert_eq!(one.get("b", "k".into()).await.unwrap(), None);
+        assert_eq!(one.increment("b", "n".into(), 0).await.unwrap(), 0);
+        assert_eq!(two.get("b", "k".into()).await.unwrap().unwrap(), b"v");
+        assert_eq!(two.increment("b", "n".into(), 0).await.unwrap(), 5);
     }
 
     #[tokio::test]

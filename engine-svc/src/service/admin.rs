@@ -3,7 +3,7 @@
 use wavs_ipc::contract::engine::StoredComponent;
 use wavs_ipc::contract::engine_admin::{EngineAdmin, GuestLogLine, KvValue};
 use wavs_ipc::{Context, ErrorCode, WireError};
-use wavs_types::ServiceId;
+use wavs_types::{ComponentDigest, ServiceId};
 
 use crate::components::{blocking, take_over};
 use crate::kv::KvError;
@@ -35,6 +35,27 @@ impl EngineAdmin for Node {
 
     async fn components(self, _: Context) -> Result<Vec<StoredComponent>, WireError> {
         Ok(blocking(move || self.inner.store.list()).await?)
+    }
+
+    async fn remove_component(self, _: Context, digest: ComponentDigest) -> Result<(), WireError> {
+        blocking(move || self.inner.store.remove(&digest)).await?;
+        tracing::info!(%digest, "removed a component");
+        Ok(())
+    }
+
+    async fn erase_service(self, _: Context, service_id: ServiceId) -> Result<(), WireError> {
+        let erased = self.inner.kv.service(&service_id).erase().await;
+        erased.map_err(|cause| WireError::internal(cause.to_string()))?;
+        let files = self.inner.settings.state_dir.join("app").join(service_id.to_string());
+        match tokio::fs::remove_dir_all(&files).await {
+            Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => {
+                let text = format!("cannot remove the files of service {service_id}: {cause}");
+                return Err(WireError::internal(text));
+            }
+            _ => {}
+        }
+        tracing::info!(%service_id, "erased the data of a service");
+        Ok(())
     }
 
     async fn read_kv(

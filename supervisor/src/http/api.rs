@@ -183,6 +183,12 @@ impl Api {
         self.0.data_dir.join("run").join("uploads")
     }
 
+    /// The socket for the node's own user.
+    #[must_use]
+    pub fn admin_socket(&self) -> PathBuf {
+        self.0.data_dir.join("run").join("admin.sock")
+    }
+
     /// The processes as the supervisor sees them.
     #[must_use]
     pub fn processes(&self) -> Vec<Snapshot> {

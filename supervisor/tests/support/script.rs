@@ -27,6 +27,8 @@ use wavs_types::{
 pub const MANAGER: &str = "0x5fbdb2315678afecb367f032d93f642f64180aa3";
 /// Its id.
 pub const SERVICE: &str = "76d41ff256803de151fce2ed99d145cf985af50e6def0809072e9f68932f5d11";
+/// Digest of its component.
+const COMPONENT: &str = "dbc1b4c900ffe48d575b5da5c638040125f65db0fe3e24494b76ea986457d986";
 /// A job that is always there.
 pub const JOB: u128 = 0x0190_0000_0000_0000_0000_0000_0000_0007;
 
@@ -109,6 +111,14 @@ impl Script {
         }
     }
 
+    /// Stores the component of the service that is always registered; answers its digest.
+    pub fn store_used(&self) -> ComponentDigest {
+        let digest: ComponentDigest = COMPONENT.parse().unwrap();
+        let stored = StoredComponent { digest, bytes: 2 };
+        self.0.lock().unwrap().components.push(stored);
+        digest
+    }
+
     /// Notes what was asked for.
     pub fn asked(&self, query: String) {
         self.0.lock().unwrap().asked = query;
@@ -139,7 +149,7 @@ pub fn document(workflow: &str) -> String {
         "workflows": {workflow: {
             "trigger": "manual", "submit": "none",
             "component": {
-                "source": {"digest": "dbc1b4c900ffe48d575b5da5c638040125f65db0fe3e24494b76ea986457d986"},
+                "source": {"digest": COMPONENT},
                 "permissions": {}, "config": {}, "env_keys": [],
             },
         }},
@@ -432,6 +442,18 @@ impl EngineAdmin for Script {
 
     async fn components(self, _: Context) -> Result<Vec<StoredComponent>, WireError> {
         self.with("components", |state| Ok(state.components.clone()))
+    }
+
+    async fn remove_component(self, _: Context, digest: ComponentDigest) -> Result<(), WireError> {
+        self.with("remove_component", |state| {
+            state.components.retain(|component| component.digest != digest);
+            Ok(())
+        })
+    }
+
+    async fn erase_service(self, _: Context, id: ServiceId) -> Result<(), WireError> {
+        self.asked(format!("erase {id}"));
+        self.with("erase_service", |_| Ok(()))
     }
 
     async fn read_kv(

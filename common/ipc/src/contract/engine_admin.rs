@@ -1,7 +1,7 @@
 //! What the supervisor asks of engine-svc for the HTTP API.
 
 use serde::{Deserialize, Serialize};
-use wavs_types::{ServiceId, WorkflowId};
+use wavs_types::{ComponentDigest, ServiceId, WorkflowId};
 
 use super::engine::StoredComponent;
 use crate::error::WireError;
@@ -14,6 +14,12 @@ pub trait EngineAdmin {
 
     /// All stored components, ascending by digest.
     async fn components() -> Result<Vec<StoredComponent>, WireError>;
+
+    /// Remove a component from the store; a missing one is no error. Whether something uses it is the caller's business.
+    async fn remove_component(digest: ComponentDigest) -> Result<(), WireError>;
+
+    /// Erase what the guests of a service stored: key-value data, counters and files.
+    async fn erase_service(service_id: ServiceId) -> Result<(), WireError>;
 
     /// The value of a key as the guest stored it.
     async fn read_kv(service_id: ServiceId, bucket: String, key: String) -> Result<Option<KvValue>, WireError>;

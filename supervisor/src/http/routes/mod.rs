@@ -3,6 +3,7 @@
 pub mod admin;
 pub mod alerts;
 pub mod chains;
+pub mod components;
 pub mod config;
 pub mod dead_letters;
 pub mod dev_chains;
@@ -26,6 +27,7 @@ pub mod signer;
 pub mod signers;
 pub mod transactions;
 pub mod v1_lifecycle;
+pub mod v1_node;
 pub mod v1_services;
 
 use axum::Router;
@@ -57,7 +59,7 @@ pub fn all(dev_endpoints: bool) -> Router<Api> {
         .route("/v1/logs", get(admin::logs))
         .route("/v1/alerts", get(alerts::list))
         .route("/v1/services", get(v1_services::list))
-        .route("/v1/services/{id}", get(v1_services::show))
+        .route("/v1/services/{id}", get(v1_services::show).delete(v1_lifecycle::remove))
         .route("/v1/services/{id}/status", get(service_status::show))
         .route("/v1/services/{id}/history", get(service_status::history))
         .route("/v1/services/{id}/logs", get(v1_services::logs))
@@ -68,6 +70,12 @@ pub fn all(dev_endpoints: bool) -> Router<Api> {
         .route("/v1/signers/{id}/rotate", post(signers::rotate))
         .route("/v1/signers/accept-empty-history", post(signers::accept_empty_history))
         .route("/v1/signers/history", get(signers::export).post(signers::import))
+        .route("/v1/node", get(v1_node::show))
+        .route("/v1/components", get(components::list))
+        .route(
+            "/v1/components/{digest}",
+            get(components::show).delete(components::remove),
+        )
         .route("/v1/jobs", get(jobs::list))
         .route("/v1/jobs/{id}", get(jobs::show))
         .route("/v1/executions", get(executions::list))

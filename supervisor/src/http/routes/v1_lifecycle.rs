@@ -1,7 +1,7 @@
-//! `/v1/services/{id}/pause`, `/resume`, `/refresh`: what an operator decides about a registered service.
+//! `/v1/services/{id}/pause`, `/resume`, `/refresh` and DELETE: what an operator decides about a registered service.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use serde::Deserialize;
 use serde_json::Value;
@@ -18,6 +18,13 @@ use crate::http::problem::Problem;
 pub struct Pause {
     #[serde(default)]
     reason: String,
+}
+
+/// Query of a removal.
+#[derive(Debug, Default, Deserialize)]
+pub struct Remove {
+    #[serde(default)]
+    purge: bool,
 }
 
 /// Stops the service on this node alone, until it is resumed; restarts do not resume it.
@@ -43,6 +50,34 @@ pub async fn refresh(State(api): State<Api>, Path(id): Path<String>) -> Result<(
         })
         .await?;
     Ok((StatusCode::ACCEPTED, Json(view(&summary))))
+}
+
+/// Removes a service. With `purge` what its guests stored goes too; that can be asked for again when it failed, also after the
+/// service is gone.
+pub async fn remove(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+    Query(form): Query<Remove>,
+) -> Result<StatusCode, Problem> {
+    let id: ServiceId = service_ref::parse("service id", &id)?;
+    match service_ref::service(&api, id).await {
+        Ok(found) => {
+            let manager = found.summary.manager;
+            api.registry(READ, async |client, context| {
+                client.remove_service(context, manager, form.purge).await
+            })
+            .await?;
+        }
+        Err(problem) if form.purge && problem.code == "service-not-found" => {}
+        Err(problem) => return Err(problem),
+    }
+    if form.purge {
+        api.engine(READ, async move |client, context| {
+            client.erase_service(context, id).await
+        })
+        .await?;
+    }
+    Ok(StatusCode::NO_CONTENT)
 }
 
 async fn set(api: &Api, id: &str, paused: bool, reason: String) -> Result<Json<Value>, Problem> {
