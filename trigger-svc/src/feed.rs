@@ -1,6 +1,6 @@
 //! The contract with aggregator-svc.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -16,7 +16,7 @@ use wavs_ipc::contract::trigger_feed::{
 use wavs_ipc::{ErrorCode, WireError};
 use wavs_service::StatusBoard;
 use wavs_store::LogSize;
-use wavs_types::{ChainConfig, ServiceManager};
+use wavs_types::{ChainConfig, ChainKey, ServiceManager};
 
 use crate::health;
 use crate::resolve::Resolver;
@@ -33,6 +33,8 @@ pub(crate) struct Feed {
     pub spool: Spool,
     pub sources: Arc<Mutex<Sources>>,
     pub watch: Arc<Mutex<Watch>>,
+    /// Held while the desired state is replaced.
+    pub syncing: Arc<Mutex<()>>,
     pub resolver: Resolver,
     pub status: StatusBoard,
     /// Ends long polls, so that a stop does not wait for them.
@@ -54,7 +56,7 @@ impl Feed {
         });
         let mut ticks = tokio::time::interval(REPORT_INTERVAL);
         let mut sweeps = tokio::time::interval(SWEEP_INTERVAL);
-        let mut troubled = BTreeSet::new();
+        let mut known: BTreeSet<ChainKey> = BTreeSet::new();
         loop {
             tokio::select! {
                 _ = ticks.tick() => {}
@@ -73,22 +75,27 @@ impl Feed {
                 Err(error) => self.status.degrade("spool", error.to_string()),
             }
             self.sources.lock().await.end_unused();
-            let now: BTreeMap<_, _> = self.sources.lock().await.troubled().into_iter().collect();
-            for chain in troubled.iter().filter(|chain| !now.contains_key(*chain)) {
-                self.status.recover(&format!("chain:{chain}"));
+            let now = self.sources.lock().await.conditions();
+            for gone in known.iter().filter(|chain| !now.contains_key(*chain)) {
+                self.status.forget(&format!("chain:{gone}"));
             }
-            for (chain, reason) in &now {
-                self.status
-                    .degrade(format!("chain:{chain}"), format!("{chain}: {reason}"));
+            for (chain, trouble) in &now {
+                let part = format!("chain:{chain}");
+                match trouble {
+                    Some(reason) => self.status.degrade(part, format!("{chain}: {reason}")),
+                    None => self.status.recover(&part),
+                }
             }
-            troubled = now.into_keys().collect();
+            known = now.into_keys().collect();
         }
     }
 
     /// Replaces the desired state. Routes that are new start above the height that their chain has now: what is emitted
     /// after the answer fires.
     async fn replace(&self, set: &WatchSet) -> Result<(), WireError> {
-        let mut current = self.watch.lock().await;
+        let _alone = self.syncing.lock().await;
+        // Others read what is in force while chains are asked for their heights.
+        let current = self.watch.lock().await.clone();
         if set.generation < current.generation {
             let detail = format!(
                 "generation {} is older than {}, which is in force",
@@ -115,7 +122,7 @@ impl Feed {
             managers = watch.managers.len(),
             "watching"
         );
-        *current = watch;
+        *self.watch.lock().await = watch;
         Ok(())
     }
 }
@@ -193,5 +200,59 @@ impl TriggerFeed for Feed {
 
     async fn resolve_service(self, _: Context, request: ResolveService) -> Result<ResolvedService, WireError> {
         self.resolver.resolve(request).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wavs_ipc::Json;
+    use wavs_ipc::contract::lifecycle::Health;
+    use wavs_ipc::contract::trigger_admin::Inject;
+    use wavs_service::ProcessName;
+    use wavs_types::{ServiceId, Trigger, TriggerAction, TriggerConfig, TriggerData};
+
+    use super::*;
+    use crate::spool::Quota;
+
+    #[tokio::test]
+    async fn the_status_says_that_the_spool_is_full_until_entries_are_taken() {
+        let dir = tempfile::tempdir().unwrap();
+        let quota = Quota {
+            entries: 2,
+            bytes: 1_000_000,
+        };
+        let spool = Spool::open(dir.path().join("spool.db"), quota).await.unwrap();
+        let status = StatusBoard::new(ProcessName::Trigger);
+        let health = async || {
+            report_intake(&status, &spool, spool.size().await.unwrap());
+            status.snapshot().health
+        };
+        assert_eq!(health().await, Health::Running);
+        let config = TriggerConfig {
+            service_id: ServiceId::new([7; 32]),
+            workflow_id: "one".parse().unwrap(),
+            trigger: Trigger::Manual,
+        };
+        let data = TriggerData::Raw(vec![1]);
+        let action = Json::encode(&TriggerAction { config, data }).unwrap();
+        spool
+            .inject(Inject {
+                id: 1,
+                action,
+                count: 2,
+            })
+            .await
+            .unwrap();
+        let Health::Degraded { reasons } = health().await else {
+            panic!("a full spool is not reported")
+        };
+        assert!(reasons[0].contains("trigger.spool_max_entries = 2"), "{reasons:?}");
+        let batch = spool.pull(SpoolCursor::default(), 1, Duration::ZERO).await.unwrap();
+        let taken = SpoolCursor {
+            spool: batch.spool,
+            seq: 1,
+        };
+        spool.ack(taken).await.unwrap();
+        assert_eq!(health().await, Health::Running);
     }
 }

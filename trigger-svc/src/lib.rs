@@ -67,6 +67,7 @@ pub async fn run(boot: Boot<TriggerConfig>) -> anyhow::Result<()> {
         spool,
         sources: Arc::new(Mutex::new(sources)),
         watch: Arc::new(Mutex::new(watch)),
+        syncing: Arc::default(),
         resolver: resolver(&config)?,
         status: lifecycle.status.clone(),
         shutdown: shutdown.clone(),

@@ -268,16 +268,14 @@ impl Sources {
         chains.iter().map(status).collect()
     }
 
-    /// The chains that have no connection, with the reason.
-    pub(crate) fn troubled(&self) -> Vec<(ChainKey, String)> {
-        self.evm
-            .iter()
-            .filter_map(|(chain, running)| {
-                let state = running.state.lock();
-                let reason = state.last_error.clone()?;
-                (!state.connected && running.unused_since.is_none()).then(|| (chain.clone(), reason))
-            })
-            .collect()
+    /// The chains that are used, each with what is wrong: why it has no connection.
+    pub(crate) fn conditions(&self) -> BTreeMap<ChainKey, Option<String>> {
+        let used = self.evm.iter().filter(|(_, running)| running.unused_since.is_none());
+        used.map(|(chain, running)| {
+            let state = running.state.lock();
+            (chain.clone(), state.last_error.clone().filter(|_| !state.connected))
+        })
+        .collect()
     }
 }
 

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use wavs_store::Durability;
 use wavs_store::rusqlite::params;
 
 use super::{Spool, SpoolError};
@@ -40,16 +41,18 @@ impl Spool {
             while excess > 0 {
                 let part = excess.min(MAX_FORGOTTEN);
                 let of = source.clone();
-                self.intake(move |tx| {
+                // Not a write that must not be lost: on a full disk the caller goes on and comes back.
+                let writer = self.database.writer();
+                let forgetting = writer.write(Durability::Process, move |tx| {
                     tx.prepare_cached(
                         "DELETE FROM seen WHERE (source_key, service_id, workflow_id) IN (
                              SELECT source_key, service_id, workflow_id FROM seen WHERE chain = ?1
                              ORDER BY height LIMIT ?2)",
                     )?
                     .execute(params![of, part])?;
-                    Ok(())
-                })
-                .await?;
+                    Ok::<_, SpoolError>(())
+                });
+                forgetting.await?;
                 excess -= part;
             }
         }

@@ -260,3 +260,94 @@ async fn source_keys_are_forgotten_when_no_reorganisation_can_bring_them_back() 
         .unwrap();
     assert_eq!(left, ["new"]);
 }
+
+fn beginning(head: Option<u64>, unused: bool) -> Beginning {
+    Beginning {
+        chain: chain(),
+        head,
+        unused,
+    }
+}
+
+fn of_generation(generation: u64) -> Watch {
+    Watch {
+        generation,
+        ..Watch::default()
+    }
+}
+
+#[tokio::test]
+async fn a_new_route_moves_its_chain_back_and_what_was_looked_at_without_it_does_not_count() {
+    let (_dir, spool) = spool().await;
+    spool
+        .store_watch(&of_generation(1), vec![beginning(Some(100), true)])
+        .await
+        .unwrap();
+    spool.record(&chain(), vec![], progress(110, 256)).await.unwrap();
+    let position = async || spool.position(&chain()).await.unwrap().unwrap().height;
+    assert_eq!(position().await, 110);
+
+    // Registered at 105, while the source was already further.
+    spool
+        .store_watch(&of_generation(2), vec![beginning(Some(105), false)])
+        .await
+        .unwrap();
+    assert_eq!(position().await, 105);
+    spool
+        .record(&chain(), vec![seen("late", 112, &["one"])], progress(112, 256))
+        .await
+        .unwrap();
+    assert_eq!(
+        position().await,
+        105,
+        "these blocks must be looked at for the new route too"
+    );
+    assert_eq!(texts(&pull(&spool, 0).await), ["late for one"]);
+    let mut newer = progress(112, 256).unwrap();
+    newer.generation = 2;
+    spool.record(&chain(), vec![], Some(newer)).await.unwrap();
+    assert_eq!(position().await, 112);
+
+    // A chain out of reach keeps its position, but not for views without the route.
+    spool
+        .store_watch(&of_generation(3), vec![beginning(None, false)])
+        .await
+        .unwrap();
+    let mut older = progress(120, 256).unwrap();
+    older.generation = 2;
+    spool.record(&chain(), vec![], Some(older)).await.unwrap();
+    assert_eq!(position().await, 112);
+
+    // Nothing was wanted for a while: what is older than the registration is of no interest.
+    spool
+        .store_watch(&of_generation(4), vec![beginning(Some(9_000), true)])
+        .await
+        .unwrap();
+    assert_eq!(position().await, 9_000);
+}
+
+#[tokio::test]
+async fn a_rewound_chain_reports_what_left_it_and_forgets_the_blocks_above() {
+    let (_dir, spool) = spool().await;
+    let mut far = progress(9, 256).unwrap();
+    far.blocks = [7, 8, 9]
+        .map(|height| (height, wavs_types::B256::repeat_byte(height.try_into().unwrap())))
+        .to_vec();
+    let occurrences = vec![seen("stays", 7, &["one"]), seen("goes", 9, &["one"])];
+    spool.record(&chain(), occurrences, Some(far)).await.unwrap();
+    spool
+        .rewind(&chain(), 8, vec!["goes".to_owned(), "never recorded".to_owned()])
+        .await
+        .unwrap();
+    assert_eq!(texts(&pull(&spool, 0).await), ["stays for one", "goes for one", "goes"]);
+    let heights: Vec<_> = spool
+        .blocks(&chain())
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|(height, _)| height)
+        .collect();
+    assert_eq!(heights, [8, 7]);
+    let position = spool.position(&chain()).await.unwrap().unwrap();
+    assert_eq!((position.height, position.scanned), (8, 8));
+}
