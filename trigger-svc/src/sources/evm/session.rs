@@ -327,21 +327,25 @@ impl<'a> Session<'a> {
         self.reach().await
     }
 
-    /// Reads up to the horizon. The first use of a chain starts at its head.
+    /// Reads up to the horizon. The first use of a chain starts at its head, also when it is too young to have a horizon.
     async fn reach(&mut self) -> Result<(), SessionError> {
+        let position = match self.position {
+            Some(position) => position,
+            None => {
+                let Connection { chain, spool, .. } = &self.connection;
+                spool.start_at(chain, self.head).await?;
+                let start = Position {
+                    height: self.head,
+                    scanned: self.head,
+                };
+                self.move_to(start);
+                start
+            }
+        };
         let Some(horizon) = self.horizon.at(&self.connection.rpc, self.head).await? else {
             return Ok(());
         };
-        match self.position {
-            None => {
-                self.connection.spool.start_at(self.connection.chain, self.head).await?;
-                self.move_to(Position {
-                    height: self.head,
-                    scanned: self.head,
-                });
-            }
-            Some(position) => self.read_missed(position, horizon).await?,
-        }
+        self.read_missed(position, horizon).await?;
         self.count_blocks(horizon).await
     }
 
