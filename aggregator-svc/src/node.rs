@@ -14,7 +14,7 @@ use wavs_store::Durability;
 
 use crate::chain::{ChainMetrics, Chains, PostingSigner, Transactions};
 use crate::keys::Keyring;
-use crate::ledger::{Ledger, chains as stored_chains, jobs, targets};
+use crate::ledger::{Ledger, chains as stored_chains, guardian, jobs, targets};
 use crate::metrics::PipelineMetrics;
 use crate::pipeline::aggregate::Aggregate;
 use crate::pipeline::core::{Core, Parts};
@@ -132,6 +132,7 @@ impl Node {
                 .clone()
                 .run(Arc::new(Settle(Arc::clone(&core))), stop.clone()),
         );
+        tasks.spawn(guardian::run(core.ledger.clone(), setup.status, stop.clone()));
         tasks.spawn(registry.clone().watch_keys(stop.clone()));
         tasks.spawn(sweep::run(Arc::clone(&core), stop.clone()));
         let (notices, received) = mpsc::channel(NOTICES);

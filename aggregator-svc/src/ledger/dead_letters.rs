@@ -197,7 +197,7 @@ fn open_job(tx: &Connection, job: u128, now_us: u64) -> Result<()> {
 
 fn ended_events(tx: &Connection, job: u128) -> Result<Vec<EventId>> {
     tx.prepare_cached(
-        "SELECT event_id FROM job_events JOIN events USING (event_id) WHERE job = ?1 AND rank IN (10, 11) ORDER BY event_id",
+        "SELECT event_id FROM job_events JOIN events USING (event_id) WHERE job = ?1 AND rank IN (10, 11) AND bare = 0 ORDER BY event_id",
     )?
     .query_map([job.to_be_bytes()], |row| row.get(0).map(EventId::new))?
     .collect()

@@ -5,6 +5,7 @@ use wavs_ipc::contract::trigger_feed::SpoolCursor;
 
 const GENERATION: &str = "generation";
 const SPOOL: &str = "spool";
+const PROBE: &str = "probe";
 
 /// The generation of the desired state.
 pub fn generation(conn: &Connection) -> Result<u64> {
@@ -58,4 +59,9 @@ fn put(tx: &Connection, name: &str, value: &[u8]) -> Result<()> {
 pub fn raise_generation(tx: &Connection, floor: u64) -> Result<()> {
     let next = generation(tx)?.max(floor) + 1;
     put(tx, GENERATION, &next.to_be_bytes())
+}
+
+/// Changes a row that means nothing, to find out whether the ledger can be written.
+pub fn probe(tx: &Connection, now_us: u64) -> Result<()> {
+    put(tx, PROBE, &now_us.to_be_bytes())
 }

@@ -7,7 +7,8 @@
 use std::path::Path;
 
 use rusqlite::{Connection, Transaction};
-use wavs_store::{Database, Durability, Migration, StoreError};
+use tokio::sync::watch;
+use wavs_store::{Database, Durability, Health, Migration, StoreError};
 
 pub mod buckets;
 pub mod chains;
@@ -18,6 +19,7 @@ pub mod documents;
 pub mod done;
 pub mod events;
 pub mod executions;
+pub mod guardian;
 pub mod history;
 pub mod jobs;
 pub mod meta;
@@ -52,6 +54,7 @@ const MIGRATIONS: &[Migration] = &[
 #[derive(Clone)]
 pub struct Ledger {
     database: Database,
+    health: watch::Receiver<Health>,
 }
 
 impl Ledger {
@@ -60,15 +63,21 @@ impl Ledger {
     /// # Errors
     /// When the file cannot be opened or was written by a newer version.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        Ok(Self {
-            database: Database::open(path, MIGRATIONS)?,
-        })
+        let database = Database::open(path, MIGRATIONS)?;
+        let health = database.writer().health();
+        Ok(Self { database, health })
     }
 
     /// The database beneath, for the transaction manager.
     #[must_use]
     pub fn database(&self) -> &Database {
         &self.database
+    }
+
+    /// Whether writes fail, as the last one told: then nothing that rests on a write may be begun.
+    #[must_use]
+    pub fn is_stuck(&self) -> bool {
+        *self.health.borrow() != Health::Working
     }
 
     /// Runs `change` in a transaction and answers when it is committed as durably as asked for.

@@ -80,16 +80,20 @@ pub fn passes() -> impl Iterator<Item = (&'static str, Pass)> {
 }
 
 /// Drops the bodies of events that ended before the tombstone time, and the events themselves where no job shows them. A
-/// callback that is due keeps them, because it needs its input.
+/// callback that is due keeps them, because it needs its input, and a dead letter as long as its job, because it may be
+/// tried again.
 fn strip_events(tx: &Connection, policy: &Policy, now_ms: u64) -> Result<usize> {
-    let before_us = now_ms.saturating_sub(policy.tombstone_ms).saturating_mul(1_000);
+    let before_us = |ms: u64| now_ms.saturating_sub(ms).saturating_mul(1_000);
     let events: Vec<EventId> = tx
         .prepare_cached(
             "SELECT event_id FROM events WHERE rank >= 10 AND bare = 0 AND updated_us < ?1
-               AND NOT EXISTS (SELECT 1 FROM targets WHERE targets.event_id = events.event_id AND callback = 'due')
+               AND (rank NOT IN (10, 11) OR updated_us < ?3) AND NOT EXISTS (SELECT 1 FROM targets WHERE targets.event_id = events.event_id AND callback = 'due')
              ORDER BY updated_us LIMIT ?2",
         )?
-        .query_map(params![before_us, BATCH], |row| row.get(0).map(EventId::new))?
+        .query_map(
+            params![before_us(policy.tombstone_ms), BATCH, before_us(policy.jobs_ms)],
+            |row| row.get(0).map(EventId::new),
+        )?
         .collect::<Result<_>>()?;
     for event_id in &events {
         let event = blob(event_id.as_bytes());

@@ -43,6 +43,9 @@ impl Handler<AggregatorWork> for Aggregate {
     fn run(&self, _: ServiceId, work: AggregatorWork) -> BoxFuture<'static, Next> {
         let core = Arc::clone(&self.0);
         Box::pin(async move {
+            if core.ledger.is_stuck() {
+                return Next::After(LEDGER_REST);
+            }
             let next = match work {
                 AggregatorWork::Input(event_id, digest) => process_input(&core, event_id, digest).await,
                 AggregatorWork::Timer(id) => fire_timer(&core, id).await,

@@ -34,7 +34,7 @@ const MAX_DEATHS: u32 = 3;
 const BUSY_CAP: Duration = Duration::from_secs(1);
 /// Longest wait for a component to be repaired.
 const COMPONENT_CAP: Duration = Duration::from_secs(60);
-/// Wait when the ledger cannot be read or written (a full disk).
+/// Wait while the ledger cannot be read or written (a full disk); then nothing is run whose outcome could not be stored.
 pub(super) const LEDGER_REST: Duration = Duration::from_secs(1);
 
 /// The handler of the execute lane.
@@ -44,6 +44,9 @@ impl Handler<u128> for Execute {
     fn run(&self, _: ServiceId, job: u128) -> BoxFuture<'static, Next> {
         let core = Arc::clone(&self.0);
         Box::pin(async move {
+            if core.ledger.is_stuck() {
+                return Next::After(LEDGER_REST);
+            }
             match execute(&core, job).await {
                 Ok(next) => next,
                 Err(cause) => {

@@ -74,6 +74,10 @@ impl Intake {
         };
         loop {
             self.core.execute.room(self.core.settings.max_queue).await;
+            if self.core.ledger.is_stuck() {
+                tokio::time::sleep(LEDGER_REST).await;
+                continue;
+            }
             match self.pull(cursor).await {
                 Ok(batch) if batch.items.is_empty() => {}
                 Ok(batch) => cursor = self.take(batch).await,

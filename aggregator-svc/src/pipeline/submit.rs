@@ -43,6 +43,9 @@ impl Handler<i64> for Submit {
     fn run(&self, _: ServiceId, target: i64) -> BoxFuture<'static, Next> {
         let core = Arc::clone(&self.0);
         Box::pin(async move {
+            if core.ledger.is_stuck() {
+                return Next::After(LEDGER_REST);
+            }
             drive(&core, target).await.unwrap_or_else(|cause| {
                 tracing::error!(%cause, target, "a target could not be processed because of the ledger; it is tried again");
                 Next::After(LEDGER_REST)

@@ -66,6 +66,7 @@ pub struct World {
 
 pub struct Running {
     pub node: Node,
+    pub status: StatusBoard,
     stop: CancellationToken,
 }
 
@@ -99,9 +100,10 @@ impl World {
     }
 
     pub async fn start(&self) -> Running {
-        let stop = CancellationToken::new();
+        let (setup, stop) = (self.setup(), CancellationToken::new());
         Running {
-            node: Node::start(self.setup(), stop.clone()).await.unwrap(),
+            status: setup.status.clone(),
+            node: Node::start(setup, stop.clone()).await.unwrap(),
             stop,
         }
     }
@@ -153,6 +155,7 @@ impl World {
             .build()
             .unwrap();
         let (setup, stop) = (self.setup(), CancellationToken::new());
+        let status = setup.status.clone();
         let started = runtime.spawn({
             let stop = stop.clone();
             async move { Node::start(setup, stop).await.unwrap() }
@@ -160,6 +163,7 @@ impl World {
         Killable {
             node: Running {
                 node: started.await.unwrap(),
+                status,
                 stop,
             },
             runtime,
