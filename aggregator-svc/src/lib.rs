@@ -27,6 +27,7 @@ pub mod registry;
 pub mod service;
 pub mod settings;
 pub mod variables;
+mod wallets;
 
 use chain::PostingSigner;
 use keys::{Credential, CredentialError, Keyring, PostingKey};

@@ -28,6 +28,7 @@ use crate::registry::{Registry, Updater, watch};
 use crate::service::RegistryService;
 use crate::settings::Settings;
 use crate::variables::Variables;
+use crate::wallets;
 
 /// Service URI notices that wait for the updater. When it is full a notice is dropped and the periodic check makes up for it.
 const NOTICES: usize = 256;
@@ -100,6 +101,7 @@ impl Node {
         let registry = Registry::new(Arc::clone(&core), feed.clone(), setup.keyring, watch);
         let alarms = registry.load().await?;
         report(&setup.status, &core, signs, posts, alarms);
+        let wallets = wallets::report(setup.status.clone(), core.transactions.clone(), stop.clone());
         let interrupted = ledger
             .write(Durability::Process, |tx| {
                 targets::hurry(tx)?;
@@ -111,6 +113,7 @@ impl Node {
         }
 
         let tasks = TaskTracker::new();
+        tasks.spawn(wallets);
         tasks.spawn(pusher.run(directory, ledger, feed.clone(), stop.clone()));
         tasks.spawn(
             core.execute

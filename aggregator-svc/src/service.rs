@@ -6,8 +6,8 @@ use std::time::Duration;
 use tarpc::context::Context;
 use tokio::time::Instant;
 use wavs_ipc::contract::registry::{
-    AddService, Document, HistoryCursor, HistoryRow, InjectionProgress, JobQuery, JobView, MAX_INJECTION_WAIT_MS,
-    Registry as RegistryContract, ServiceSummary, ServiceView, Signer, SignerView,
+    AddService, ChainAccount, Document, HistoryCursor, HistoryRow, InjectionProgress, JobQuery, JobView,
+    MAX_INJECTION_WAIT_MS, Registry as RegistryContract, ServiceSummary, ServiceView, Signer, SignerView,
 };
 use wavs_ipc::{ErrorCode, Json, WireError};
 use wavs_types::{ChainConfig, ChainKey, ServiceDigest, ServiceId, ServiceManager};
@@ -15,6 +15,7 @@ use wavs_types::{ChainConfig, ChainKey, ServiceDigest, ServiceId, ServiceManager
 use crate::ledger::{jobs, views};
 use crate::pipeline::core::Core;
 use crate::registry::{Registry, ledger_failed, view};
+use crate::wallets;
 
 /// Shortest time between two counts of one injection, so that a large one is not counted after each of its jobs.
 const COUNT_INTERVAL: Duration = Duration::from_millis(10);
@@ -181,5 +182,9 @@ impl RegistryContract for RegistryService {
             .read(move |conn| views::jobs(conn, &query))
             .await
             .map_err(ledger_failed)
+    }
+
+    async fn chain_accounts(self, _: Context) -> Result<Vec<ChainAccount>, WireError> {
+        Ok(wallets::views(&self.core.chains, &self.core.transactions))
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use tokio::sync::watch;
 use wavs_types::{ChainConfig, ChainKey};
 
 use super::error::ChainError;
@@ -20,6 +21,7 @@ pub struct Chains {
 
 struct Inner {
     table: RwLock<BTreeMap<ChainKey, Entry>>,
+    changes: watch::Sender<u64>,
     metrics: Arc<ChainMetrics>,
 }
 
@@ -35,6 +37,7 @@ impl Chains {
         Self {
             inner: Arc::new(Inner {
                 table: RwLock::default(),
+                changes: watch::Sender::new(0),
                 metrics,
             }),
         }
@@ -57,6 +60,8 @@ impl Chains {
             };
             table.insert(key.clone(), entry);
         }
+        drop(table);
+        self.inner.changes.send_modify(|count| *count += 1);
     }
 
     /// Judges a set of signatures at the newest block of the target chain.
@@ -96,6 +101,18 @@ impl Chains {
             Some(Entry::Cosmos) => Err(ChainError::CosmosNotServed(key.clone())),
             None => Err(ChainError::Unknown(key.clone())),
         }
+    }
+
+    /// Follows changes of the table.
+    pub(super) fn changes(&self) -> watch::Receiver<u64> {
+        self.inner.changes.subscribe()
+    }
+
+    /// The EVM chains.
+    pub(super) fn evm_keys(&self) -> Vec<ChainKey> {
+        let table = self.inner.table.read().unwrap_or_else(PoisonError::into_inner);
+        let is_evm = |(key, entry): (&ChainKey, &Entry)| matches!(entry, Entry::Evm(_)).then(|| key.clone());
+        table.iter().filter_map(is_evm).collect()
     }
 
     pub(super) fn metrics(&self) -> &Arc<ChainMetrics> {

@@ -11,28 +11,39 @@ use alloy::rpc::client::{ClientBuilder, RpcClient};
 use alloy::rpc::json_rpc::{ErrorPayload, RpcError};
 use alloy::transports::{TransportError, TransportErrorKind, http::reqwest, ws::WsConnect};
 use serde::de::DeserializeOwned;
-use serde_json::{Value, value::RawValue};
+use serde_json::{Value, json, value::RawValue};
 use std::sync::Arc;
 use url::Url;
 
+use super::health::Health;
 use super::metrics::ChainMetrics;
 use super::redact::Redactor;
 use super::revert::Revert;
+use super::wire::Head;
 
 /// Reconnects of a WebSocket within one request; then the request fails and the next one starts a new connection.
 const WS_RECONNECTS: u32 = 1;
 /// Pause before such a reconnect.
 const WS_RECONNECT_PAUSE: Duration = Duration::from_millis(200);
-/// First time that an endpoint is passed over after a fault; doubled with each further one up to [`REST_MAX`].
-const REST_MIN: Duration = Duration::from_millis(500);
-/// Longest time that an endpoint is passed over. When all rest, the one that rests least is asked all the same.
-const REST_MAX: Duration = Duration::from_secs(30);
+/// Time in which an endpoint that let a contract call time out has to show that it is alive.
+const ALIVE: Duration = Duration::from_secs(3);
 /// Depth to which an error's data is searched for revert bytes; providers nest them.
 const REVERT_NESTING: u8 = 3;
 /// JSON-RPC code of a revert with data.
 const CODE_REVERT: i64 = 3;
 /// Codes that mean "ask another endpoint": limit exceeded (EIP-1474) and HTTP's 429 used as code.
 const CODES_BUSY: [i64; 3] = [-32005, 429, -32016];
+
+/// Methods that run contracts, which may take their time.
+const RUNS_CODE: [&str; 2] = ["eth_call", "eth_estimateGas"];
+
+/// Why a batch has no answers.
+enum BatchFault {
+    /// The way to the node failed.
+    Failed(Fault),
+    /// The node does not take batches.
+    NotServed(String),
+}
 
 /// Why a request has no result.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,17 +75,6 @@ impl Fault {
     }
 }
 
-/// Whether the endpoint serves the configured chain.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Identity {
-    /// Not asked yet.
-    Unknown,
-    /// It reports this chain id, which is the right one.
-    Verified(u64),
-    /// It reports another chain id and is not used until the configuration changes.
-    Wrong(u64),
-}
-
 /// One endpoint.
 pub(super) struct Endpoint {
     pub(super) redactor: Redactor,
@@ -83,20 +83,9 @@ pub(super) struct Endpoint {
     connect_timeout: Duration,
     client: tokio::sync::Mutex<Option<RpcClient>>,
     health: Mutex<Health>,
+    /// The newest block as read last, and when that read began.
+    head: tokio::sync::Mutex<Option<(Instant, Head)>>,
     metrics: Arc<ChainMetrics>,
-}
-
-/// What is known about an endpoint.
-#[derive(Debug, Clone)]
-pub(super) struct Health {
-    pub(super) identity: Identity,
-    pub(super) faults: u32,
-    pub(super) last_fault: Option<String>,
-    pub(super) rests_until: Option<Instant>,
-    pub(super) latency: Option<Duration>,
-    pub(super) head: Option<u64>,
-    /// Whether it takes block hashes as block parameter.
-    pub(super) by_hash: bool,
 }
 
 impl Endpoint {
@@ -107,15 +96,8 @@ impl Endpoint {
             timeout,
             connect_timeout,
             client: tokio::sync::Mutex::new(None),
-            health: Mutex::new(Health {
-                identity: Identity::Unknown,
-                faults: 0,
-                last_fault: None,
-                rests_until: None,
-                latency: None,
-                head: None,
-                by_hash: true,
-            }),
+            health: Mutex::default(),
+            head: tokio::sync::Mutex::default(),
             metrics,
         }
     }
@@ -131,17 +113,110 @@ impl Endpoint {
         // The state of a request is large and attempts hold dozens of them at once, so it lives on the heap.
         let raw = match tokio::time::timeout(self.timeout, Box::pin(self.send(method, params))).await {
             Ok(raw) => raw,
-            Err(_) => Err(Fault::Transport(format!(
-                "no answer within {} s",
-                self.timeout.as_secs()
-            ))),
+            Err(_) if RUNS_CODE.contains(&method) && self.is_alive().await => {
+                // What a contract does with its time says nothing about the endpoint, and others' requests go on.
+                self.metrics.rpc_error("slow");
+                return Err(Fault::Transport(format!(
+                    "{method} took longer than {} s",
+                    self.timeout.as_secs()
+                )));
+            }
+            Err(_) => Err(self.no_answer()),
         };
-        let result = raw.and_then(|raw| {
-            serde_json::from_str(raw.get()).map_err(|e| Fault::Shape(self.redactor.clean(&format!("{method}: {e}"))))
-        });
-        let elapsed = started.elapsed();
-        self.metrics.rpc(method, elapsed);
-        match &result {
+        let result = raw.and_then(|raw| self.read(method, &raw));
+        self.metrics.rpc(method, started.elapsed());
+        self.judge(&result, started.elapsed()).await;
+        result
+    }
+
+    /// Several requests of one method in one, each with its own answer; one after the other where the endpoint takes no batches.
+    pub(super) async fn batch<R: DeserializeOwned>(
+        &self,
+        method: &'static str,
+        params: Vec<Value>,
+    ) -> Vec<Result<R, Fault>> {
+        if params.len() > 1 && self.health().batches {
+            let started = Instant::now();
+            let sent = tokio::time::timeout(self.timeout, Box::pin(self.send_batch(method, &params))).await;
+            self.metrics.rpc(method, started.elapsed());
+            match sent {
+                Ok(Ok(raws)) => {
+                    let results: Vec<_> = raws
+                        .into_iter()
+                        .map(|raw| raw.and_then(|raw| self.read(method, &raw)))
+                        .collect();
+                    for result in &results {
+                        self.judge(result, started.elapsed()).await;
+                    }
+                    return results;
+                }
+                Ok(Err(BatchFault::NotServed(text))) => {
+                    tracing::info!(
+                        endpoint = self.redactor.endpoint(),
+                        answer = text,
+                        "the endpoint takes no batches; requests are sent one by one"
+                    );
+                    self.health().batches = false;
+                }
+                Ok(Err(BatchFault::Failed(fault))) => return self.all_failed(fault, params.len(), started).await,
+                Err(_) => return self.all_failed(self.no_answer(), params.len(), started).await,
+            }
+        }
+        let mut results = Vec::with_capacity(params.len());
+        for params in params {
+            results.push(self.request(method, params).await);
+        }
+        results
+    }
+
+    /// The newest block, as read by a request that began after this call. Those who call at the same time share one.
+    pub(super) async fn newest(&self) -> Result<Head, Fault> {
+        let called = Instant::now();
+        let mut slot = self.head.lock().await;
+        if let Some((_, head)) = slot.as_ref().filter(|(began, _)| *began >= called) {
+            return Ok(head.clone());
+        }
+        let began = Instant::now();
+        let head: Head = self.request("eth_getBlockByNumber", json!(["latest", false])).await?;
+        *slot = Some((began, head.clone()));
+        drop(slot);
+        let went_back = self.health().saw_head(head.number.to());
+        if let Some(before) = went_back {
+            tracing::error!(
+                endpoint = self.redactor.endpoint(),
+                before,
+                now = head.number.to::<u64>(),
+                "the chain endpoint went back by many blocks; it is left out for a while where there are others"
+            );
+        }
+        Ok(head)
+    }
+
+    /// Finds out whether the endpoint answers at all.
+    pub(super) async fn probe(&self) {
+        // Both ends are recorded by the request itself.
+        let _ = self.request::<Value>("eth_chainId", json!([])).await;
+        self.health().probed();
+    }
+
+    async fn is_alive(&self) -> bool {
+        let limit = ALIVE.min(self.timeout);
+        tokio::time::timeout(limit, Box::pin(self.send("eth_chainId", json!([]))))
+            .await
+            .is_ok_and(|answer| !matches!(answer, Err(Fault::Transport(_))))
+    }
+
+    fn no_answer(&self) -> Fault {
+        Fault::Transport(format!("no answer within {} s", self.timeout.as_secs()))
+    }
+
+    fn read<R: DeserializeOwned>(&self, method: &'static str, raw: &RawValue) -> Result<R, Fault> {
+        serde_json::from_str(raw.get()).map_err(|e| Fault::Shape(self.redactor.clean(&format!("{method}: {e}"))))
+    }
+
+    /// Learns from a result.
+    async fn judge<R>(&self, result: &Result<R, Fault>, elapsed: Duration) {
+        match result {
             Err(fault @ (Fault::Transport(text) | Fault::Shape(text))) => {
                 self.failed(text);
                 if matches!(fault, Fault::Transport(_)) && self.is_ws() {
@@ -149,12 +224,48 @@ impl Endpoint {
                     self.client.lock().await.take();
                 }
             }
-            _ => self.answered(elapsed),
+            _ => self.health().answered(elapsed),
         }
         if let Some(class) = result.as_ref().err().and_then(Fault::class) {
             self.metrics.rpc_error(class);
         }
-        result
+    }
+
+    async fn all_failed<R>(&self, fault: Fault, count: usize, started: Instant) -> Vec<Result<R, Fault>> {
+        self.judge(&Err::<(), _>(fault.clone()), started.elapsed()).await;
+        (0..count).map(|_| Err(fault.clone())).collect()
+    }
+
+    async fn send_batch(
+        &self,
+        method: &'static str,
+        params: &[Value],
+    ) -> Result<Vec<Result<Box<RawValue>, Fault>>, BatchFault> {
+        let client = self.client().await.map_err(BatchFault::Failed)?;
+        let mut batch = client.new_batch();
+        let mut waiters = Vec::with_capacity(params.len());
+        for params in params {
+            let waiter = batch.add_call::<Value, Box<RawValue>>(method, params);
+            waiters.push(waiter.map_err(|error| BatchFault::Failed(self.fault(error)))?);
+        }
+        if let Err(error) = batch.send().await {
+            return Err(match self.fault(error) {
+                // An error of its own, or something that is no list of answers: the node is there and does not take it.
+                Fault::Rpc { message, .. } | Fault::Shape(message) => BatchFault::NotServed(message),
+                fault => BatchFault::Failed(fault),
+            });
+        }
+        let mut answers = Vec::with_capacity(waiters.len());
+        for waiter in waiters {
+            match waiter.await {
+                Ok(raw) => answers.push(Ok(raw)),
+                Err(RpcError::Transport(TransportErrorKind::MissingBatchResponse(_))) => {
+                    return Err(BatchFault::NotServed("answers are missing".to_owned()));
+                }
+                Err(error) => answers.push(Err(self.fault(error))),
+            }
+        }
+        Ok(answers)
     }
 
     async fn send(&self, method: &'static str, params: Value) -> Result<Box<RawValue>, Fault> {
@@ -194,26 +305,14 @@ impl Endpoint {
         matches!(self.url.scheme(), "ws" | "wss")
     }
 
-    fn answered(&self, elapsed: Duration) {
-        let mut health = self.health();
-        health.faults = 0;
-        health.rests_until = None;
-        health.latency = Some(health.latency.map_or(elapsed, |old| (old * 7 + elapsed) / 8));
-    }
-
     fn failed(&self, text: &str) {
-        let mut health = self.health();
-        let rest = REST_MIN.saturating_mul(1 << health.faults.min(8)).min(REST_MAX);
-        health.faults = health.faults.saturating_add(1);
-        health.rests_until = Some(Instant::now() + rest);
-        if health.last_fault.as_deref() != Some(text) {
+        if self.health().failed(text) {
             tracing::warn!(
                 endpoint = self.redactor.endpoint(),
                 fault = text,
                 "chain endpoint does not answer"
             );
         }
-        health.last_fault = Some(text.to_owned());
     }
 
     fn fault(&self, error: TransportError) -> Fault {
@@ -305,8 +404,6 @@ fn root_cause(error: &dyn std::error::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn endpoint() -> Endpoint {
@@ -364,6 +461,5 @@ mod tests {
         };
         assert!(!text.contains("0123456789abcdef"), "{text}");
         assert_eq!(endpoint.health().faults, 1);
-        assert!(endpoint.health().rests_until.is_some());
     }
 }

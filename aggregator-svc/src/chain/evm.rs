@@ -10,12 +10,14 @@ use wavs_types::{ChainKey, EvmChainConfig};
 
 use super::endpoint::{Endpoint, Fault};
 use super::error::ChainError;
+use super::gather::Gather;
 use super::metrics::ChainMetrics;
 use super::pool::{EndpointHealth, Pool};
-use super::quorum::ManagerCache;
+use super::quorum::{ManagerCache, PinnedCache};
 use super::transactions::FeeCache;
 use super::wire::{At, CallRequest, FeeHistory, FullBlock, Head, LogPlace, Receipt, TxInfo};
 
+const RECEIPT: &str = "eth_getTransactionReceipt";
 /// Block time assumed until two heads were seen.
 const BLOCK_TIME_UNKNOWN: Duration = Duration::from_secs(2);
 
@@ -25,8 +27,10 @@ pub(super) struct EvmChain {
     pub(super) config: EvmChainConfig,
     pub(super) pool: Pool,
     pub(super) managers: ManagerCache,
+    pub(super) pinned: PinnedCache,
     pub(super) fees: FeeCache,
     pub(super) metrics: Arc<ChainMetrics>,
+    receipts: Arc<Gather<(), B256, Result<Option<Receipt>, ChainError>>>,
     seen: Mutex<Option<Seen>>,
     inclusion: Mutex<Option<Duration>>,
 }
@@ -50,7 +54,9 @@ impl EvmChain {
         Self {
             pool: Pool::new(key.clone(), &config, &metrics),
             managers: ManagerCache::default(),
+            pinned: PinnedCache::default(),
             fees: FeeCache::default(),
+            receipts: Arc::default(),
             seen: Mutex::new(None),
             inclusion: Mutex::new(None),
             key,
@@ -68,27 +74,63 @@ impl EvmChain {
         F: Fn(Rpc) -> Fut,
         Fut: Future<Output = Result<T, Fault>>,
     {
-        let mut last = None;
-        for endpoint in self.pool.usable().await? {
-            match work(Rpc { endpoint }).await {
+        let mut last = self.pool.none_left();
+        for rpc in self.all() {
+            if let Err(error) = self.pool.verify(&rpc.endpoint).await {
+                last = error;
+                continue;
+            }
+            match work(rpc).await {
                 Ok(value) => return Ok(value),
-                Err(fault) if fault.is_transport() => last = Some(fault),
+                Err(fault) if fault.is_transport() => last = self.pool.error(method, fault),
                 Err(fault) => return Err(self.pool.error(method, fault)),
             }
         }
-        let fault = last.unwrap_or_else(|| Fault::Transport("no endpoint".to_owned()));
-        Err(self.pool.error(method, fault))
+        Err(last)
     }
 
-    /// All usable endpoints, best first.
-    pub(super) async fn all(&self) -> Result<Vec<Rpc>, ChainError> {
-        Ok(self
-            .pool
+    /// All usable endpoints, best first. Each is to be verified before it is asked.
+    pub(super) fn all(&self) -> Vec<Rpc> {
+        self.pool
             .usable()
-            .await?
             .into_iter()
             .map(|endpoint| Rpc { endpoint })
-            .collect())
+            .collect()
+    }
+
+    /// The receipt of a transaction. Those who ask at the same time share requests.
+    pub(super) async fn receipt(self: &Arc<Self>, hash: B256) -> Result<Option<Receipt>, ChainError> {
+        let chain = Arc::clone(self);
+        let ask = move |hashes: Vec<B256>| {
+            let chain = Arc::clone(&chain);
+            async move { chain.receipts(&hashes).await }
+        };
+        let answer = self.receipts.answer((), hash, ask).await;
+        answer.unwrap_or_else(|| {
+            let fault = Fault::Transport("the request was given up".to_owned());
+            Err(self.pool.error(RECEIPT, fault))
+        })
+    }
+
+    async fn receipts(&self, hashes: &[B256]) -> Vec<Result<Option<Receipt>, ChainError>> {
+        let all = self.on_one(RECEIPT, |rpc| async move {
+            let answers = rpc.receipts(hashes).await;
+            match answers
+                .iter()
+                .flat_map(|answer| answer.as_ref().err())
+                .find(|fault| fault.is_transport())
+            {
+                Some(fault) => Err(fault.clone()),
+                None => Ok(answers),
+            }
+        });
+        match all.await {
+            Ok(answers) => answers
+                .into_iter()
+                .map(|answer| answer.map_err(|fault| self.pool.error(RECEIPT, fault)))
+                .collect(),
+            Err(error) => hashes.iter().map(|_| Err(error.clone())).collect(),
+        }
     }
 
     /// The newest block.
@@ -153,14 +195,19 @@ impl EvmChain {
 
 impl Rpc {
     pub(super) async fn head(&self) -> Result<Head, Fault> {
-        let head: Head = self
-            .endpoint
-            .request("eth_getBlockByNumber", json!(["latest", false]))
-            .await?;
-        let mut health = self.endpoint.health();
-        health.head = health.head.max(Some(head.number.to()));
-        drop(health);
-        Ok(head)
+        self.endpoint.newest().await
+    }
+
+    /// The endpoint that is asked.
+    pub(super) fn endpoint(&self) -> &Arc<Endpoint> {
+        &self.endpoint
+    }
+
+    /// One block by number; absent above the head.
+    pub(super) async fn block(&self, number: u64) -> Result<Option<Head>, Fault> {
+        self.endpoint
+            .request("eth_getBlockByNumber", json!([U64::from(number), false]))
+            .await
     }
 
     /// The finalized block's number; absent where the chain has no such tag yet.
@@ -251,8 +298,15 @@ impl Rpc {
         Ok(price.to())
     }
 
-    pub(super) async fn send_raw(&self, raw: &Bytes) -> Result<B256, Fault> {
-        self.endpoint.request("eth_sendRawTransaction", json!([raw])).await
+    /// Sends raw transactions, in their order.
+    pub(super) async fn send_raws(&self, raws: &[Bytes]) -> Vec<Result<B256, Fault>> {
+        let params = raws.iter().map(|raw| json!([raw])).collect();
+        self.endpoint.batch("eth_sendRawTransaction", params).await
+    }
+
+    async fn receipts(&self, hashes: &[B256]) -> Vec<Result<Option<Receipt>, Fault>> {
+        let params = hashes.iter().map(|hash| json!([hash])).collect();
+        self.endpoint.batch(RECEIPT, params).await
     }
 
     pub(super) async fn receipt(&self, hash: B256) -> Result<Option<Receipt>, Fault> {

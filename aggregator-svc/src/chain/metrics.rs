@@ -18,7 +18,10 @@ pub struct ChainMetrics {
     cost: Family<Counter>,
     pending: Family<Gauge>,
     balance: Family<Gauge>,
+    funds: Family<Gauge>,
     nonce_gap: Family<Gauge>,
+    foreign: Family<Counter>,
+    cancelled: Family<Counter>,
 }
 
 impl ChainMetrics {
@@ -57,6 +60,21 @@ impl ChainMetrics {
             balance: metrics.gauge(
                 "wavs.wallet.balance",
                 "Balance of the posting account, in gwei.",
+                &["chain"],
+            ),
+            funds: metrics.gauge(
+                "wavs.wallet.funds",
+                "Whether the posting account can pay: 0 well, 1 low, 2 critical, 3 a transaction waits for funds.",
+                &["chain"],
+            ),
+            foreign: metrics.counter(
+                "wavs.tx.foreign",
+                "Nonces of the posting account that somebody else used.",
+                &["chain"],
+            ),
+            cancelled: metrics.counter(
+                "wavs.tx.cancelled",
+                "Transactions replaced by an empty one that only uses up the nonce.",
                 &["chain"],
             ),
             nonce_gap: metrics.gauge(
@@ -99,6 +117,18 @@ impl ChainMetrics {
 
     pub(super) fn balance(&self, chain: &str, gwei: i64) {
         self.balance.with(&[chain]).set(gwei);
+    }
+
+    pub(super) fn funds(&self, chain: &str, level: i64) {
+        self.funds.with(&[chain]).set(level);
+    }
+
+    pub(super) fn foreign(&self, chain: &str, nonces: u64) {
+        self.foreign.with(&[chain]).add(nonces);
+    }
+
+    pub(super) fn cancelled(&self, chain: &str) {
+        self.cancelled.with(&[chain]).inc();
     }
 
     pub(super) fn nonce_gap(&self, chain: &str, missing: usize) {

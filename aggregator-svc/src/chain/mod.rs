@@ -13,6 +13,8 @@ mod contracts;
 mod endpoint;
 mod error;
 mod evm;
+mod gather;
+mod health;
 mod landed;
 mod metrics;
 mod pool;
@@ -39,5 +41,6 @@ pub use quorum::{
 pub use registration::Registration;
 pub use revert::{Revert, RevertClass};
 pub use transactions::{
-    Along, MinedTx, Outcome, PostingSigner, SignRefused, SubmitError, SubmitRequest, TX_SCHEMA, Tracked, Transactions,
+    AccountState, Along, Funds, MinedTx, Outcome, PostingSigner, SignRefused, SubmitError, SubmitRequest, TX_SCHEMA,
+    Tracked, Transactions,
 };

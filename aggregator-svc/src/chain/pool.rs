@@ -2,26 +2,24 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use alloy::primitives::U64;
 use serde_json::json;
 use url::Url;
 use wavs_types::{ChainKey, EvmChainConfig};
 
-use super::endpoint::{Endpoint, Fault, Identity};
+use super::endpoint::{Endpoint, Fault};
 use super::error::ChainError;
+use super::health::Identity;
 use super::metrics::ChainMetrics;
-
-/// An endpoint that is further behind than this is asked last: its reads would be stale.
-const STALE_BLOCKS: u64 = 64;
 
 /// State of one endpoint, for status pages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EndpointHealth {
     /// Scheme, host and port.
     pub endpoint: String,
-    /// `unused`, `ok`, `failing` or `wrong_chain_id`.
+    /// `unused`, `ok`, `failing`, `wrong_chain_id` or `went_back`.
     pub state: &'static str,
     /// Faults since the last answer.
     pub faults: u32,
@@ -29,7 +27,7 @@ pub struct EndpointHealth {
     pub last_fault: Option<String>,
     /// Smoothed time of an answer.
     pub latency: Option<Duration>,
-    /// The highest head it showed.
+    /// The head that it showed last.
     pub head: Option<u64>,
 }
 
@@ -71,38 +69,27 @@ impl Pool {
         }
     }
 
-    /// The usable endpoints, best first; verified to serve the right chain.
-    ///
-    /// # Errors
-    /// When there is none; names the last reason.
-    pub(super) async fn usable(&self) -> Result<Vec<Arc<Endpoint>>, ChainError> {
-        let mut ranked: Vec<_> = self.endpoints.iter().filter(|e| !self.is_wrong(e)).cloned().collect();
-        if ranked.is_empty() {
-            return Err(self.none_left());
-        }
-        let now = Instant::now();
+    /// The usable endpoints, best first, without asking them. Those that failed are asked in the background whether they are back, so
+    /// that a dead one costs no request its time.
+    pub(super) fn usable(&self) -> Vec<Arc<Endpoint>> {
+        let right: Vec<_> = self
+            .endpoints
+            .iter()
+            .filter(|e| !e.health().is_wrong())
+            .cloned()
+            .collect();
+        let steady: Vec<_> = right.iter().filter(|e| !e.health().went_back()).cloned().collect();
+        let mut ranked = if steady.is_empty() { right } else { steady };
         let best_head = ranked.iter().filter_map(|e| e.health().head).max().unwrap_or(0);
-        ranked.sort_by_key(|endpoint| {
-            let health = endpoint.health();
-            let rest = health
-                .rests_until
-                .map_or(Duration::ZERO, |until| until.saturating_duration_since(now));
-            let stale = health.head.is_some_and(|head| head + STALE_BLOCKS < best_head);
-            (rest, stale)
-        });
-        let mut usable = Vec::with_capacity(ranked.len());
-        let mut last_error = None;
-        for endpoint in ranked {
-            match self.verify(&endpoint).await {
-                Ok(()) => usable.push(endpoint),
-                Err(error) => last_error = Some(error),
+        ranked.sort_by_cached_key(|endpoint| endpoint.health().rank(best_head));
+        let best_answers = ranked.first().is_some_and(|best| best.health().faults == 0);
+        for endpoint in ranked.iter().filter(|_| best_answers) {
+            if endpoint.health().take_probe() {
+                let endpoint = Arc::clone(endpoint);
+                tokio::spawn(async move { endpoint.probe().await });
             }
         }
-        match (usable.is_empty(), last_error) {
-            (false, _) => Ok(usable),
-            (true, Some(error)) => Err(error),
-            (true, None) => Err(self.none_left()),
-        }
+        ranked
     }
 
     /// The chain id to sign for: as configured, else as the endpoints report it.
@@ -110,12 +97,14 @@ impl Pool {
         if let Some(expected) = self.expected {
             return Ok(expected);
         }
-        let endpoint = self.usable().await?.remove(0);
-        let id = match endpoint.health().identity {
-            Identity::Verified(id) | Identity::Wrong(id) => id,
-            Identity::Unknown => 0,
-        };
-        Ok(id)
+        let mut last = self.none_left();
+        for endpoint in self.usable() {
+            match self.verify(&endpoint).await {
+                Ok(id) => return Ok(id),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
     }
 
     /// All endpoints, for status pages.
@@ -123,7 +112,8 @@ impl Pool {
         let view = |endpoint: &Arc<Endpoint>| {
             let health = endpoint.health().clone();
             let state = match (health.identity, health.faults) {
-                (Identity::Wrong(_), _) => "wrong_chain_id",
+                (Identity::Wrong { .. }, _) => "wrong_chain_id",
+                _ if health.went_back() => "went_back",
                 (_, 1..) => "failing",
                 (Identity::Unknown, 0) => "unused",
                 (Identity::Verified(_), 0) => "ok",
@@ -140,10 +130,10 @@ impl Pool {
         self.endpoints.iter().map(view).collect()
     }
 
-    /// Asks an endpoint for its chain id, once.
-    async fn verify(&self, endpoint: &Endpoint) -> Result<(), ChainError> {
-        if matches!(endpoint.health().identity, Identity::Verified(_)) {
-            return Ok(());
+    /// The chain id of an endpoint, which is asked for it once, and again after each fault.
+    pub(super) async fn verify(&self, endpoint: &Endpoint) -> Result<u64, ChainError> {
+        if let Identity::Verified(id) = endpoint.health().identity {
+            return Ok(id);
         }
         let id: U64 = endpoint
             .request("eth_chainId", json!([]))
@@ -152,7 +142,7 @@ impl Pool {
         let found = id.to::<u64>();
         match self.expected {
             Some(expected) if expected != found => {
-                endpoint.health().identity = Identity::Wrong(found);
+                endpoint.health().is_other_chain(found);
                 let error = ChainError::WrongChainId {
                     chain: self.chain.clone(),
                     endpoint: endpoint.redactor.endpoint().to_owned(),
@@ -164,14 +154,14 @@ impl Pool {
             }
             Some(_) => {
                 endpoint.health().identity = Identity::Verified(found);
-                Ok(())
+                Ok(found)
             }
             None => {
                 if !self.warned.swap(true, Ordering::Relaxed) {
                     tracing::warn!(chain = %self.chain, reported = found, "the configured chain id is no number and cannot be compared with the endpoint's");
                 }
                 endpoint.health().identity = Identity::Verified(found);
-                Ok(())
+                Ok(found)
             }
         }
     }
@@ -195,16 +185,13 @@ impl Pool {
         }
     }
 
-    fn is_wrong(&self, endpoint: &Endpoint) -> bool {
-        matches!(endpoint.health().identity, Identity::Wrong(_))
-    }
-
-    fn none_left(&self) -> ChainError {
+    /// Why there is no endpoint to ask.
+    pub(super) fn none_left(&self) -> ChainError {
         let wrong = self
             .endpoints
             .iter()
             .find_map(|endpoint| match endpoint.health().identity {
-                Identity::Wrong(found) => Some((endpoint.redactor.endpoint().to_owned(), found)),
+                Identity::Wrong { found, .. } => Some((endpoint.redactor.endpoint().to_owned(), found)),
                 _ => None,
             });
         match (wrong, self.expected) {

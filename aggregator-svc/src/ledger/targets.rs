@@ -232,10 +232,13 @@ pub fn hold(
     Ok(())
 }
 
-/// Quorum was found for the first time: from `block` on a landing is looked for, and the time to land counts from now.
+/// Quorum was found. The first time this sets the block from which a landing is looked for, and the time to land counts from then.
 pub fn reached_quorum(tx: &Connection, target: &TargetRow, block: u64, deadline_ms: u64, now_us: u64) -> Result<()> {
-    tx.prepare_cached("UPDATE targets SET since_block = coalesce(since_block, ?2), deadline_ms = ?3 WHERE id = ?1")?
-        .execute(params![target.id, block, deadline_ms])?;
+    tx.prepare_cached(
+        "UPDATE targets SET deadline_ms = CASE WHEN since_block IS NULL THEN ?3 ELSE deadline_ms END,
+         since_block = coalesce(since_block, ?2) WHERE id = ?1",
+    )?
+    .execute(params![target.id, block, deadline_ms])?;
     fault::point("target.quorum");
     advance(tx, target.id, &target.event_id, State::Quorum, None, now_us)?;
     Ok(())

@@ -72,7 +72,7 @@ async fn settle(core: &Core, id: i64) -> Result<Next, StoreError> {
                 )
                 .await
             }
-            Outcome::Lost(reason) => reopen(core, target, reason).await,
+            Outcome::Lost(reason) | Outcome::Refused(reason) => reopen(core, target, reason).await,
             Outcome::Interrupted => Ok(Next::Done),
         },
         Ok(None) => reopen(core, target, "its transaction is not in the ledger any more".to_owned()).await,

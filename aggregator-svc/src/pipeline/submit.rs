@@ -27,6 +27,8 @@ use crate::metrics::Of;
 
 /// Attempts that may revert, or meet a contract that is not what it should be, before the target fails.
 const MAX_REVERTS: u32 = 5;
+/// Attempts that may end in a block without effect, or be taken by no node: each of them costs gas.
+const MAX_MINED_REVERTS: u32 = 3;
 /// How often a target that cannot be posted from here, or whose manager contradicts itself, is looked at.
 const SLOW_REST: Duration = Duration::from_secs(60);
 /// Rest between two looks for the code of a handler, so that three looks take ten minutes.
@@ -201,7 +203,9 @@ async fn judge(
     match (assessment.verdict, assessment.ready) {
         (Verdict::Sufficient, Some(ready)) => match ready.simulation.clone() {
             Simulation::Passed { .. } => post(core, target, bucket, ready, assessment.snapshot.number).await,
-            Simulation::Reverted(revert) => reverted(core, target, &revert, Some(assessment.snapshot.number)).await,
+            Simulation::Reverted(revert) => {
+                reverted(core, target, &revert, Some(assessment.snapshot.number), MAX_REVERTS).await
+            }
             Simulation::NotRun => {
                 let text = "quorum is reached, but this node has no posting key: set aggregator_evm_credential, or let another operator post";
                 quorum(core, target, assessment.snapshot.number).await?;
@@ -261,10 +265,12 @@ async fn post(
         };
         core.metrics.count(&core.metrics.submits, of);
     }
-    let (row, deadline_ms) = (
-        target.clone(),
-        clock::ms_after(core.settings.submit_ttl(&target.service_id)),
-    );
+    let mut target = target.clone();
+    if target.since_block.is_none() {
+        target.deadline_ms = clock::ms_after(core.settings.submit_ttl(&target.service_id));
+    }
+    let target = &target;
+    let (row, deadline_ms) = (target.clone(), target.deadline_ms);
     let request = SubmitRequest {
         target: key(target),
         ready,
@@ -289,7 +295,16 @@ async fn post(
 
 /// Waits until a transaction is in a block, or never will be.
 async fn follow(core: &Core, target: &TargetRow, mut tracked: Tracked) -> Result<Next, StoreError> {
-    match tracked.outcome().await {
+    let left = Duration::from_millis(target.deadline_ms.saturating_sub(clock::now_ms()));
+    let in_time = tokio::time::timeout(left, tracked.outcome()).await;
+    let outcome = match in_time {
+        Ok(outcome) => outcome,
+        Err(_) => {
+            tracked.give_up();
+            tracked.outcome().await
+        }
+    };
+    match outcome {
         Outcome::Mined(tx) => {
             let (row, hash) = (target.clone(), tx.hash.to_string());
             let seen_us = core
@@ -308,8 +323,16 @@ async fn follow(core: &Core, target: &TargetRow, mut tracked: Tracked) -> Result
             core.settle.push(target.service_id, target.id, None);
             Ok(Next::Done)
         }
-        Outcome::Reverted { revert, .. } => reverted(core, target, &revert, None).await,
+        Outcome::Reverted { revert, .. } => reverted(core, target, &revert, None, MAX_MINED_REVERTS).await,
         Outcome::LandedElsewhere(landed) => landed_elsewhere(core, target, landed).await,
+        Outcome::Refused(text) => {
+            // Every attempt costs a cancel, so there are few.
+            let detail = format!("no node takes the transaction: {text}");
+            if target.reverts + 1 >= MAX_MINED_REVERTS {
+                return end(core, target, Ending::failed("tx_refused", detail)).await;
+            }
+            hold(core, target, State::Waiting, detail, true, None).await
+        }
         Outcome::Lost(reason) => {
             hold(
                 core,
@@ -326,7 +349,13 @@ async fn follow(core: &Core, target: &TargetRow, mut tracked: Tracked) -> Result
 }
 
 /// The handler refuses although the manager accepts: perhaps it has the event already, else a few more attempts.
-async fn reverted(core: &Core, target: &TargetRow, revert: &Revert, block: Option<u64>) -> Result<Next, StoreError> {
+async fn reverted(
+    core: &Core,
+    target: &TargetRow,
+    revert: &Revert,
+    block: Option<u64>,
+    most: u32,
+) -> Result<Next, StoreError> {
     if let (Some(handler), Some(block)) = (target.handler.parse().ok(), target.since_block.or(block)) {
         let since_block = block.saturating_sub(1);
         let query = LandedQuery {
@@ -340,7 +369,7 @@ async fn reverted(core: &Core, target: &TargetRow, revert: &Revert, block: Optio
         }
     }
     let detail = format!("handler {} on {} reverts with {revert}", target.handler, target.chain);
-    if target.reverts + 1 >= MAX_REVERTS {
+    if target.reverts + 1 >= most {
         return end(core, target, Ending::failed("handler_revert", detail)).await;
     }
     if let Some(block) = block {

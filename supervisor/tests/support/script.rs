@@ -12,8 +12,8 @@ use wavs_ipc::contract::lifecycle::{Health, Lifecycle, LifecycleClient, ProcessS
 use wavs_ipc::contract::p2p_admin::{NetworkStatus, P2pAdmin, P2pAdminClient};
 use wavs_ipc::contract::records::{Records, RecordsClient};
 use wavs_ipc::contract::registry::{
-    AddService, AddSource, Document, EventView, HistoryCursor, HistoryRow, InjectionProgress, JobQuery, JobView,
-    RegistrationView, Registry, RegistryClient, ServiceSummary, ServiceView, Signer, SignerView,
+    AddService, AddSource, ChainAccount, Document, EventView, HistoryCursor, HistoryRow, InjectionProgress, JobQuery,
+    JobView, RegistrationView, Registry, RegistryClient, ServiceSummary, ServiceView, Signer, SignerView,
 };
 use wavs_ipc::contract::trigger_admin::{ChainHealth, ChainStatus, Inject, TriggerAdmin, TriggerAdminClient};
 use wavs_ipc::{Context, ErrorCode, Identity, Json, Router, WireError, handler, socket};
@@ -361,6 +361,20 @@ impl Registry for Script {
             .filter(|id| wanted(*id))
             .take(query.max as usize);
         self.with("jobs", |_| Ok(jobs.map(job).collect()))
+    }
+
+    async fn chain_accounts(self, _: Context) -> Result<Vec<ChainAccount>, WireError> {
+        let account = ChainAccount {
+            chain: "evm:31337".parse().expect("a chain key"),
+            account: Some([7; 20]),
+            balance: Some("1500000000000000000".to_owned()),
+            typical_cost: Some("200000000000000".to_owned()),
+            funds: "ok".to_owned(),
+            pending: 1,
+            nonce_gap: 0,
+            endpoints: Vec::new(),
+        };
+        self.with("chain_accounts", |_| Ok(vec![account]))
     }
 }
 

@@ -45,8 +45,12 @@ impl From<Fault> for Stop {
 
 /// Judges `request` on the first endpoint that answers all reads.
 pub(in crate::chain) async fn assess(chain: &EvmChain, request: &AssessRequest<'_>) -> Result<Assessment, ChainError> {
-    let mut last = Fault::Transport("no endpoint".to_owned());
-    for rpc in chain.all().await? {
+    let mut last = chain.pool.none_left();
+    for rpc in chain.all() {
+        if let Err(error) = chain.pool.verify(rpc.endpoint()).await {
+            last = error;
+            continue;
+        }
         let attempt = Attempt::new(chain, &rpc, request);
         let mut result = attempt.run().await;
         if let Err(Stop::Fault(Fault::Rpc {
@@ -59,12 +63,12 @@ pub(in crate::chain) async fn assess(chain: &EvmChain, request: &AssessRequest<'
         }
         match result {
             Ok(assessment) => return Ok(assessment),
-            Err(Stop::Fault(fault)) if fault.is_transport() => last = fault,
+            Err(Stop::Fault(fault)) if fault.is_transport() => last = chain.pool.error("eth_call", fault),
             Err(Stop::Fault(fault)) => return Err(chain.pool.error("eth_call", fault)),
             Err(Stop::Chain(error)) => return Err(error),
         }
     }
-    Err(chain.pool.error("eth_call", last))
+    Err(last)
 }
 
 struct Attempt<'a> {
@@ -135,8 +139,8 @@ impl<'a> Attempt<'a> {
         }
         let subset = smallest_subset(&views, &quorum);
         let (contract_number, named, judged) = futures::join!(
-            self.contract_number(at),
-            self.manager(at),
+            self.contract_number(head, at),
+            self.manager(head, at),
             self.judge(manager, &subset, block, head, at),
         );
         let (contract_number, judged) = (contract_number?, judged?);
@@ -163,7 +167,7 @@ impl<'a> Attempt<'a> {
     /// Reads everything anew.
     async fn full(&self, head: &Head, at: At) -> Result<Assessment, Stop> {
         let number = head.number.to::<u64>();
-        let (contract_number, manager) = futures::join!(self.contract_number(at), self.manager(at));
+        let (contract_number, manager) = futures::join!(self.contract_number(head, at), self.manager(head, at));
         let (contract_number, manager) = (contract_number?, manager?);
         let snapshot = Snapshot {
             number,
@@ -352,7 +356,22 @@ impl<'a> Attempt<'a> {
     }
 
     /// The block number as contracts see it.
-    async fn contract_number(&self, at: At) -> Result<u64, Stop> {
+    async fn contract_number(&self, head: &Head, at: At) -> Result<u64, Stop> {
+        let pinned = self.chain.pinned.at(head.hash);
+        pinned
+            .contract_number
+            .get_or_try_init(|| self.read_contract_number(at))
+            .await
+            .copied()
+    }
+
+    /// The manager that the handler names.
+    async fn manager(&self, head: &Head, at: At) -> Result<Address, Stop> {
+        let manager = self.chain.pinned.at(head.hash).manager(self.request.handler);
+        manager.get_or_try_init(|| self.read_manager(at)).await.copied()
+    }
+
+    async fn read_contract_number(&self, at: At) -> Result<u64, Stop> {
         let request = CallRequest {
             from: None,
             to: None,
@@ -363,8 +382,7 @@ impl<'a> Attempt<'a> {
         Ok(number.ok_or_else(|| Fault::Shape(format!("block number of {} bytes", bytes.len())))?)
     }
 
-    /// The manager that the handler names.
-    async fn manager(&self, at: At) -> Result<Address, Stop> {
+    async fn read_manager(&self, at: At) -> Result<Address, Stop> {
         let handler = self.request.handler;
         match self
             .rpc

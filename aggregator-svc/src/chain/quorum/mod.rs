@@ -2,11 +2,13 @@
 //!
 //! One attempt reads everything from one endpoint at one block, chooses the reference block and the smallest sufficient
 //! set, asks `validate` and estimates the handler call. With warm caches that is two rounds of requests: the head, then all the
-//! rest at once on the guess that nothing changed, which the same round verifies. It never signs or sends anything.
+//! rest at once on the guess that nothing changed, which the same round verifies; attempts at one block share what is the same for
+//! all. It never signs or sends anything.
 
 mod assess;
 mod gate;
 mod manager;
+mod pinned;
 mod reference;
 
 use std::fmt;
@@ -18,6 +20,7 @@ use wavs_types::{ChainKey, Envelope};
 pub(super) use assess::assess;
 pub use gate::{OperatorView, Quorum, QuorumRule};
 pub(super) use manager::ManagerCache;
+pub(super) use pinned::PinnedCache;
 
 use super::revert::Revert;
 use super::transactions::FeeQuote;

@@ -1,64 +1,37 @@
-//! A development chain as a child process.
-
-use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
-use std::time::Duration;
+//! The chain of the test kit, with the few calls that these tests make often; their failures fail the test.
 
 use alloy::primitives::{Address, Bytes};
 use serde_json::{Value, json};
-
-use crate::chain::ChainMetrics;
-use crate::chain::endpoint::Endpoint;
+use testkit::anvil::AnvilOptions;
 
 /// Ends with the test.
-pub(super) struct Anvil {
-    child: Child,
-    endpoint: Endpoint,
-    address: String,
-}
+pub(super) struct Anvil(testkit::Anvil);
 
 impl Anvil {
-    /// Starts a chain on a free port; `None`, with a message, where there is no anvil on this machine.
-    pub(super) fn start(arguments: &[&str]) -> Option<Self> {
-        let Some(program) = find() else {
-            eprintln!("skipped: no anvil in PATH, in ANVIL or below the target directory");
-            return None;
-        };
-        let mut child = Command::new(program)
-            .args(["--port", "0", "--host", "127.0.0.1"])
-            .args(arguments)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let address = lines
-            .find_map(|line| line.unwrap().strip_prefix("Listening on ").map(str::to_owned))
-            .unwrap();
-        // Its output must be drained, or it stops at a full pipe.
-        std::thread::spawn(move || lines.for_each(drop));
-        let timeout = Duration::from_secs(10);
-        let url = format!("http://{address}").parse().unwrap();
-        let endpoint = Endpoint::new(url, timeout, timeout, Arc::new(ChainMetrics::default()));
-        Some(Self {
-            child,
-            endpoint,
-            address,
-        })
+    /// Starts a chain on a free port that mines at once.
+    pub(super) async fn start() -> Self {
+        Self::with(testkit::Anvil::options()).await
+    }
+
+    /// Starts a chain on a free port; with a message where there is no anvil on this machine.
+    pub(super) async fn with(options: AnvilOptions) -> Self {
+        Self(options.start().await.unwrap())
     }
 
     pub(super) fn http(&self) -> String {
-        format!("http://{}", self.address)
+        self.0.http()
     }
 
     pub(super) fn ws(&self) -> String {
-        format!("ws://{}", self.address)
+        self.0.ws()
+    }
+
+    pub(super) fn kit(&self) -> &testkit::Anvil {
+        &self.0
     }
 
     pub(super) async fn request(&self, method: &'static str, params: Value) -> Value {
-        self.endpoint.request(method, params).await.unwrap()
+        self.0.request(method, params).await.unwrap()
     }
 
     /// Sends a transaction of an account that the node itself holds the key of; answers its receipt.
@@ -75,7 +48,12 @@ impl Anvil {
     }
 
     pub(super) async fn mine(&self, blocks: u64) {
-        self.request("anvil_mine", json!([format!("0x{blocks:x}")])).await;
+        self.0.mine_many(blocks).await.unwrap();
+    }
+
+    /// Whether a transaction gets into a block as soon as it comes.
+    pub(super) async fn automine(&self, on: bool) {
+        self.request("evm_setAutomine", json!([on])).await;
     }
 
     pub(super) async fn set_code(&self, address: Address, code: Bytes) {
@@ -86,26 +64,33 @@ impl Anvil {
         self.request("anvil_setBalance", json!([address, format!("0x{wei:x}")]))
             .await;
     }
-}
 
-impl Drop for Anvil {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+    /// Transactions in the pool: those that can be mined, and those that wait for an earlier one.
+    pub(super) async fn pool(&self) -> (u64, u64) {
+        let status = self.request("txpool_status", json!([])).await;
+        (number(&status["pending"]), number(&status["queued"]))
+    }
+
+    /// Waits until so many transactions could be mined.
+    pub(super) async fn pooled(&self, count: u64) {
+        while self.pool().await.0 < count {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// A transaction as the chain knows it, waited for.
+    pub(super) async fn transaction(&self, hash: alloy::primitives::B256) -> Value {
+        loop {
+            let transaction = self.request("eth_getTransactionByHash", json!([hash])).await;
+            if !transaction.is_null() {
+                return transaction;
+            }
+            tokio::task::yield_now().await;
+        }
     }
 }
 
-fn find() -> Option<PathBuf> {
-    const NPM: &str = "tools/node_modules/@foundry-rs/anvil-linux-amd64/bin/anvil";
-    let named = std::env::var_os("ANVIL").map(PathBuf::from);
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let in_path = std::env::split_paths(&path).map(|folder| folder.join("anvil"));
-    let test = std::env::current_exe().ok()?;
-    let near = test
-        .ancestors()
-        .skip(1)
-        .take(5)
-        .map(|folder| folder.join(NPM))
-        .collect::<Vec<_>>();
-    named.into_iter().chain(in_path).chain(near).find(|file| file.is_file())
+/// A number as JSON-RPC writes it.
+pub(super) fn number(value: &Value) -> u64 {
+    u64::from_str_radix(value.as_str().unwrap().trim_start_matches("0x"), 16).unwrap()
 }

@@ -23,7 +23,7 @@ fn query() -> LandedQuery {
 
 #[tokio::test]
 async fn a_live_endpoint_takes_over() {
-    let Some(anvil) = Anvil::start(&[]) else { return };
+    let anvil = Anvil::start().await;
     let chains = chains(EvmChainConfig {
         ws_endpoints: vec![anvil.ws()],
         ..config(DEAD)
@@ -44,9 +44,7 @@ async fn no_live_endpoint_is_an_error_without_keys() {
 
 #[tokio::test]
 async fn an_endpoint_of_another_chain_is_left_out() {
-    let Some(anvil) = Anvil::start(&["--chain-id", "5"]) else {
-        return;
-    };
+    let anvil = Anvil::with(testkit::Anvil::options().chain_id(5)).await;
     let chains = chains(config(&anvil.http()));
     for _ in 0..2 {
         let error = chains.landed(&query()).await.unwrap_err();
@@ -67,7 +65,7 @@ async fn an_endpoint_of_another_chain_is_left_out() {
 
 #[tokio::test]
 async fn a_chain_id_that_is_no_number_is_not_compared() {
-    let Some(anvil) = Anvil::start(&[]) else { return };
+    let anvil = Anvil::start().await;
     let chains = chains(EvmChainConfig {
         chain_id: "local".into(),
         ..config(&anvil.http())

@@ -1,12 +1,18 @@
 //! Tests against a real node (anvil), with scripted contracts where a fixed answer is the point and the example
 //! contracts where verification is. Each test starts its own chain.
-//! Where anvil is missing they are skipped with a message.
 
 mod anvil;
+mod burst;
 mod endpoints;
+mod faults;
+mod fees;
+mod funds;
+mod nonces;
 mod quorum;
 mod real;
+mod reorgs;
 mod scripted;
+mod setup;
 mod transactions;
 
 use std::collections::BTreeMap;

@@ -12,13 +12,13 @@ use crate::chain::{AssessRequest, Assessment, ChainError, Chains, PostingSigner,
 const HANDLER: Address = Address::repeat_byte(0xaa);
 const MANAGER: Address = Address::repeat_byte(0xbb);
 
-async fn start(manager: &Script, handler: &Script) -> Option<(Anvil, Chains)> {
-    let anvil = Anvil::start(&[])?;
+async fn start(manager: &Script, handler: &Script) -> (Anvil, Chains) {
+    let anvil = Anvil::start().await;
     anvil.set_code(MANAGER, manager.code()).await;
     anvil.set_code(HANDLER, handler.code()).await;
     anvil.mine(5).await;
     let chains = chains(config(&anvil.http()));
-    Some((anvil, chains))
+    (anvil, chains)
 }
 
 async fn assess(chains: &Chains, signers: &[u8]) -> Result<Assessment, ChainError> {
@@ -35,9 +35,7 @@ async fn assess(chains: &Chains, signers: &[u8]) -> Result<Assessment, ChainErro
 
 #[tokio::test]
 async fn a_sufficient_set_is_ready_to_post() {
-    let Some((_anvil, chains)) = start(&scripted::manager(40, 100), &scripted::handler(MANAGER)).await else {
-        return;
-    };
+    let (_anvil, chains) = start(&scripted::manager(40, 100), &scripted::handler(MANAGER)).await;
     // The second one is judged by the guess that the first one's facts still hold.
     for _ in 0..2 {
         let assessment = assess(&chains, &[3, 1, 2]).await.unwrap();
@@ -58,9 +56,7 @@ async fn a_sufficient_set_is_ready_to_post() {
 
 #[tokio::test]
 async fn below_quorum_collects_on() {
-    let Some((_anvil, chains)) = start(&scripted::manager(40, 100), &scripted::handler(MANAGER)).await else {
-        return;
-    };
+    let (_anvil, chains) = start(&scripted::manager(40, 100), &scripted::handler(MANAGER)).await;
     let assessment = assess(&chains, &[1]).await.unwrap();
     assert_eq!(assessment.verdict, Verdict::BelowQuorum);
     assert!(assessment.ready.is_none());
@@ -72,9 +68,7 @@ async fn below_quorum_collects_on() {
 
 #[tokio::test]
 async fn a_guess_is_checked_at_the_pinned_block() {
-    let Some((anvil, chains)) = start(&scripted::manager(40, 100), &scripted::handler(MANAGER)).await else {
-        return;
-    };
+    let (anvil, chains) = start(&scripted::manager(40, 100), &scripted::handler(MANAGER)).await;
     assert_eq!(assess(&chains, &[1, 2]).await.unwrap().verdict, Verdict::Sufficient);
 
     anvil
@@ -135,9 +129,7 @@ async fn each_manager_error_has_its_reaction() {
         }),
         (vec![0xde, 0xad, 0xbe, 0xef], |v| matches!(v, Verdict::ManagerFault(_))),
     ];
-    let Some((anvil, chains)) = start(&scripted::manager(40, 100), &scripted::handler(MANAGER)).await else {
-        return;
-    };
+    let (anvil, chains) = start(&scripted::manager(40, 100), &scripted::handler(MANAGER)).await;
     for (data, expect) in table {
         let manager = scripted::manager(40, 100).reverts::<IWavsServiceManager::validateCall>(data.clone());
         anvil.set_code(MANAGER, manager.code()).await;
@@ -151,9 +143,7 @@ async fn each_manager_error_has_its_reaction() {
 async fn refused_signers_are_evicted_and_the_rest_decides() {
     let refusing = scripted::manager(40, 100)
         .reverts::<IWavsServiceManager::validateCall>(ManagerErrors::SignerNotRegistered {}.abi_encode());
-    let Some((_anvil, chains)) = start(&refusing, &scripted::handler(MANAGER)).await else {
-        return;
-    };
+    let (_anvil, chains) = start(&refusing, &scripted::handler(MANAGER)).await;
     let assessment = assess(&chains, &[1, 2, 3]).await.unwrap();
     assert_eq!(assessment.verdict, Verdict::BelowQuorum, "nobody is left");
     assert_eq!(assessment.evicted.len(), 2, "only those that were asked about");
@@ -161,7 +151,7 @@ async fn refused_signers_are_evicted_and_the_rest_decides() {
 
 #[tokio::test]
 async fn the_first_blocks_have_no_reference_block() {
-    let Some(anvil) = Anvil::start(&[]) else { return };
+    let anvil = Anvil::start().await;
     anvil.set_code(MANAGER, scripted::manager(100, 100).code()).await;
     anvil.set_code(HANDLER, scripted::handler(MANAGER).code()).await;
     let chains = chains(config(&anvil.http()));
@@ -177,9 +167,7 @@ async fn the_first_blocks_have_no_reference_block() {
 #[tokio::test]
 async fn wrong_contracts_are_named() {
     let zero = scripted::handler(Address::ZERO);
-    let Some((anvil, chains)) = start(&scripted::manager(100, 100), &zero).await else {
-        return;
-    };
+    let (anvil, chains) = start(&scripted::manager(100, 100), &zero).await;
     assert!(matches!(assess(&chains, &[1]).await, Err(ChainError::NoManager { .. })));
 
     anvil
@@ -213,9 +201,7 @@ async fn wrong_contracts_are_named() {
 async fn a_reverting_handler_is_seen_before_anything_is_sent() {
     let handler = scripted::handler(MANAGER)
         .reverts::<IWavsServiceHandler::handleSignedEnvelopeCall>(vec![0xca, 0xfe, 0xba, 0xbe]);
-    let Some((_anvil, chains)) = start(&scripted::manager(100, 100), &handler).await else {
-        return;
-    };
+    let (_anvil, chains) = start(&scripted::manager(100, 100), &handler).await;
     let assessment = assess(&chains, &[1]).await.unwrap();
     assert_eq!(assessment.verdict, Verdict::Sufficient);
     let Simulation::Reverted(revert) = assessment.ready.unwrap().simulation else {

@@ -35,8 +35,8 @@ struct Network {
 
 impl Network {
     /// Contracts and operators 1..=n with the given weights; quorum is two thirds.
-    async fn new(weights: &[u64]) -> Option<Self> {
-        let anvil = Anvil::start(&[])?;
+    async fn new(weights: &[u64]) -> Self {
+        let anvil = Anvil::start().await;
         let accounts: Vec<Address> = serde_json::from_value(anvil.request("eth_accounts", json!([])).await).unwrap();
         let deployer = accounts[1];
         let manager = deploy(&anvil, deployer, MANAGER, Vec::new()).await;
@@ -59,7 +59,7 @@ impl Network {
         }
         // The newest registration counts from the block after it.
         network.anvil.mine(2).await;
-        Some(network)
+        network
     }
 
     /// With gas to spare: checkpointed storage costs more in a new block than in the one that an estimate runs in.
@@ -139,9 +139,7 @@ fn sign(event: u8, n: u8) -> CollectedSignature {
 
 #[tokio::test]
 async fn quorum_is_judged_as_the_chain_judges_it_and_lands_once() {
-    let Some(network) = Network::new(&[34, 32, 33, 1]).await else {
-        return;
-    };
+    let network = Network::new(&[34, 32, 33, 1]).await;
     let one = network.assess(1, &[sign(1, 1)]).await;
     assert_eq!(one.verdict, Verdict::BelowQuorum);
     assert_eq!(
@@ -189,9 +187,7 @@ async fn quorum_is_judged_as_the_chain_judges_it_and_lands_once() {
 
 #[tokio::test]
 async fn a_garbage_signature_of_a_member_is_evicted() {
-    let Some(network) = Network::new(&[40, 40, 20]).await else {
-        return;
-    };
+    let network = Network::new(&[40, 40, 20]).await;
     let garbage = CollectedSignature {
         signature: sign(2, 1).signature,
         ..sign(1, 1)
@@ -205,9 +201,7 @@ async fn a_garbage_signature_of_a_member_is_evicted() {
 
 #[tokio::test]
 async fn a_member_that_leaves_stops_counting() {
-    let Some(network) = Network::new(&[50, 30, 20]).await else {
-        return;
-    };
+    let network = Network::new(&[50, 30, 20]).await;
     let all = [sign(1, 1), sign(1, 2)];
     assert_eq!(network.assess(1, &all).await.verdict, Verdict::Sufficient);
     let call = removeOperatorCall {
@@ -224,9 +218,7 @@ async fn a_member_that_leaves_stops_counting() {
 
 #[tokio::test]
 async fn an_event_delivered_by_somebody_else_is_noticed_and_the_nonce_freed() {
-    let Some(network) = Network::new(&[100]).await else {
-        return;
-    };
+    let network = Network::new(&[100]).await;
     let folder = tempfile::tempdir().unwrap();
     let stop = CancellationToken::new();
     let transactions = network.transactions(folder.path(), &stop).await;

@@ -37,8 +37,8 @@ impl Script {
     pub(super) fn code(&self) -> Bytes {
         const HEAD: usize = 6;
         const COMPARE: usize = 11;
-        const BLOCK: usize = 15;
-        const TAIL: usize = 4;
+        const BLOCK: usize = 16;
+        const TAIL: usize = 5;
         let push2 = |value: usize| u16::try_from(value).unwrap().to_be_bytes();
         let blocks_at = HEAD + COMPARE * self.answers.len() + TAIL;
         let mut data_at = blocks_at + BLOCK * self.answers.len();
@@ -52,17 +52,17 @@ impl Script {
             code.extend(push2(blocks_at + BLOCK * index));
             code.push(0x57);
         }
-        // PUSH0 PUSH0 REVERT, padded
-        code.extend([0x5f, 0x5f, 0xfd, 0x00]);
+        // PUSH1 0 PUSH1 0 REVERT. Without PUSH0, which old chains do not know.
+        code.extend([0x60, 0x00, 0x60, 0x00, 0xfd]);
         for (_, success, data) in &self.answers {
-            // JUMPDEST PUSH2 length PUSH2 offset PUSH0 CODECOPY PUSH2 length PUSH0 (RETURN | REVERT)
+            // JUMPDEST PUSH2 length PUSH2 offset PUSH1 0 CODECOPY PUSH2 length PUSH1 0 (RETURN | REVERT)
             code.extend([0x5b, 0x61]);
             code.extend(push2(data.len()));
             code.push(0x61);
             code.extend(push2(data_at));
-            code.extend([0x5f, 0x39, 0x61]);
+            code.extend([0x60, 0x00, 0x39, 0x61]);
             code.extend(push2(data.len()));
-            code.extend([0x5f, if *success { 0xf3 } else { 0xfd }, 0x00]);
+            code.extend([0x60, 0x00, if *success { 0xf3 } else { 0xfd }]);
             data_at += data.len();
         }
         for (.., data) in &self.answers {

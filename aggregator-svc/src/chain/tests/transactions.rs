@@ -1,102 +1,24 @@
 //! The transaction manager: one transaction per target, restarts, foreign nonces, stuck transactions, missing funds, reverts.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use alloy::primitives::{Address, Bytes};
+use alloy::primitives::Bytes;
 use alloy::sol_types::SolCall;
 use serde_json::json;
-use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
-use wavs_store::{Database, Migration};
 use wavs_types::EventId;
 
-use super::anvil::Anvil;
 use super::scripted::{self, Script};
-use super::{Key, chains, config, envelope, key, signatures};
+use super::setup::{HANDLER, MANAGER, Setup, account, mined};
+use super::{Key, chains, config, envelope, key};
 use crate::chain::contracts::IWavsServiceHandler;
-use crate::chain::{
-    Along, AssessRequest, Chains, LandedQuery, Outcome, PostingSigner, ReadyCall, SubmitError, SubmitRequest,
-    TX_SCHEMA, Transactions,
-};
-
-const HANDLER: Address = Address::repeat_byte(0xaa);
-const MANAGER: Address = Address::repeat_byte(0xbb);
-
-struct Setup {
-    anvil: Anvil,
-    chains: Chains,
-    folder: TempDir,
-}
-
-impl Setup {
-    async fn new() -> Option<Self> {
-        let anvil = Anvil::start(&[])?;
-        anvil.set_code(MANAGER, scripted::manager(100, 100).code()).await;
-        anvil.set_code(HANDLER, scripted::handler(MANAGER).code()).await;
-        anvil.mine(5).await;
-        let chains = chains(config(&anvil.http()));
-        Some(Self {
-            anvil,
-            chains,
-            folder: tempfile::tempdir().unwrap(),
-        })
-    }
-
-    fn database(&self) -> Database {
-        let migrations = [Migration::new("transactions", TX_SCHEMA)];
-        Database::open(self.folder.path().join("ledger.db"), &migrations).unwrap()
-    }
-
-    async fn transactions(&self, stop: &CancellationToken) -> Transactions {
-        let writer = self.database().writer();
-        Transactions::start(self.chains.clone(), writer, Some(Key::funded()), stop.clone())
-            .await
-            .unwrap()
-    }
-
-    async fn ready(&self, event: u8) -> ReadyCall {
-        let request = AssessRequest {
-            chain: &key(),
-            handler: HANDLER,
-            envelope: &envelope(event),
-            signatures: &signatures(&[1]),
-            quarantined: &[],
-            poster: Some(Key::funded().address()),
-        };
-        self.chains.assess(&request).await.unwrap().ready.unwrap()
-    }
-
-    async fn request(&self, event: u8) -> SubmitRequest {
-        SubmitRequest {
-            target: format!("target {event}"),
-            ready: self.ready(event).await,
-            gas_price_hint: None,
-            along: None,
-        }
-    }
-
-    async fn count(&self) -> u64 {
-        let count = self
-            .anvil
-            .request("eth_getTransactionCount", json!([Key::funded().address(), "latest"]))
-            .await;
-        u64::from_str_radix(count.as_str().unwrap().trim_start_matches("0x"), 16).unwrap()
-    }
-}
-
-fn mined(outcome: Outcome) -> crate::chain::MinedTx {
-    match outcome {
-        Outcome::Mined(tx) => tx,
-        other => panic!("not mined: {other:?}"),
-    }
-}
+use crate::chain::{Along, LandedQuery, Outcome, PostingSigner, SubmitError, SubmitRequest, Transactions};
 
 #[tokio::test]
 async fn a_submission_is_mined_then_final_and_happens_once() {
-    let Some(setup) = Setup::new().await else { return };
+    let setup = Setup::new().await;
     let stop = CancellationToken::new();
-    let transactions = setup.transactions(&stop).await;
+    let transactions = setup.transactions_until(&stop).await;
     let along: Along = Box::new(|tx| tx.execute("CREATE TABLE rode_along (x)", []).map(drop));
     let mut tracked = transactions
         .submit(SubmitRequest {
@@ -141,47 +63,22 @@ async fn a_submission_is_mined_then_final_and_happens_once() {
 }
 
 #[tokio::test]
-async fn many_are_in_flight_at_once_and_quick() {
-    let Some(setup) = Setup::new().await else { return };
-    let stop = CancellationToken::new();
-    let transactions = setup.transactions(&stop).await;
-    let mut quickest = Duration::MAX;
-    for event in 0..5 {
-        let started = Instant::now();
-        let request = setup.request(event).await;
-        mined(transactions.submit(request).await.unwrap().outcome().await);
-        quickest = quickest.min(started.elapsed());
-    }
-    eprintln!("judged, submitted and mined in {quickest:?}");
-    let mut all = Vec::new();
-    for event in 100..140 {
-        let request = setup.request(event).await;
-        all.push(transactions.submit(request).await.unwrap());
-    }
-    for tracked in &mut all {
-        mined(tracked.outcome().await);
-    }
-    assert_eq!(setup.count().await, 45);
-    stop.cancel();
-}
-
-#[tokio::test]
 async fn a_stored_transaction_is_sent_after_a_restart() {
-    let Some(setup) = Setup::new().await else { return };
+    let setup = Setup::new().await;
     // A process that dies between the commit and the broadcast: its chain is out of reach from the commit on.
-    setup.anvil.request("evm_setAutomine", json!([false])).await;
+    setup.anvil.automine(false).await;
     let stop = CancellationToken::new();
-    let transactions = setup.transactions(&stop).await;
+    let transactions = setup.transactions_until(&stop).await;
     let tracked = transactions.submit(setup.request(1).await).await.unwrap();
     let hash = tracked.hash().unwrap();
     stop.cancel();
     let mut tracked = tracked;
     assert_eq!(tracked.outcome().await, Outcome::Interrupted);
     setup.anvil.request("anvil_dropAllTransactions", json!([])).await;
-    setup.anvil.request("evm_setAutomine", json!([true])).await;
+    setup.anvil.automine(true).await;
 
     let stop = CancellationToken::new();
-    let transactions = setup.transactions(&stop).await;
+    let transactions = setup.transactions_until(&stop).await;
     let mut resumed = transactions.follow("target 1").await.unwrap().unwrap();
     assert_eq!(mined(resumed.outcome().await).hash, hash, "the same raw transaction");
     assert_eq!(setup.count().await, 1);
@@ -190,23 +87,23 @@ async fn a_stored_transaction_is_sent_after_a_restart() {
 
 #[tokio::test]
 async fn a_transaction_mined_while_the_process_was_down_is_found() {
-    let Some(setup) = Setup::new().await else { return };
-    setup.anvil.request("evm_setAutomine", json!([false])).await;
+    let setup = Setup::new().await;
+    setup.anvil.automine(false).await;
     let stop = CancellationToken::new();
     let mut tracked = setup
-        .transactions(&stop)
+        .transactions_until(&stop)
         .await
         .submit(setup.request(1).await)
         .await
         .unwrap();
     let hash = tracked.hash().unwrap();
-    wait_for_pool(&setup).await;
+    setup.anvil.pooled(1).await;
     stop.cancel();
     assert_eq!(tracked.outcome().await, Outcome::Interrupted);
     setup.anvil.mine(1).await;
 
     let stop = CancellationToken::new();
-    let transactions = setup.transactions(&stop).await;
+    let transactions = setup.transactions_until(&stop).await;
     let mut resumed = transactions.submit(setup.request(1).await).await.unwrap();
     assert_eq!(mined(resumed.outcome().await).hash, hash);
     assert_eq!(setup.count().await, 1);
@@ -215,9 +112,9 @@ async fn a_transaction_mined_while_the_process_was_down_is_found() {
 
 #[tokio::test]
 async fn a_nonce_used_elsewhere_is_given_up_and_the_next_one_works() {
-    let Some(setup) = Setup::new().await else { return };
+    let setup = Setup::new().await;
     let stop = CancellationToken::new();
-    let transactions = setup.transactions(&stop).await;
+    let transactions = setup.transactions_until(&stop).await;
     mined(
         transactions
             .submit(setup.request(1).await)
@@ -226,7 +123,7 @@ async fn a_nonce_used_elsewhere_is_given_up_and_the_next_one_works() {
             .outcome()
             .await,
     );
-    let account = Key::funded().address();
+    let account = account();
     setup.anvil.transact(json!({"from": account, "to": account})).await;
     let outcome = transactions
         .submit(setup.request(2).await)
@@ -243,11 +140,11 @@ async fn a_nonce_used_elsewhere_is_given_up_and_the_next_one_works() {
 
 #[tokio::test]
 async fn a_stuck_transaction_is_outbid() {
-    let Some(setup) = Setup::new().await else { return };
-    setup.anvil.request("evm_setAutomine", json!([false])).await;
+    let setup = Setup::new().await;
+    setup.anvil.automine(false).await;
     let stop = CancellationToken::new();
     let mut tracked = setup
-        .transactions(&stop)
+        .transactions_until(&stop)
         .await
         .submit(setup.request(1).await)
         .await
@@ -257,8 +154,8 @@ async fn a_stuck_transaction_is_outbid() {
     bumped.changed().await;
     let second = bumped.hash().unwrap();
     assert_ne!(first, second);
-    wait_for(&setup, second).await;
-    setup.anvil.request("evm_setAutomine", json!([true])).await;
+    setup.anvil.transaction(second).await;
+    setup.anvil.automine(true).await;
     setup.anvil.mine(1).await;
     assert_ne!(mined(tracked.outcome().await).hash, first);
     assert_eq!(setup.count().await, 1);
@@ -267,10 +164,10 @@ async fn a_stuck_transaction_is_outbid() {
 
 #[tokio::test]
 async fn an_account_without_funds_waits_and_goes_on_when_funded() {
-    let Some(setup) = Setup::new().await else { return };
-    let account = Key::funded().address();
+    let setup = Setup::new().await;
+    let account = account();
     let stop = CancellationToken::new();
-    let transactions = setup.transactions(&stop).await;
+    let transactions = setup.transactions_until(&stop).await;
     mined(
         transactions
             .submit(setup.request(1).await)
@@ -299,9 +196,9 @@ async fn an_account_without_funds_waits_and_goes_on_when_funded() {
 
 #[tokio::test]
 async fn a_call_that_reverts_in_its_block_is_replayed() {
-    let Some(setup) = Setup::new().await else { return };
+    let setup = Setup::new().await;
     let stop = CancellationToken::new();
-    let transactions = setup.transactions(&stop).await;
+    let transactions = setup.transactions_until(&stop).await;
     let request = setup.request(1).await;
     let reverting = scripted::handler(MANAGER)
         .reverts::<IWavsServiceHandler::handleSignedEnvelopeCall>(vec![0xca, 0xfe, 0xba, 0xbe]);
@@ -321,7 +218,7 @@ async fn a_call_that_reverts_in_its_block_is_replayed() {
 
 #[tokio::test]
 async fn caps_and_missing_keys_reserve_nothing() {
-    let Some(setup) = Setup::new().await else { return };
+    let setup = Setup::new().await;
     let stop = CancellationToken::new();
     let writer = setup.database().writer();
     let keyless = Transactions::start(setup.chains.clone(), writer, None, stop.clone())
@@ -355,23 +252,4 @@ fn scripts_answer_by_selector() {
             .any(|window| window == IWavsServiceHandler::getServiceManagerCall::SELECTOR)
     );
     let _: Arc<dyn PostingSigner> = Key::funded();
-}
-
-/// Waits until the node holds a pending transaction.
-async fn wait_for_pool(setup: &Setup) {
-    while setup.anvil.request("txpool_status", json!([])).await["pending"] == "0x0" {
-        tokio::task::yield_now().await;
-    }
-}
-
-/// Waits until the node knows a transaction.
-async fn wait_for(setup: &Setup, hash: alloy::primitives::B256) {
-    while setup
-        .anvil
-        .request("eth_getTransactionByHash", json!([hash]))
-        .await
-        .is_null()
-    {
-        tokio::task::yield_now().await;
-    }
 }

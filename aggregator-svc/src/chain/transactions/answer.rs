@@ -20,6 +20,8 @@ pub(super) enum Answer {
     FeeTooLow,
     /// The account cannot pay for it.
     Unfunded(String),
+    /// The node holds as many transactions, of the account or at all, as it takes.
+    Full(String),
     /// It may or may not have arrived.
     Ambiguous(String),
     /// It can never be mined as it is.
@@ -66,10 +68,17 @@ const UNFUNDED: [&str; 5] = [
     "upfront cost exceeds account balance",
     "sender doesn't have enough funds",
 ];
+/// The limit of the node's whole pool has the same text as that of one account in some nodes, and the same cure: send fewer.
+const FULL: [&str; 4] = [
+    "txpool is full",
+    "transaction pool is full",
+    "account limit exceeded",
+    "in-flight transaction limit reached",
+];
 /// Put in front of the reason by some nodes.
 const PREFIXES: [&str; 4] = ["err: ", "error: ", "invalid transaction: ", "rlp: "];
 /// Limits of the node itself, which another moment or endpoint may not have.
-const BUSY: [&str; 3] = ["txpool is full", "transaction pool is full", "already reserved"];
+const BUSY: [&str; 1] = ["already reserved"];
 
 impl Answer {
     /// Sorts one answer.
@@ -98,6 +107,8 @@ impl Answer {
             Self::FeeTooLow
         } else if is(&UNFUNDED) {
             Self::Unfunded(message)
+        } else if is(&FULL) {
+            Self::Full(message)
         } else if is(&BUSY) {
             Self::Ambiguous(message)
         } else {
@@ -117,8 +128,9 @@ impl Answer {
             Self::Underpriced => 2,
             Self::FeeTooLow => 3,
             Self::Unfunded(_) => 4,
-            Self::Refused(_) => 5,
-            Self::Ambiguous(_) => 6,
+            Self::Full(_) => 5,
+            Self::Refused(_) => 6,
+            Self::Ambiguous(_) => 7,
         }
     }
 }
@@ -142,7 +154,7 @@ mod tests {
                 Answer::FeeTooLow,
             ),
             ("err: max fee per gas less than block base fee", Answer::FeeTooLow),
-            ("txpool is full", Answer::Ambiguous("txpool is full".into())),
+            ("txpool is full", Answer::Full("txpool is full".into())),
         ];
         for (text, expect) in table {
             let fault = Fault::Rpc {

@@ -17,6 +17,8 @@ const HISTORY_BLOCKS: u64 = 4;
 const HISTORY_PERCENTILE: f64 = 50.0;
 /// Life of a tip or gas price read from the chain; the base fee comes with each head.
 const FRESH: Duration = Duration::from_secs(10);
+/// Life of it where many transactions are to be outbid at once.
+const MOMENT: Duration = Duration::from_secs(1);
 /// Tip where the history shows none: a tenth of the base fee, at most 1 gwei.
 const TIP_FALLBACK_MAX: u128 = GWEI;
 const GWEI: u128 = 1_000_000_000;
@@ -63,6 +65,8 @@ pub(super) struct Caps {
     pub(super) per_day: Option<U256>,
     /// Gas per transaction.
     pub(super) gas: u64,
+    /// Wei below which the balance is critical.
+    pub(super) alert: Option<U256>,
 }
 
 impl FeeQuote {
@@ -134,9 +138,10 @@ impl FeeCache {
         *self.price.lock().unwrap_or_else(PoisonError::into_inner) = Some((price, Instant::now()));
     }
 
-    /// The next quote asks the chain.
+    /// The next quote asks the chain, unless others did so a moment ago.
     pub(super) fn forget(&self) {
-        *self.price.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        let mut price = self.price.lock().unwrap_or_else(PoisonError::into_inner);
+        *price = price.filter(|(_, read_at)| read_at.elapsed() < MOMENT);
     }
 }
 
@@ -147,6 +152,7 @@ impl Caps {
             per_tx: config.max_cost_per_tx.map(|coins| U256::from(saturate(coins * COIN))),
             per_day: config.max_cost_per_day.map(|coins| U256::from(saturate(coins * COIN))),
             gas: config.max_gas,
+            alert: config.min_balance_alert.map(|coins| U256::from(saturate(coins * COIN))),
         }
     }
 

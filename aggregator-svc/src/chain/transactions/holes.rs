@@ -1,9 +1,9 @@
-//! Keeps the nonces of an account without gaps: a nonce below our pending ones that nobody uses would hold them all back.
+//! Compares the nonces of an account with the chain: nobody else should use them, and one below our pending ones that nobody uses
+//! would hold them all back.
 
 use std::sync::Arc;
 
 use wavs_store::Durability;
-use wavs_types::ChainKey;
 
 use super::fees::{Caps, FeeQuote};
 use super::lane::Lane;
@@ -15,26 +15,37 @@ use crate::chain::evm::{EvmChain, Rpc};
 /// Most gaps that are filled on their own. More means that the ledger is not that of this account: an operator must look.
 const FILLED_MAX: usize = 16;
 
-/// Looks at the account from time to time until the process stops.
-pub(super) async fn watch(inner: Arc<Inner>, lane: Arc<Lane>, key: ChainKey) {
-    let chain = || inner.chains.evm(&key).ok();
+/// Looks at the account at once and from time to time until the process stops.
+pub(super) async fn watch(inner: Arc<Inner>, lane: Arc<Lane>) {
+    let chain = || inner.chains.evm(&lane.chain).ok();
     let check = |chain: Arc<EvmChain>, count: u64| {
         let (inner, lane) = (Arc::clone(&inner), Arc::clone(&lane));
         async move {
-            if let Err(error) = fill(&inner, &lane, &chain, count).await {
-                tracing::error!(%error, "a gap in the nonces could not be filled");
+            if let Err(error) = compare(&inner, &lane, &chain, count).await {
+                tracing::error!(%error, "the nonces of the posting account could not be compared with the chain");
             }
         }
     };
     lane.watch(chain, &inner.shutdown, check).await;
 }
 
-/// Fills gaps between the chain's count and our newest pending nonce with cancels.
-async fn fill(inner: &Arc<Inner>, lane: &Arc<Lane>, chain: &Arc<EvmChain>, count: u64) -> Result<(), SubmitError> {
+/// Compares the chain's count with the ledger: reports nonces that somebody else used, and fills gaps below our newest pending
+/// nonce with cancels.
+async fn compare(inner: &Arc<Inner>, lane: &Arc<Lane>, chain: &Arc<EvmChain>, count: u64) -> Result<(), SubmitError> {
     let account = lane.account;
-    let read = move |tx: &rusqlite::Transaction<'_>| Ok::<_, SubmitError>(rows::unfinished_nonces(tx, account)?);
-    let nonces = inner.writer.write(Durability::Process, read).await?;
+    let read = move |tx: &rusqlite::Transaction<'_>| {
+        Ok::<_, SubmitError>((rows::unfinished_nonces(tx, account)?, rows::highest_nonce(tx, account)?))
+    };
+    let (nonces, highest) = inner.writer.write(Durability::Process, read).await?;
+    // An account whose history is not in the ledger is adopted as it is.
+    if let Some(highest) = highest {
+        let foreign = lane.foreign(count, highest + 1);
+        if foreign > 0 {
+            report_foreign(lane, chain, foreign);
+        }
+    }
     let gaps = gaps(count, &nonces);
+    lane.saw_gap(gaps.len());
     chain.metrics.nonce_gap(chain.key.as_str(), gaps.len());
     if gaps.len() > FILLED_MAX {
         tracing::error!(chain = %chain.key, account = %account.address, gaps = gaps.len(), "too many nonces are missing below pending transactions; check that the endpoint serves the chain that the ledger was written for");
@@ -76,6 +87,12 @@ async fn fill(inner: &Arc<Inner>, lane: &Arc<Lane>, chain: &Arc<EvmChain>, count
         inner.pursue(Arc::clone(lane), vec![row], None, false);
     }
     Ok(())
+}
+
+/// Somebody else posts from the account: their nonces are adopted, but two that share an account waste each other's transactions.
+pub(super) fn report_foreign(lane: &Lane, chain: &EvmChain, nonces: u64) {
+    chain.metrics.foreign(chain.key.as_str(), nonces);
+    tracing::error!(chain = %chain.key, account = %lane.account.address, nonces, "the posting account is used by somebody else; give this node an account of its own");
 }
 
 /// Nonces from `count` below the highest of `nonces` that are not among them.

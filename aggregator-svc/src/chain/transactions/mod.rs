@@ -4,11 +4,16 @@
 //! then is it sent. From there a [`pursuit`] per nonce follows it. After a restart the stored rows are all that is needed to go on.
 //! Which targets are to be submitted and when is not decided here.
 
+mod accounts;
 mod answer;
+mod courier;
 mod depth;
+mod ending;
 mod error;
 mod fees;
+mod funds;
 mod holes;
+mod inclusion;
 mod lane;
 mod pace;
 mod pursuit;
@@ -31,6 +36,7 @@ use wavs_types::ChainKey;
 
 pub use error::SubmitError;
 pub(super) use fees::{FeeCache, FeeQuote};
+pub use funds::{AccountState, Funds};
 pub use schema::TX_SCHEMA;
 pub use signer::{PostingSigner, SignRefused};
 pub use tracked::{MinedTx, Outcome, Tracked};
@@ -44,7 +50,6 @@ use self::rows::{Account, Kind, Purpose, Row, State};
 use self::tracked::Progress;
 use super::chains::Chains;
 use super::error::ChainError;
-use super::evm::EvmChain;
 use super::quorum::{ReadyCall, Simulation};
 
 /// A call that waited longer than this many blocks for room is judged anew before it is sent.
@@ -76,6 +81,8 @@ struct Inner {
     writer: Writer,
     signer: Option<Arc<dyn PostingSigner>>,
     shutdown: CancellationToken,
+    /// Counted up when an account changed in a way that people are told.
+    news: Arc<watch::Sender<u64>>,
     state: Mutex<Shared>,
 }
 
@@ -83,6 +90,8 @@ struct Inner {
 struct Shared {
     /// One per chain id; there is one posting account.
     lanes: HashMap<u64, Arc<Lane>>,
+    /// The chain ids of configured chains, as far as they are known.
+    chain_ids: BTreeMap<ChainKey, u64>,
     /// Submissions under way, by target.
     tracks: HashMap<String, Tracked>,
     depths: BTreeMap<ChainKey, Arc<Depth>>,
@@ -112,6 +121,7 @@ impl Transactions {
             writer,
             signer,
             shutdown,
+            news: Arc::new(watch::Sender::new(0)),
             state: Mutex::default(),
         };
         let this = Self { inner: Arc::new(inner) };
@@ -121,6 +131,7 @@ impl Transactions {
             for versions in unfinished.chunk_by(|a, b| a.chain == b.chain && a.nonce == b.nonce) {
                 this.inner.resume(versions.to_vec());
             }
+            tokio::spawn(accounts::open(Arc::clone(&this.inner), address));
         }
         Ok(this)
     }
@@ -128,6 +139,18 @@ impl Transactions {
     /// The posting account; absent without a posting key.
     pub fn address(&self) -> Option<Address> {
         self.inner.signer.as_ref().map(|signer| signer.address())
+    }
+
+    /// The posting account on every chain that is known so far, ascending by chain.
+    pub fn accounts(&self) -> Vec<AccountState> {
+        let shared = self.inner.shared();
+        let state = |(key, id): (&ChainKey, &u64)| shared.lanes.get(id).map(|lane| lane.state(key));
+        shared.chain_ids.iter().filter_map(state).collect()
+    }
+
+    /// Counted up when one of [`Transactions::accounts`] changed in a way that people should be told.
+    pub fn news(&self) -> watch::Receiver<u64> {
+        self.inner.news.subscribe()
     }
 
     /// Reserves a nonce, signs, stores, then sends and follows in the background. A target that has a transaction under way or
@@ -158,14 +181,20 @@ impl Transactions {
             estimate: gas,
             cap: caps.gas,
         })?;
-        let bid = ready
-            .fees
-            .bid(request.gas_price_hint, caps.fee)
-            .ok_or(SubmitError::FeeAboveCap)?;
+        let hint = request.gas_price_hint;
+        let bid = match (
+            ready.fees.bid(hint, caps.fee_for(gas_limit)),
+            ready.fees.bid(hint, caps.fee),
+        ) {
+            (Some(bid), _) => bid,
+            (None, Some(bid)) => {
+                let cost = worst_cost(gas_limit, bid);
+                let cap = caps.per_tx.unwrap_or(cost);
+                return Err(SubmitError::CostAboveCap { cost, cap });
+            }
+            (None, None) => return Err(SubmitError::FeeAboveCap),
+        };
         let cost = worst_cost(gas_limit, bid);
-        if let Some(cap) = caps.per_tx.filter(|cap| cost > *cap) {
-            return Err(SubmitError::CostAboveCap { cost, cap });
-        }
         let asked = Instant::now();
         let room = lane.enter().await;
         if asked.elapsed() > chain.block_time() * STALE_BLOCKS {
@@ -282,7 +311,8 @@ impl Inner {
         let (progress, receiver) = watch::channel(Progress::Pending {
             hash: first_hash(&versions),
         });
-        let tracked = Tracked::new(receiver);
+        let unwanted = CancellationToken::new();
+        let tracked = Tracked::new(receiver, unwanted.clone());
         if let Some(row) = versions.last() {
             self.shared().tracks.insert(row.target.clone(), tracked.clone());
         }
@@ -292,6 +322,7 @@ impl Inner {
                 lane,
                 versions,
                 progress,
+                unwanted,
                 room,
                 resumed,
             }
@@ -303,18 +334,19 @@ impl Inner {
     /// The lane of an account; made, with its watcher, at first use.
     fn lane(self: &Arc<Self>, account: Account, chain: &ChainKey) -> Arc<Lane> {
         let mut shared = self.shared();
+        shared.chain_ids.insert(chain.clone(), account.chain_id);
         if let Some(lane) = shared.lanes.get(&account.chain_id) {
             return Arc::clone(lane);
         }
-        let lane = Arc::new(Lane::new(account));
+        let lane = Arc::new(Lane::new(account, chain.clone(), Arc::clone(&self.news)));
         shared.lanes.insert(account.chain_id, Arc::clone(&lane));
         drop(shared);
-        tokio::spawn(holes::watch(Arc::clone(self), Arc::clone(&lane), chain.clone()));
+        tokio::spawn(holes::watch(Arc::clone(self), Arc::clone(&lane)));
         lane
     }
 
-    fn depth(&self, chain: &EvmChain) -> Arc<Depth> {
-        Arc::clone(self.shared().depths.entry(chain.key.clone()).or_default())
+    fn depth(&self, chain: &ChainKey) -> Arc<Depth> {
+        Arc::clone(self.shared().depths.entry(chain.clone()).or_default())
     }
 
     fn tracked(&self, target: &str) -> Option<Tracked> {

@@ -1,4 +1,4 @@
-//! How often to look for a receipt: at once and densely where transactions are mined within milliseconds, gently on chains
+//! How often to look whether transactions are in blocks: at once and densely where transactions are mined within milliseconds, gently on chains
 //! with block times of seconds.
 
 use std::time::Duration;
@@ -18,6 +18,9 @@ pub(super) struct Pace {
 }
 
 impl Pace {
+    /// Pause after a fault of the way to the chain.
+    pub(super) const FAULT: Duration = Duration::from_secs(1);
+
     /// For a chain whose transactions lately took `usual` until they were mined; unknown on the first transaction.
     pub(super) fn new(usual: Option<Duration>) -> Self {
         // A slow chain is looked at eight times within the usual time; on others the first looks come every millisecond.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use alloy::primitives::B256;
 use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio_util::sync::CancellationToken;
 use wavs_types::EventId;
 
 use super::answer::Answer;
@@ -15,10 +16,9 @@ use super::fees::{Bid, Caps, FeeQuote, worst_cost};
 use super::lane::Lane;
 use super::pace::Pace;
 use super::raw::Draft;
-use super::replay;
 use super::rows::{self, Kind, Purpose, Row, State};
 use super::tracked::{MinedTx, Outcome, Progress};
-use super::{Inner, SubmitError};
+use super::{Inner, SubmitError, holes};
 use crate::chain::error::ChainError;
 use crate::chain::evm::{EvmChain, Rpc};
 use crate::chain::landed::{self, LandedQuery, LandedTx};
@@ -31,13 +31,9 @@ const BUMPS: u32 = 6;
 const ROUND_MAX: Duration = Duration::from_secs(600);
 /// Default receipt deadline: six blocks, at least half a minute.
 const DEADLINE: (u32, Duration) = (6, Duration::from_secs(30));
-/// Pause after a fault of the way to the chain.
-const FAULT_PAUSE: Duration = Duration::from_secs(1);
-/// Looks, and the pause between them, before a nonce without receipt of ours is given up.
-const TAKEN_LOOKS: u32 = 4;
-const TAKEN_PAUSE: Duration = Duration::from_millis(300);
-/// Older versions are looked for in every so manieth look.
-const OLD_VERSIONS_EVERY: u32 = 4;
+/// Looks before a nonce without receipt of ours is given up, and the first pause between them, which grows with each.
+const TAKEN_LOOKS: u32 = 8;
+const TAKEN_PAUSE: Duration = Duration::from_millis(100);
 
 /// One nonce under way.
 pub(super) struct Pursuit {
@@ -46,6 +42,8 @@ pub(super) struct Pursuit {
     /// All versions, oldest first; never empty.
     pub(super) versions: Vec<Row>,
     pub(super) progress: watch::Sender<Progress>,
+    /// Cancelled when nobody wants the result any more.
+    pub(super) unwanted: CancellationToken,
     pub(super) room: Option<OwnedSemaphorePermit>,
     /// Whether an earlier process stored the versions, so that anything may have happened to them since.
     pub(super) resumed: bool,
@@ -115,32 +113,48 @@ impl Pursuit {
 
     /// Rounds until a block has the nonce. `Err` is any end but a success of the call.
     async fn until_mined(&mut self) -> Result<MinedTx, Outcome> {
-        let mut bumps = 0;
-        let mut rounds = u32::from(self.resumed);
-        let mut elsewhere = self.landed_meanwhile().await;
         let pending = self.inner.chains.metrics().pending(self.newest().chain.as_str());
         pending.add(1);
-        let result = loop {
+        self.lane.count_pending(true);
+        let result = self.rounds().await;
+        self.lane.count_pending(false);
+        pending.add(-1);
+        result
+    }
+
+    async fn rounds(&mut self) -> Result<MinedTx, Outcome> {
+        let mut bumps = 0;
+        // Rounds in which it was this nonce's turn and nothing could be done: they get longer.
+        let mut idle = 0;
+        let mut repeated = self.resumed;
+        let mut refused = None;
+        let mut elsewhere = self.landed_meanwhile().await;
+        loop {
             let Some(chain) = self.chain().await else {
-                break Err(Outcome::Interrupted);
+                return Err(Outcome::Interrupted);
             };
-            let round = self.round(&chain, rounds).await;
-            rounds += 1;
+            let round = self.round(&chain, repeated, idle).await;
+            repeated = true;
             match round {
-                Round::Mined(receipt) => break self.settle(&chain, receipt, elsewhere.take()).await,
+                Round::Mined(receipt) => {
+                    let why = elsewhere
+                        .map(Outcome::LandedElsewhere)
+                        .or(refused.map(Outcome::Refused));
+                    return self.settle(&chain, receipt, why).await;
+                }
                 Round::Taken => {
-                    let landed = self.landed(&chain).await;
-                    break Err(self
-                        .drop_all(
-                            "its nonce went to another transaction of the account",
-                            landed.or(elsewhere),
-                        )
-                        .await);
+                    let landed = self.landed(&chain).await.or(elsewhere);
+                    holes::report_foreign(&self.lane, &chain, 1);
+                    let reason = "its nonce went to another transaction of the account";
+                    return Err(self.drop_all(reason, landed).await);
                 }
                 Round::Refused(text) => {
                     tracing::error!(chain = %chain.key, fault = text, "no node takes the transaction; its nonce is freed by a cancel");
-                    if self.newest().kind == Kind::Cancel || !self.replace(&chain, Kind::Cancel).await {
-                        tokio::time::sleep(ROUND_MAX.min(FAULT_PAUSE * (1 << rounds.min(9)))).await;
+                    let can_cancel = self.newest().kind == Kind::Call;
+                    refused.get_or_insert(text);
+                    if !can_cancel || !self.replace(&chain, Kind::Cancel).await {
+                        idle += 1;
+                        tokio::time::sleep(ROUND_MAX.min(Pace::FAULT * (1 << idle.min(9)))).await;
                     }
                 }
                 Round::Again => {}
@@ -153,42 +167,49 @@ impl Pursuit {
                     }
                 }
                 Round::Deadline => {
-                    if elsewhere.is_none() && self.newest().kind == Kind::Call {
+                    // While an earlier nonce is stuck a higher bid for this one helps only if all of them are below the market.
+                    let its_turn = self
+                        .lane
+                        .inclusion
+                        .count()
+                        .is_none_or(|count| count >= self.newest().nonce);
+                    if elsewhere.is_none() && self.newest().kind == Kind::Call && its_turn {
                         elsewhere = self.landed(&chain).await;
                     }
-                    let kind = if elsewhere.is_some() {
-                        Kind::Cancel
-                    } else {
-                        self.newest().kind
-                    };
-                    let market = bumps < BUMPS || self.market_is_above(&chain).await;
-                    if market && self.replace(&chain, kind).await {
+                    let cancels = elsewhere.is_some() || self.unwanted.is_cancelled();
+                    let kind = if cancels { Kind::Cancel } else { self.newest().kind };
+                    let better =
+                        kind != self.newest().kind || its_turn && bumps < BUMPS || self.market_is_above(&chain).await;
+                    if better && self.replace(&chain, kind).await {
                         bumps += 1;
+                        idle = 0;
+                    } else if its_turn {
+                        idle += 1;
                     }
                 }
             }
-        };
-        pending.add(-1);
-        result
+        }
     }
 
     /// Sends the newest version and waits for a receipt of any version.
-    async fn round(&self, chain: &Arc<EvmChain>, rounds: u32) -> Round {
+    async fn round(&self, chain: &Arc<EvmChain>, repeated: bool, idle: u32) -> Round {
         // After a restart, and after every deadline, a look precedes the repetition.
-        if rounds > 0
-            && let Ok(Some(receipt)) = self.look(chain, true).await
-        {
+        if repeated && let Ok(Some(receipt)) = self.look(chain, true).await {
             return Round::Mined(receipt);
         }
-        match self.broadcast(chain).await {
+        let newest = self.newest();
+        let sent = self
+            .lane
+            .courier
+            .send(chain, &self.lane.inclusion, newest.nonce, newest.raw.clone());
+        match sent.await {
             Answer::Accepted => {}
-            Answer::Ambiguous(fault) => {
+            Answer::Ambiguous(fault) | Answer::Full(fault) => {
                 tracing::debug!(chain = %chain.key, fault, "broadcast is ambiguous; looking for the transaction");
             }
             Answer::Underpriced | Answer::FeeTooLow => return Round::TooLow,
             Answer::Refused(text) => return Round::Refused(text),
             Answer::Unfunded(_) => {
-                let newest = self.newest();
                 let gas = Draft::of(&newest.raw).map_or(0, |draft| draft.gas);
                 self.lane.unfunded(chain, worst_cost(gas, newest.bid));
                 self.lane.funded().await;
@@ -197,47 +218,42 @@ impl Pursuit {
             Answer::NonceTooLow if self.is_taken(chain).await => return self.taken(chain).await,
             Answer::NonceTooLow => {}
         }
-        self.wait_for_receipt(chain, rounds).await
+        self.wait_for_receipt(chain, repeated, idle).await
     }
 
-    async fn wait_for_receipt(&self, chain: &Arc<EvmChain>, rounds: u32) -> Round {
+    async fn wait_for_receipt(&self, chain: &Arc<EvmChain>, repeated: bool, idle: u32) -> Round {
         let started = Instant::now();
-        let deadline = deadline(chain)
-            .saturating_mul(1 << rounds.saturating_sub(BUMPS).min(8))
-            .min(ROUND_MAX);
-        let mut pace = Pace::new(chain.usual_inclusion());
-        let mut looks = 0;
-        while started.elapsed() < deadline {
-            looks += 1;
-            let pause = match self.look(chain, looks % OLD_VERSIONS_EVERY == 0).await {
-                Ok(Some(receipt)) => {
-                    if rounds == 0 {
-                        chain.saw_inclusion(started.elapsed());
-                    }
-                    return Round::Mined(receipt);
+        // Where blocks come at once it is in one already.
+        if let Ok(Some(receipt)) = self.look(chain, false).await {
+            return Round::Mined(receipt);
+        }
+        let limit = deadline(chain).saturating_mul(1 << idle.min(8)).min(ROUND_MAX);
+        let (account, newest) = (self.lane.account.address, self.newest());
+        let included = self
+            .lane
+            .inclusion
+            .of(&self.inner.chains, &newest.chain, account, newest.nonce);
+        let unwanted = newest.kind == Kind::Call;
+        tokio::select! {
+            () = included => {}
+            () = tokio::time::sleep(limit.saturating_sub(started.elapsed())) => {
+                if !self.is_taken(chain).await {
+                    return Round::Deadline;
                 }
-                Ok(None) => pace.next(),
-                Err(_) => FAULT_PAUSE,
-            };
-            tokio::time::sleep(pause).await;
+            }
+            () = self.unwanted.cancelled(), if unwanted => return Round::Deadline,
         }
-        if self.is_taken(chain).await {
-            self.taken(chain).await
-        } else {
-            Round::Deadline
+        let round = self.taken(chain).await;
+        if matches!(round, Round::Mined(_)) && !repeated {
+            chain.saw_inclusion(started.elapsed());
         }
+        round
     }
 
     /// The receipt of the newest version, or of any.
-    async fn look(&self, chain: &Arc<EvmChain>, all: bool) -> Result<Option<Receipt>, ChainError> {
+    pub(super) async fn look(&self, chain: &Arc<EvmChain>, all: bool) -> Result<Option<Receipt>, ChainError> {
         for row in self.versions.iter().rev().take(if all { usize::MAX } else { 1 }) {
-            let hash = row.hash;
-            let receipt = chain
-                .on_one(
-                    "eth_getTransactionReceipt",
-                    |rpc| async move { rpc.receipt(hash).await },
-                )
-                .await?;
+            let receipt = chain.receipt(row.hash).await?;
             if receipt.is_some() {
                 return Ok(receipt);
             }
@@ -248,17 +264,19 @@ impl Pursuit {
     /// Settles a nonce that the chain has counted past. Counts and receipts may come from nodes that are a moment apart, so
     /// a missing receipt is looked for several times before the nonce is given up.
     async fn taken(&self, chain: &Arc<EvmChain>) -> Round {
-        for _ in 0..TAKEN_LOOKS {
+        for look in 0..TAKEN_LOOKS {
             match self.look(chain, true).await {
                 Ok(Some(receipt)) => return Round::Mined(receipt),
-                Ok(None) => tokio::time::sleep(TAKEN_PAUSE).await,
+                Ok(None) => tokio::time::sleep(TAKEN_PAUSE * look).await,
                 Err(_) => return Round::Deadline,
             }
         }
-        if let Err(error) = self.lane.look(chain).await {
-            tracing::debug!(%error, "posting account could not be looked at");
+        match self.lane.look(chain).await {
+            Ok(count) if count > self.newest().nonce => Round::Taken,
+            // A reorganisation took the count back, or endpoints disagree.
+            Ok(_) => Round::Again,
+            Err(_) => Round::Deadline,
         }
-        Round::Taken
     }
 
     /// Whether the chain has counted past this nonce.
@@ -270,31 +288,6 @@ impl Pursuit {
             })
             .await;
         count.is_ok_and(|count| count > nonce)
-    }
-
-    /// Sends the newest version to all endpoints. The best one's answer is waited for; others only when it is not clear.
-    async fn broadcast(&self, chain: &Arc<EvmChain>) -> Answer {
-        let endpoints = match chain.all().await {
-            Ok(endpoints) => endpoints,
-            Err(error) => return Answer::Ambiguous(error.to_string()),
-        };
-        let raw = self.newest().raw.clone();
-        let send = |rpc: Rpc| {
-            let raw = raw.clone();
-            tokio::spawn(async move { Answer::of(rpc.send_raw(&raw).await) })
-        };
-        let mut answer = Answer::Ambiguous("no endpoint".to_owned());
-        let sent: Vec<_> = endpoints.into_iter().map(send).collect();
-        for task in sent {
-            // Tasks that are not waited for end with their request timeout.
-            if let Ok(next) = task.await {
-                answer = answer.better(next);
-            }
-            if matches!(answer, Answer::Accepted) {
-                break;
-            }
-        }
-        answer
     }
 
     /// Stores another version of the nonce that outbids the newest one.
@@ -317,6 +310,7 @@ impl Pursuit {
         let Some(signer) = self.inner.signer.clone() else {
             return false;
         };
+        let newest_kind = newest.kind;
         let purpose = Purpose {
             chain: newest.chain,
             target: newest.target,
@@ -334,7 +328,11 @@ impl Pursuit {
         match stored {
             Ok(row) => {
                 tracing::info!(chain = %chain.key, nonce = row.nonce, hash = %row.hash, max_fee = row.bid.max_fee, "transaction is replaced with a higher bid");
-                chain.metrics.replaced(chain.key.as_str());
+                if kind == Kind::Cancel && newest_kind == Kind::Call {
+                    chain.metrics.cancelled(chain.key.as_str());
+                } else {
+                    chain.metrics.replaced(chain.key.as_str());
+                }
                 self.progress.send_replace(Progress::Pending { hash: row.hash });
                 self.versions.push(row);
                 true
@@ -397,138 +395,8 @@ impl Pursuit {
         found.filter(|landed| self.versions.iter().all(|row| row.hash != landed.hash))
     }
 
-    /// Records a receipt.
-    async fn settle(
-        &mut self,
-        chain: &Arc<EvmChain>,
-        receipt: Receipt,
-        elsewhere: Option<LandedTx>,
-    ) -> Result<MinedTx, Outcome> {
-        self.lane.taken(self.newest().nonce);
-        let Some(row) = self
-            .versions
-            .iter()
-            .find(|row| row.hash == receipt.transaction_hash)
-            .cloned()
-        else {
-            return Err(self
-                .drop_all("the chain answered with a foreign receipt", elsewhere)
-                .await);
-        };
-        let mined = MinedTx {
-            hash: row.hash,
-            block_number: receipt.block_number.to(),
-            block_hash: receipt.block_hash,
-            cost: receipt.cost(),
-        };
-        let gwei = gwei(&mined);
-        if row.kind == Kind::Cancel {
-            self.store(&row, &receipt, State::Final, None).await;
-            let reason = "no node took the transaction and its nonce was freed".to_owned();
-            return Err(elsewhere.map_or(Outcome::Lost(reason), Outcome::LandedElsewhere));
-        }
-        if receipt.succeeded() {
-            chain.metrics.confirmed(chain.key.as_str(), gwei);
-            self.store(&row, &receipt, State::Mined, None).await;
-            for version in &mut self.versions {
-                version.state = if version.id == row.id {
-                    State::Mined
-                } else {
-                    State::Replaced
-                };
-            }
-            return Ok(mined);
-        }
-        let revert = replay::reason(chain, self.lane.account.address, &row, mined.block_number).await;
-        chain.metrics.reverted(chain.key.as_str(), revert.label(), gwei);
-        self.store(&row, &receipt, State::Reverted, Some(revert.to_string()))
-            .await;
-        Err(Outcome::Reverted { tx: mined, revert })
-    }
-
-    /// Waits for depth and compares the block then. `None` when the transaction is in no block any more.
-    async fn until_final(&mut self, mut mined: MinedTx) -> Option<Outcome> {
-        loop {
-            let Some(chain) = self.chain().await else {
-                return Some(Outcome::Interrupted);
-            };
-            self.inner
-                .depth(&chain)
-                .reached(&chain, mined.block_number, &self.inner.shutdown)
-                .await;
-            let receipt = loop {
-                match self.look(&chain, true).await {
-                    Ok(receipt) => break receipt,
-                    Err(_) => tokio::time::sleep(FAULT_PAUSE).await,
-                }
-            };
-            let Some(receipt) = receipt else {
-                self.reopen().await;
-                return None;
-            };
-            if receipt.block_hash == mined.block_hash && receipt.transaction_hash == mined.hash {
-                let id = self
-                    .versions
-                    .iter()
-                    .find(|row| row.hash == mined.hash)
-                    .map(|row| row.id);
-                self.write(move |tx| id.map_or(Ok(()), |id| rows::set_state(tx, id, State::Final, None)))
-                    .await;
-                return Some(Outcome::Mined(mined));
-            }
-            match self.settle(&chain, receipt, None).await {
-                Ok(moved) => mined = moved,
-                Err(outcome) => return Some(outcome),
-            }
-            self.progress.send_replace(Progress::Mined(mined.clone()));
-        }
-    }
-
-    async fn store(&self, row: &Row, receipt: &Receipt, state: State, reason: Option<String>) {
-        let versions: Vec<_> = self.versions.iter().map(|row| row.id).collect();
-        let (id, receipt) = (row.id, receipt.clone());
-        self.write(move |tx| rows::mined(tx, &versions, id, &receipt, state, reason.as_deref()))
-            .await;
-    }
-
-    async fn reopen(&self) {
-        let versions: Vec<_> = self.versions.iter().map(|row| row.id).collect();
-        self.write(move |tx| {
-            versions
-                .iter()
-                .try_for_each(|id| rows::set_state(tx, *id, State::Stored, None))
-        })
-        .await;
-    }
-
-    /// Gives all versions up.
-    async fn drop_all(&self, reason: &str, landed: Option<LandedTx>) -> Outcome {
-        tracing::warn!(target_key = self.newest().target, reason, "transaction is given up");
-        let versions: Vec<_> = self.versions.iter().map(|row| row.id).collect();
-        let text = reason.to_owned();
-        self.write(move |tx| {
-            versions
-                .iter()
-                .try_for_each(|id| rows::set_state(tx, *id, State::Dropped, Some(&text)))
-        })
-        .await;
-        landed.map_or_else(|| Outcome::Lost(reason.to_owned()), Outcome::LandedElsewhere)
-    }
-
-    /// Bookkeeping that can be found out again from the chain, so a failure is only logged.
-    async fn write(&self, change: impl FnOnce(&rusqlite::Transaction<'_>) -> rusqlite::Result<()> + Send + 'static) {
-        let result = self
-            .inner
-            .writer
-            .write(Durability::Process, move |tx| Ok::<_, SubmitError>(change(tx)?))
-            .await;
-        if let Err(error) = result {
-            tracing::error!(%error, "state of a transaction could not be stored; it is found out again after a restart");
-        }
-    }
-
     /// The chain, waited for while it is not configured. `None` when the process stops.
-    async fn chain(&self) -> Option<Arc<EvmChain>> {
+    pub(super) async fn chain(&self) -> Option<Arc<EvmChain>> {
         loop {
             match self.inner.chains.evm(&self.newest().chain) {
                 Ok(chain) => return Some(chain),
@@ -536,12 +404,12 @@ impl Pursuit {
             }
             tokio::select! {
                 () = self.inner.shutdown.cancelled() => return None,
-                () = tokio::time::sleep(ROUND_MAX.min(FAULT_PAUSE * 30)) => {}
+                () = tokio::time::sleep(ROUND_MAX.min(Pace::FAULT * 30)) => {}
             }
         }
     }
 
-    fn newest(&self) -> &Row {
+    pub(super) fn newest(&self) -> &Row {
         // Pursuits are made from at least one row and rows are only added.
         &self.versions[self.versions.len() - 1]
     }
@@ -552,10 +420,6 @@ fn deadline(chain: &EvmChain) -> Duration {
         Some(secs) => Duration::from_secs(secs.max(1)),
         None => (chain.block_time() * DEADLINE.0).max(DEADLINE.1),
     }
-}
-
-fn gwei(mined: &MinedTx) -> u64 {
-    u64::try_from(mined.cost / alloy::primitives::U256::from(1_000_000_000_u64)).unwrap_or(u64::MAX)
 }
 
 /// The hash by which the progress of `versions` starts.

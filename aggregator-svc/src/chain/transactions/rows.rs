@@ -159,6 +159,14 @@ pub(super) fn unfinished_nonces(tx: &Transaction<'_>, account: Account) -> rusql
     .collect()
 }
 
+/// The highest nonce that was ever given to a transaction of an account.
+pub(super) fn highest_nonce(tx: &Transaction<'_>, account: Account) -> rusqlite::Result<Option<u64>> {
+    tx.prepare_cached("SELECT max(nonce) FROM tx WHERE chain_id = ?1 AND account = ?2")?
+        .query_row((signed(account.chain_id), account.address.as_slice()), |row| {
+            Ok(row.get::<_, Option<i64>>(0)?.map(unsigned))
+        })
+}
+
 /// Wei spent and reserved by an account within the last day.
 pub(super) fn spent_today(tx: &Transaction<'_>, account: Account) -> rusqlite::Result<U256> {
     let mut statement = tx.prepare_cached(

@@ -2,6 +2,7 @@
 
 use alloy::primitives::{B256, U256};
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use crate::chain::landed::LandedTx;
 use crate::chain::revert::Revert;
@@ -35,6 +36,8 @@ pub enum Outcome {
     LandedElsewhere(LandedTx),
     /// Nothing of ours can get into a block any more: judge again and submit again.
     Lost(String),
+    /// No node takes such a transaction; its nonce was freed at our expense.
+    Refused(String),
     /// The process is stopping; the stored transaction is followed again after the restart.
     Interrupted,
 }
@@ -54,18 +57,17 @@ pub(super) enum Progress {
 #[derive(Debug, Clone)]
 pub struct Tracked {
     progress: watch::Receiver<Progress>,
+    unwanted: CancellationToken,
 }
 
 impl Tracked {
-    pub(super) fn new(progress: watch::Receiver<Progress>) -> Self {
-        Self { progress }
+    pub(super) fn new(progress: watch::Receiver<Progress>, unwanted: CancellationToken) -> Self {
+        Self { progress, unwanted }
     }
 
     /// One that has ended already.
     pub(super) fn ended(outcome: Outcome) -> Self {
-        Self {
-            progress: watch::channel(Progress::Ended(outcome)).1,
-        }
+        Self::new(watch::channel(Progress::Ended(outcome)).1, CancellationToken::new())
     }
 
     /// The hash of the newest version of the transaction; absent when nothing of ours is in a block or can get into one.
@@ -75,6 +77,12 @@ impl Tracked {
             Progress::Mined(tx) | Progress::Ended(Outcome::Mined(tx) | Outcome::Reverted { tx, .. }) => Some(tx.hash),
             Progress::Ended(_) => None,
         }
+    }
+
+    /// The result is not wanted any more: unless the transaction is in a block by then, an empty one takes its nonce. The outcome
+    /// tells which of them it was.
+    pub fn give_up(&self) {
+        self.unwanted.cancel();
     }
 
     /// Waits until the transaction is in a block or never will be.

@@ -69,6 +69,9 @@ pub trait Registry {
 
     /// Take the history of another ledger over, all rows or none. Answers how many are new.
     async fn import_history(rows: Vec<HistoryRow>) -> Result<u32, WireError>;
+
+    /// The posting account and the endpoints of each chain, ascending by chain. Answered from what is known, without asking a chain.
+    async fn chain_accounts() -> Result<Vec<ChainAccount>, WireError>;
 }
 
 /// A service to register.
@@ -305,4 +308,42 @@ pub struct TargetView {
     pub tx: Option<String>,
     /// Why it ended other than well.
     pub error: Option<String>,
+}
+
+/// The posting account on one chain, and the endpoints by which it is reached.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChainAccount {
+    /// The chain.
+    pub chain: ChainKey,
+    /// Address of the account; absent without a posting key.
+    pub account: Option<[u8; 20]>,
+    /// Wei in decimal, a minute old at most while the chain answers; absent until it has answered once.
+    pub balance: Option<String>,
+    /// What a transaction usually costs there, in wei in decimal; absent until it can be told.
+    pub typical_cost: Option<String>,
+    /// `unknown`, `ok`, `low`, `critical` or `unfunded`.
+    pub funds: String,
+    /// Transactions that are in no block yet.
+    pub pending: u32,
+    /// Nonces below own pending transactions that nobody uses.
+    pub nonce_gap: u32,
+    /// In order of preference.
+    pub endpoints: Vec<ChainEndpoint>,
+}
+
+/// An RPC endpoint as aggregator-svc sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChainEndpoint {
+    /// Scheme, host and port; never a path, a query or credentials.
+    pub endpoint: String,
+    /// `unused`, `ok`, `failing`, `wrong_chain_id` or `went_back`.
+    pub state: String,
+    /// Faults since the last answer.
+    pub faults: u32,
+    /// The last fault.
+    pub last_fault: Option<String>,
+    /// Smoothed time of an answer in microseconds.
+    pub latency_us: Option<u64>,
+    /// The newest block it showed.
+    pub head: Option<u64>,
 }
