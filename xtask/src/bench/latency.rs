@@ -199,7 +199,7 @@ impl Observer {
 }
 
 /// A connection for one subscription.
-async fn listener(bed: &Bed) -> Result<DynProvider> {
+pub(super) async fn listener(bed: &Bed) -> Result<DynProvider> {
     let socket = WsConnect::new(bed.chain.ws());
     Ok(ProviderBuilder::new().connect_ws(socket).await?.erased())
 }

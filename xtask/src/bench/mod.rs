@@ -4,6 +4,7 @@
 //! compare, so the ratios to what the same machine does without the node are printed beside them.
 
 mod bed;
+mod burst;
 mod catch_up;
 mod figure;
 mod latency;
@@ -85,6 +86,7 @@ impl Bench {
         report.add(self.latency(&bed).await?);
         report.add([memory::idle("idle with a service that worked, PSS of all", &bed.node).await?]);
 
+        report.add(burst::figures(&bed).await?);
         report.add(throughput::figures(&bed).await?);
         report.add(memory::growth(&bed).await?);
         report.add(recovery::figures(&bed).await?);
