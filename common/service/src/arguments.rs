@@ -26,7 +26,24 @@ pub(crate) enum Asked {
 
 /// Reads the arguments of `name`, the program name first. `checks`: it has a subcommand `check`.
 pub(crate) fn parse(name: ProcessName, checks: bool, arguments: impl IntoIterator<Item = OsString>) -> Asked {
-    let command = Command::new(name.binary())
+    let command = command(name, checks);
+    match command.try_get_matches_from(arguments) {
+        Ok(matches) => match matches.subcommand() {
+            Some((_, matches)) => Asked::Check(Flags::from_matches(matches)),
+            None => Asked::Run(Flags::from_matches(&matches)),
+        },
+        Err(said) => {
+            // Help and version are "errors" of clap that go to stdout. Nothing can be done if the terminal is gone.
+            let _ = said.print();
+            Asked::Done(ExitCode::from(if said.use_stderr() { 64 } else { 0 }))
+        }
+    }
+}
+
+fn command(name: ProcessName, checks: bool) -> Command {
+    // Flags may stand before or behind the subcommand; the version belongs to the program.
+    let command = Flags::add_to(Command::new(name.binary())).mut_args(|argument| argument.global(true));
+    let command = command
         .about(name.purpose())
         .version(env!("CARGO_PKG_VERSION"))
         .after_help(ABOUT)
@@ -38,21 +55,26 @@ pub(crate) fn parse(name: ProcessName, checks: bool, arguments: impl IntoIterato
                 .action(ArgAction::Version)
                 .help("Print the version"),
         );
-    // Flags may stand before or behind the subcommand.
-    let mut command = Flags::add_to(command).mut_args(|argument| argument.global(true));
-    if checks {
-        let about = "Look at what only this process can see, and print the findings as JSON; part of `wavs check`";
-        command = command.subcommand(Command::new("check").about(about));
+    if !checks {
+        return command;
     }
-    match command.try_get_matches_from(arguments) {
-        Ok(matches) => match matches.subcommand() {
-            Some((_, matches)) => Asked::Check(Flags::from_matches(matches)),
-            None => Asked::Run(Flags::from_matches(&matches)),
-        },
-        Err(said) => {
-            // Help and version are "errors" of clap that go to stdout. Nothing can be done if the terminal is gone.
-            let _ = said.print();
-            Asked::Done(ExitCode::from(if said.use_stderr() { 64 } else { 0 }))
+    let about = "Look at what only this process can see, and print the findings as JSON; part of `wavs check`";
+    command.subcommand(Command::new("check").about(about))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_lines_are_consistent() {
+        for checks in [false, true] {
+            command(ProcessName::Aggregator, checks).debug_assert();
         }
+        let ask =
+            |checks, arguments: &[&str]| parse(ProcessName::Aggregator, checks, arguments.iter().map(OsString::from));
+        assert!(matches!(ask(true, &["x", "check", "--port", "1"]), Asked::Check(_)));
+        assert!(matches!(ask(true, &["x", "--port", "1"]), Asked::Run(_)));
+        assert!(matches!(ask(false, &["x", "check"]), Asked::Done(_)));
     }
 }

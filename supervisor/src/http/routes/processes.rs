@@ -131,7 +131,7 @@ fn supervisor() -> Value {
         "cpu_seconds": stats.map(|stats| stats.cpu_seconds),
         "open_fds": stats.and_then(|stats| stats.open_fds),
         "queues": [],
-        "sandbox": [],
+        "sandbox": wavs_service::protections::in_force(),
     })
 }
 
