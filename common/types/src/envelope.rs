@@ -3,14 +3,14 @@
 
 use std::{fmt, str::FromStr};
 
-use alloy_primitives::{eip191_hash_message, keccak256};
+use alloy_primitives::keccak256;
 use alloy_sol_types::SolValue;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     B256, Bytes, abi,
     event_id::EventId,
-    signature_kind::{SignatureKind, SignaturePrefix},
+    signature_kind::SignatureKind,
     text::{ParseHexError, parse_hex, serde_as_text},
 };
 
@@ -66,10 +66,7 @@ impl Envelope {
     /// The hash that goes into the signature algorithm.
     #[must_use]
     pub fn signing_hash(&self, kind: SignatureKind) -> B256 {
-        match kind.prefix {
-            Some(SignaturePrefix::Eip191) => eip191_hash_message(self.digest()),
-            None => self.digest(),
-        }
+        kind.signing_hash(self.digest())
     }
 }
 

@@ -14,6 +14,7 @@ mod envelope;
 mod event_id;
 mod host_pattern;
 mod json_tree;
+mod record;
 mod redact;
 mod response;
 mod salt;
@@ -42,6 +43,10 @@ pub use envelope::{Envelope, EnvelopeOrdering};
 pub use event_id::EventId;
 pub use host_pattern::{HostMatch, HostPattern, ParseHostPatternError};
 pub use json_tree::Node as JsonTree;
+pub use record::{
+    Attestation, BodyError, Hello, Landed, MAX_RECORD_BYTES, RECORD_VERSION, Record, RecordBody, RecordError,
+    SignedRecord, Statement, record_id,
+};
 pub use redact::redacted_url;
 pub use response::WasmResponse;
 pub use service::{

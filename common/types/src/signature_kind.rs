@@ -1,6 +1,9 @@
 //! What a service has its operators sign, and with which algorithm.
 
+use alloy_primitives::eip191_hash_message;
 use serde::{Deserialize, Serialize};
+
+use crate::B256;
 
 /// Algorithm and prefix of a signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -38,4 +41,13 @@ impl SignatureKind {
         algorithm: SignatureAlgorithm::Secp256k1,
         prefix: None,
     };
+
+    /// The hash that goes into the signature algorithm for an envelope's digest.
+    #[must_use]
+    pub fn signing_hash(self, digest: B256) -> B256 {
+        match self.prefix {
+            Some(SignaturePrefix::Eip191) => eip191_hash_message(digest),
+            None => digest,
+        }
+    }
 }
