@@ -12,6 +12,7 @@ use tarpc::client::Channel;
 use crate::contract::{
     engine::{EngineClient, EngineRequest, EngineResponse},
     engine_admin::{EngineAdminClient, EngineAdminRequest, EngineAdminResponse},
+    gossip::{GossipClient, GossipRequest, GossipResponse},
     lifecycle::{LifecycleClient, LifecycleRequest, LifecycleResponse},
     p2p_admin::{P2pAdminClient, P2pAdminRequest, P2pAdminResponse},
     records::{RecordsClient, RecordsRequest, RecordsResponse},
@@ -83,7 +84,7 @@ contract!(
     EngineAdminRequest,
     EngineAdminResponse
 );
-// 7 is kept for the gossip of p2p-svc.
+contract!(7, "Gossip", 1..=1, GossipClient, GossipRequest, GossipResponse);
 contract!(8, "P2pAdmin", 1..=1, P2pAdminClient, P2pAdminRequest, P2pAdminResponse);
 contract!(9, "Records", 1..=1, RecordsClient, RecordsRequest, RecordsResponse);
 
@@ -105,6 +106,7 @@ mod tests {
             row::<TriggerAdminClient>(),
             row::<EngineClient>(),
             row::<EngineAdminClient>(),
+            row::<GossipClient>(),
             row::<P2pAdminClient>(),
             row::<RecordsClient>(),
         ];

@@ -12,6 +12,7 @@
 //! | trigger-svc    | [`contract::trigger_admin`]                 | supervisor     | its ctl socket            |
 //! | engine-svc     | [`contract::engine`]                        | aggregator-svc | `<run>/engine/rpc.sock`   |
 //! | engine-svc     | [`contract::engine_admin`]                  | supervisor     | its ctl socket            |
+//! | p2p-svc        | [`contract::gossip`]                        | aggregator-svc | `<run>/p2p/rpc.sock`      |
 //! | p2p-svc        | [`contract::p2p_admin`]                     | supervisor     | its ctl socket            |
 //!
 //! Rules that hold for every method: it is unary (a stream is a long poll that returns at once with data and empty on

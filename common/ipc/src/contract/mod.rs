@@ -5,6 +5,7 @@
 
 pub mod engine;
 pub mod engine_admin;
+pub mod gossip;
 pub mod job;
 pub mod lifecycle;
 pub mod p2p_admin;

@@ -8,6 +8,37 @@ use crate::error::WireError;
 pub trait P2pAdmin {
     /// The state of the network, in the shape of `GET /p2p/status`.
     async fn network_status() -> Result<NetworkStatus, WireError>;
+
+    /// The connected peers and those that were connected before, best first; at most [`MAX_PEERS`].
+    async fn peers() -> Result<Vec<PeerView>, WireError>;
+}
+
+/// Most peers in one answer.
+pub const MAX_PEERS: usize = 1_024;
+
+/// What is known of a peer.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct PeerView {
+    /// Its id.
+    pub id: String,
+    /// Whether a connection stands.
+    pub connected: bool,
+    /// `inbound`, `outbound` or `both`; empty while it is not connected.
+    pub direction: String,
+    /// Its addresses as multiaddresses.
+    pub addresses: Vec<String>,
+    /// Name and version of its software, as it says.
+    pub agent: String,
+    /// Its score; below zero is bad.
+    pub score: f64,
+    /// The topics that it subscribes to.
+    pub topics: Vec<String>,
+    /// Service and service key of the operators that it has proven to speak for.
+    pub operators: Vec<(String, String)>,
+    /// Round trip in milliseconds, once measured.
+    pub round_trip_ms: Option<u64>,
+    /// Why its score fell, or why it is not connected.
+    pub reasons: Vec<String>,
 }
 
 /// The state of the network as this node sees it.

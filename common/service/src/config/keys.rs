@@ -192,6 +192,7 @@ pub const KEYS: &[Key] = &[
     file_unset("p2p.*.listen_port", PORT, "TCP and UDP port"),
     file_unset("p2p.*.listen_address", Kind::Text, "Address to bind"),
     file("p2p.*.external_addresses", Kind::List, "", "Addresses that peers are told"),
+    file("p2p.*.static_peers", Kind::List, "", "Peers that are always connected to, as multiaddresses"),
     file("p2p.*.allow_peers", Kind::List, "", "Peers that may connect; empty is all"),
     file_unset("p2p.*.identity", Kind::Credential, "Network identity; unset: made once and kept"),
     file("p2p.*.bootstrap_nodes", Kind::List, "", "Where the table of peers is entered"),

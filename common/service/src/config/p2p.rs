@@ -41,7 +41,7 @@ pub enum P2pMode {
 }
 
 /// A network that this node takes part in.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct P2pNetwork {
     /// TCP and UDP port; 0 is any free one.
     pub listen_port: u16,
@@ -49,6 +49,8 @@ pub struct P2pNetwork {
     pub listen_address: Option<String>,
     /// Addresses that peers are told, as multiaddresses.
     pub external_addresses: Vec<String>,
+    /// Peers that are always connected to, as multiaddresses.
+    pub static_peers: Vec<String>,
     /// Peer ids that may connect; empty is all.
     pub allow_peers: Vec<String>,
     /// Life of a record of another operator.
@@ -114,6 +116,7 @@ impl P2pNetwork {
             listen_port: port.ok_or_else(|| values.wrong(&["listen_port"], "a p2p network needs a listen_port"))?,
             listen_address: values.optional_text("listen_address")?,
             external_addresses: values.list("external_addresses")?,
+            static_peers: values.list("static_peers")?,
             allow_peers: values.list("allow_peers")?,
             submission_ttl: values.seconds("submission_ttl_secs")?,
             cleanup_interval: values.seconds("cleanup_interval_secs")?,
