@@ -1,42 +1,77 @@
 //! p2p-svc: the network of operators.
 //!
-//! This version knows the mode `disabled` alone: the process answers for the network, which there is none of, so that the
-//! node has its final shape of five processes. It never holds a signing key and never runs a guest.
+//! Records that aggregator-svc signed are kept in the [`store`] and gossiped, one topic per service; records of others are
+//! judged by the [`gate`] before they are forwarded or stored, and wait in the store until aggregator-svc has pulled them.
+//! [`network`] owns the connections, [`wire`] what is said on them. This process never holds a signing key, never runs a
+//! guest, and calls no other process: who may speak on which topic is pushed to it.
 
-use tarpc::context::Context;
+pub mod budget;
+pub mod disabled;
+pub mod gate;
+pub mod identity;
+pub mod members;
+pub mod metrics;
+pub mod network;
+pub mod service;
+pub mod settings;
+pub mod store;
+pub mod wire;
+
+#[cfg(test)]
+mod testing;
+
+use std::sync::Arc;
+
+use wavs_ipc::contract::gossip::{Gossip, GossipClient};
 use wavs_ipc::contract::lifecycle::{Lifecycle, LifecycleClient};
-use wavs_ipc::contract::p2p_admin::{NetworkStatus, P2pAdmin, P2pAdminClient};
-use wavs_ipc::{Identity, Role, Router, WireError, handler};
-use wavs_service::config::{P2pConfig, P2pMode};
-use wavs_service::{Boot, Fatal};
+use wavs_ipc::contract::p2p_admin::{P2pAdmin, P2pAdminClient};
+use wavs_ipc::{Identity, Role, Router, handler};
+use wavs_service::config::P2pConfig;
+use wavs_service::{Boot, Fatal, ProcessName};
+
+use metrics::NetworkMetrics;
+use service::GossipService;
+use settings::Settings;
+use store::Store;
 
 /// Serves until the process is told to stop.
 ///
 /// # Errors
-/// When the configuration asks for a network.
+/// When the configuration names an address that is none, the store cannot be opened, or the node cannot listen.
 pub async fn run(boot: Boot<P2pConfig>) -> anyhow::Result<()> {
-    if boot.config.mode != P2pMode::Disabled {
-        let text = "p2p: this version has no network between operators yet; set p2p = \"disabled\" or leave it out";
-        return Err(Fatal::config(text.to_owned()).into());
-    }
-    let identity = Identity::new(Role::P2p);
-    let router = Router::new(identity)
-        .serve::<LifecycleClient, _, _>(handler!(Lifecycle, boot.lifecycle))
-        .serve::<P2pAdminClient, _, _>(handler!(P2pAdmin, NoNetwork));
-    let rpc = boot.rpc;
+    let Some(settings) = Settings::read(&boot.config).map_err(|error| Fatal::config(error.to_string()))? else {
+        return disabled::run(boot).await;
+    };
+    let state = ProcessName::P2p.state_dir(&boot.data_dir);
+    let store = Store::open(&state.join("p2p.db")).await?;
+    let keys = identity::load(boot.config.identity.as_ref(), &state)?;
+    let metrics = Arc::new(NetworkMetrics::new(&boot.lifecycle.metrics));
+    let status = boot.lifecycle.status.clone();
+    status.fact("peer id", keys.public().to_peer_id());
+    let (network, task) = network::start(settings, keys, store.clone(), metrics, boot.shutdown.clone()).await?;
+    let service = GossipService::new(network, store);
+    let routers = [
+        (
+            Router::new(Identity::new(Role::P2p))
+                .serve::<LifecycleClient, _, _>(handler!(Lifecycle, boot.lifecycle.clone()))
+                .serve::<P2pAdminClient, _, _>(handler!(P2pAdmin, service.clone())),
+            Some(boot.ctl),
+        ),
+        (
+            Router::new(Identity::new(Role::P2p)).serve::<GossipClient, _, _>(handler!(Gossip, service)),
+            boot.rpc,
+        ),
+    ];
     boot.notify.ready();
-    router.run(boot.ctl, boot.shutdown.cancelled()).await;
-    // Held until here, so that a caller queues instead of being refused while the process starts again.
-    drop(rpc);
-    Ok(())
-}
-
-/// What is known about a network that is switched off.
-#[derive(Debug, Clone, Copy)]
-struct NoNetwork;
-
-impl P2pAdmin for NoNetwork {
-    async fn network_status(self, _: Context) -> Result<NetworkStatus, WireError> {
-        Ok(NetworkStatus::default())
+    let serving = routers.into_iter().filter_map(|(router, listener)| {
+        let shutdown = boot.shutdown.clone();
+        listener.map(|listener| async move { router.run(listener, shutdown.cancelled()).await })
+    });
+    let serving = futures::future::join_all(serving);
+    tokio::select! {
+        // A network that ended by itself leaves a process that does nothing: end it, so that it is started again.
+        ended = task => ended??,
+        _ = serving => {}
     }
+    Ok(())
 }

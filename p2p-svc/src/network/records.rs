@@ -1,0 +1,302 @@
+//! Records: topics, what comes in and what goes out.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use libp2p::PeerId;
+use libp2p::gossipsub::{Event, MessageAcceptance, PublishError};
+use wavs_types::{B256, EvmAddress, ServiceId, SignedRecord, Statement};
+
+use super::gossip::topic_scores;
+use super::task::{Task, now_ms};
+use crate::gate::Judgement;
+use crate::members::Members;
+use crate::wire::v2;
+
+/// What one invalid record costs its sender; a few of them are a ban.
+const INVALID: f64 = 45.0;
+/// What a record beyond the budget costs its sender.
+const FLOOD: f64 = 0.5;
+/// Records of unknown authors that are kept aside per service; further ones are dropped.
+const MAX_ASIDE: usize = 64;
+/// Services with records aside; a record of a further one is dropped.
+const MAX_ASIDE_SERVICES: usize = 256;
+/// How long they are kept: operators do sign a little before their registration is mined.
+const ASIDE_TIME: Duration = Duration::from_secs(600);
+
+/// A record whose author is to be looked up.
+#[derive(Debug)]
+struct Waiting {
+    record: SignedRecord,
+    from: PeerId,
+    since: Instant,
+}
+
+/// Records of authors that are not known yet.
+#[derive(Debug, Default)]
+pub(super) struct Aside {
+    waiting: std::collections::BTreeMap<ServiceId, Vec<Waiting>>,
+}
+
+impl Aside {
+    /// Keeps a record. False when there is no room.
+    fn put(&mut self, record: SignedRecord, from: PeerId, now: Instant) -> bool {
+        let service = record.record().service_id;
+        if !self.waiting.contains_key(&service) && self.waiting.len() >= MAX_ASIDE_SERVICES {
+            return false;
+        }
+        let list = self.waiting.entry(service).or_default();
+        if list.len() >= MAX_ASIDE || list.iter().any(|waiting| waiting.record.id() == record.id()) {
+            return false;
+        }
+        list.push(Waiting {
+            record,
+            from,
+            since: now,
+        });
+        true
+    }
+
+    /// The authors to look up.
+    fn authors(&self) -> Vec<(ServiceId, EvmAddress)> {
+        let authors: BTreeSet<_> = self
+            .waiting
+            .iter()
+            .flat_map(|(service, list)| list.iter().map(|waiting| (*service, waiting.record.author())))
+            .collect();
+        authors.into_iter().collect()
+    }
+
+    fn take_all(&mut self) -> Vec<Waiting> {
+        std::mem::take(&mut self.waiting).into_values().flatten().collect()
+    }
+
+    pub(super) fn expire(&mut self, now: Instant) {
+        self.waiting.retain(|_, list| {
+            list.retain(|waiting| now.saturating_duration_since(waiting.since) < ASIDE_TIME);
+            !list.is_empty()
+        });
+    }
+}
+
+impl Task {
+    /// Takes new topics and tables over.
+    pub(super) fn sync(&mut self, members: Members) {
+        let before: BTreeSet<ServiceId> = self.members.services().map(|(service, _)| *service).collect();
+        let after: BTreeSet<ServiceId> = members.services().map(|(service, _)| *service).collect();
+        let hellos = |members: &Members| {
+            members
+                .services()
+                .filter_map(|(_, topic)| topic.hello.as_ref())
+                .map(SignedRecord::id)
+                .collect::<BTreeSet<_>>()
+        };
+        let news = hellos(&members).difference(&hellos(&self.members)).count() > 0;
+        for service in before.difference(&after) {
+            self.swarm.behaviour_mut().gossip.unsubscribe(&v2::topic(service));
+        }
+        for service in after.difference(&before) {
+            let topic = v2::topic(service);
+            let gossip = &mut self.swarm.behaviour_mut().gossip;
+            match gossip.subscribe(&topic) {
+                Ok(_) => drop(gossip.set_topic_params(topic, topic_scores())),
+                Err(error) => tracing::error!(service_id = %service, %error, "cannot join the topic of a service"),
+            }
+        }
+        self.members = members;
+        let (members, now) = (&self.members, Instant::now());
+        let is_member = |service: &ServiceId, author: &EvmAddress| {
+            members
+                .topic(service)
+                .is_some_and(|topic| topic.standing(author) == crate::members::Standing::Member)
+        };
+        self.peers.retain_operators(is_member, now);
+        for waiting in self.aside.take_all() {
+            self.reconsider(waiting);
+        }
+        self.tell_unknown();
+        if news {
+            self.announce();
+        }
+    }
+
+    /// Sends this node's hellos to everybody who is connected, and on the topics for the others.
+    fn announce(&mut self) {
+        let own: Vec<_> = self
+            .members
+            .services()
+            .filter_map(|(_, topic)| topic.hello.clone())
+            .collect();
+        for hello in &own {
+            self.publish(hello);
+        }
+        let peers: Vec<_> = self.peers.iter().map(|(peer, _)| *peer).collect();
+        for peer in peers {
+            self.greet(peer);
+        }
+    }
+
+    /// Sends a record of our own. Whoever is not reached now asks for it later.
+    pub(super) fn publish(&mut self, record: &SignedRecord) {
+        let topic = v2::topic(&record.record().service_id);
+        let published = self
+            .swarm
+            .behaviour_mut()
+            .gossip
+            .publish(topic.hash(), record.encoded());
+        let result = match published {
+            Ok(_) => "sent",
+            Err(PublishError::Duplicate) => "repeated",
+            Err(PublishError::NoPeersSubscribedToTopic) => "no_peers",
+            Err(error) => {
+                tracing::warn!(service_id = %record.record().service_id, %error, "a record could not be sent; peers get it by catch-up");
+                "failed"
+            }
+        };
+        self.metrics.messages.with(&["out", result]).inc();
+        self.metrics.bytes.with(&["out"]).add(record.encoded().len() as u64);
+    }
+
+    pub(super) fn gossip_event(&mut self, event: Event) {
+        match event {
+            Event::Message {
+                propagation_source,
+                message_id,
+                message,
+            } => {
+                let acceptance = self.gossiped(propagation_source, message.topic.as_str(), &message.data);
+                let gossip = &mut self.swarm.behaviour_mut().gossip;
+                gossip.report_message_validation_result(&message_id, &propagation_source, acceptance);
+            }
+            Event::GossipsubNotSupported { peer_id } => tracing::debug!(peer = %peer_id, "a peer does not gossip"),
+            _ => {}
+        }
+    }
+
+    fn gossiped(&mut self, from: PeerId, topic: &str, bytes: &[u8]) -> MessageAcceptance {
+        let now = Instant::now();
+        self.metrics.bytes.with(&["in"]).add(bytes.len() as u64);
+        let Some(peer) = self.peers.get_mut(&from) else {
+            return MessageAcceptance::Ignore;
+        };
+        if !peer.records.take(now) {
+            self.count("peer_quota");
+            self.blame(&from, FLOOD, "too many records");
+            return MessageAcceptance::Ignore;
+        }
+        let Some(service) = v2::service_of(topic) else {
+            return MessageAcceptance::Ignore;
+        };
+        match self.judge(from, &service, bytes, now) {
+            Ok(record) if self.keep(record.clone()) => MessageAcceptance::Accept,
+            Ok(_) => {
+                self.count("store_full");
+                MessageAcceptance::Ignore
+            }
+            Err(true) => MessageAcceptance::Reject,
+            Err(false) => MessageAcceptance::Ignore,
+        }
+    }
+
+    /// Decides about a record from a peer, counts, and blames. The error tells whether it was invalid.
+    pub(super) fn judge(
+        &mut self,
+        from: PeerId,
+        service: &ServiceId,
+        bytes: &[u8],
+        now: Instant,
+    ) -> Result<SignedRecord, bool> {
+        match self.gate.judge(&self.members, service, bytes, now_ms(), now) {
+            Judgement::Accept(record) => {
+                self.count("accepted");
+                self.senders.put(record.id(), from);
+                self.heard_hello(from, &record, now);
+                Ok(record)
+            }
+            Judgement::Unknown(record) => {
+                self.count("unknown");
+                if self.aside.put(record, from, now) {
+                    self.tell_unknown();
+                }
+                Err(false)
+            }
+            Judgement::Ignore(reason) => {
+                self.count(reason);
+                Err(false)
+            }
+            Judgement::Reject(reason) => {
+                self.count(reason);
+                self.blame(&from, INVALID, reason);
+                Err(true)
+            }
+        }
+    }
+
+    /// A record whose author may be known now.
+    fn reconsider(&mut self, waiting: Waiting) {
+        let Waiting { record, from, since } = waiting;
+        let service = record.record().service_id;
+        let judgement = self
+            .gate
+            .judge(&self.members, &service, record.encoded(), now_ms(), Instant::now());
+        match judgement {
+            Judgement::Accept(record) => {
+                self.count("accepted_late");
+                self.heard_hello(from, &record, Instant::now());
+                self.keep(record);
+            }
+            // Looked up and none: it may be registered a moment later.
+            Judgement::Unknown(record) => drop(self.aside.put(record, from, since)),
+            Judgement::Ignore("no_operator") => drop(self.aside.put(record, from, since)),
+            Judgement::Ignore(_) | Judgement::Reject(_) => {}
+        }
+    }
+
+    /// A hello of the very peer that it names proves whom the peer speaks for.
+    fn heard_hello(&mut self, from: PeerId, record: &SignedRecord, now: Instant) {
+        let Statement::Hello(hello) = &record.record().statement else {
+            return;
+        };
+        let service = record.record().service_id;
+        if hello.peer_id == from.to_bytes() && self.peers.speaks_for(&from, service, record.author(), now) {
+            tracing::info!(peer = %from, service_id = %service, operator = %record.author(), "connected to an operator");
+            self.catch_up(from, service);
+        }
+    }
+
+    /// Hands a record to the keeper. False when there is no room.
+    pub(super) fn keep(&mut self, record: SignedRecord) -> bool {
+        let ttl = self.ttl_ms(&record.record().service_id);
+        self.keeper.try_send((record, ttl)).is_ok()
+    }
+
+    /// Life of the records of a service.
+    pub(super) fn ttl_ms(&self, service: &ServiceId) -> u64 {
+        let ttl = self.members.topic(service).map_or(Duration::ZERO, |topic| topic.ttl);
+        u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// aggregator-svc found a record to be bad.
+    pub(super) fn blame_senders(&mut self, id: &B256) {
+        if let Some(peer) = self.senders.pop(id) {
+            self.blame(&peer, INVALID, "rejected by the ledger");
+        }
+    }
+
+    fn tell_unknown(&mut self) {
+        let mut authors = self.aside.authors();
+        authors.retain(|(service, author)| {
+            let topic = self.members.topic(service);
+            topic.is_some_and(|topic| topic.standing(author) == crate::members::Standing::Unknown)
+        });
+        self.unknown.send_if_modified(|known| {
+            let changed = *known != authors;
+            *known = authors;
+            changed
+        });
+    }
+
+    fn count(&self, result: &str) {
+        self.metrics.messages.with(&["in", result]).inc();
+    }
+}
