@@ -1,9 +1,10 @@
 //! aggregator-svc: the service registry, the ledger, the signing and posting keys, and the way of a trigger to its chain.
 //!
 //! Data flows through [`pipeline`]: triggers are taken over from trigger-svc, run by engine-svc, signed here with keys that
-//! exist in no other process ([`keys`]), judged and posted by [`chain`]. Everything that must not be forgotten is in the
-//! [`ledger`]. [`registry`] decides which services take part; [`service`] and [`records`] answer the supervisor. This process runs no guest
-//! code, fetches no documents, and calls only trigger-svc, engine-svc and chains. [`check`] is its part of `wavs check`.
+//! exist in no other process ([`keys`]), gathered with those of other operators ([`peers`]), judged and posted by [`chain`].
+//! Everything that must not be forgotten is in the [`ledger`]. [`registry`] decides which services take part; [`service`] and
+//! [`records`] answer the supervisor. This process runs no guest code, fetches no documents, and calls only trigger-svc,
+//! engine-svc, p2p-svc and chains. [`check`] is its part of `wavs check`.
 
 use std::sync::Arc;
 
@@ -21,6 +22,7 @@ pub mod keys;
 pub mod ledger;
 pub mod metrics;
 pub mod node;
+pub mod peers;
 pub mod pipeline;
 pub mod records;
 pub mod registry;
@@ -59,6 +61,7 @@ pub async fn run(mut boot: Boot<AggregatorConfig>) -> anyhow::Result<()> {
         ledger: ProcessName::Aggregator.state_dir(&boot.data_dir).join("ledger.db"),
         engine: ProcessName::Engine.rpc_socket(&boot.data_dir),
         trigger: ProcessName::Trigger.rpc_socket(&boot.data_dir),
+        p2p: config.p2p_enabled.then(|| ProcessName::P2p.rpc_socket(&boot.data_dir)),
         settings: Settings::from(&*config),
         variables: Variables::new(std::mem::take(&mut config.component_env)),
         keyring: keyring(config.signing_mnemonic.take())?,

@@ -48,6 +48,8 @@ pub struct PipelineMetrics {
     pub end_to_end_seconds: Histogram,
     /// Links to other processes that failed during a call.
     pub link_errors: Family<Counter>,
+    /// Records of other operators that did not count, by reason.
+    pub peer_refused: Family<Counter>,
     /// Failed updates of services.
     pub update_failures: Counter,
 }
@@ -95,6 +97,11 @@ impl PipelineMetrics {
                     &[0.01, 0.03, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0],
                 )
                 .with(&[]),
+            peer_refused: metrics.counter(
+                "quorum.rejected",
+                "Records of other operators that did not count.",
+                &["reason"],
+            ),
             link_errors: metrics.counter(
                 "dispatcher.channel_closed_errors",
                 "Links to other processes that failed.",

@@ -16,6 +16,8 @@ use crate::chain::{ChainMetrics, Chains, PostingSigner, Transactions};
 use crate::keys::Keyring;
 use crate::ledger::{Ledger, chains as stored_chains, guardian, jobs, targets};
 use crate::metrics::PipelineMetrics;
+use crate::peers::Peers;
+use crate::peers::operators::Operators;
 use crate::pipeline::aggregate::Aggregate;
 use crate::pipeline::core::{Core, Parts};
 use crate::pipeline::execute::Execute;
@@ -44,6 +46,8 @@ pub struct Setup {
     pub engine: PathBuf,
     /// Socket of trigger-svc.
     pub trigger: PathBuf,
+    /// Socket of p2p-svc; none: there is no network of operators.
+    pub p2p: Option<PathBuf>,
     /// How to work.
     pub settings: Settings,
     /// Component variables.
@@ -95,8 +99,11 @@ impl Node {
             settings: setup.settings,
             variables: setup.variables,
             metrics: PipelineMetrics::new(&setup.metrics),
+            peers: Peers::new(setup.p2p),
         }));
+        Operators::load(&core).await?;
         let (watch, pusher) = watch::pair();
+        let changes = watch.generations();
         let signs = setup.keyring.is_some();
         let registry = Registry::new(Arc::clone(&core), feed.clone(), setup.keyring, watch);
         let alarms = registry.load().await?;
@@ -138,6 +145,7 @@ impl Node {
         tasks.spawn(guardian::run(core.ledger.clone(), setup.status, stop.clone()));
         tasks.spawn(registry.clone().watch_keys(stop.clone()));
         tasks.spawn(sweep::run(Arc::clone(&core), stop.clone()));
+        Peers::start(&core, changes, &tasks, &stop);
         let (notices, received) = mpsc::channel(NOTICES);
         tasks.spawn(intake::run(Arc::clone(&core), feed, notices, stop.clone()));
         tasks.spawn(Updater::new(registry.clone(), received).run(core.settings.recheck, stop.clone()));

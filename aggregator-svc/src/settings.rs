@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use wavs_service::config::{self, AggregatorConfig, EnvDefault, ServicePolicy};
+use wavs_service::Secret;
+use wavs_service::config::{self, AggregatorConfig, EnvDefault, ServicePolicy, StageSize};
 use wavs_types::{ChainConfig, ChainKey, ServiceId};
 
 use crate::ledger::retention::Policy;
 
 /// Settings of the whole process.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Settings {
     /// How long an event collects signatures.
     pub collect_ttl: Duration,
@@ -17,6 +18,14 @@ pub struct Settings {
     pub submit_ttl: Duration,
     /// Overrides of the two for one service.
     pub overrides: BTreeMap<ServiceId, Override>,
+    /// How long a node that may have its own result waits before it fetches that of another operator.
+    pub own_input_grace: Duration,
+    /// How many operators post in each stage; nothing: all that are left.
+    pub stages: Vec<Option<u32>>,
+    /// Time between two stages; nothing: two block times of the chain.
+    pub stage: Option<Duration>,
+    /// Keys of the posting order, by service.
+    pub schedule_keys: BTreeMap<ServiceId, Secret>,
     /// Executable backlog at which intake stops.
     pub max_queue: usize,
     /// Host faults after which a job fails.
@@ -128,6 +137,9 @@ impl From<&AggregatorConfig> for Settings {
         Self {
             collect_ttl: config.service_defaults.collect_ttl,
             submit_ttl: config.service_defaults.submit_ttl,
+            own_input_grace: config.own_input_grace,
+            stages: config.stages.iter().map(|size| stage(*size)).collect(),
+            schedule_keys: config.schedule_keys.clone(),
             overrides: config.services.iter().map(|(id, own)| (*id, policy(own))).collect(),
             max_queue: config.jobs.max_queue,
             retry_max: config.jobs.retry_max,
@@ -157,6 +169,10 @@ impl Default for Settings {
         Self {
             collect_ttl: Duration::from_secs(86_400),
             submit_ttl: Duration::from_secs(86_400),
+            own_input_grace: Duration::from_secs(2),
+            stages: vec![Some(1), Some(1), Some(1), Some(2), Some(2), Some(4), None],
+            stage: None,
+            schedule_keys: BTreeMap::new(),
             overrides: BTreeMap::new(),
             max_queue: 4_096,
             retry_max: 5,
@@ -173,5 +189,12 @@ impl Default for Settings {
             grants: BTreeMap::new(),
             env_needs_grant: false,
         }
+    }
+}
+
+fn stage(size: StageSize) -> Option<u32> {
+    match size {
+        StageSize::Count(count) => Some(count),
+        StageSize::Rest => None,
     }
 }

@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use alloy::primitives::{Address, B256, U256};
 
 use tokio::sync::watch;
 use wavs_types::{ChainConfig, ChainKey};
@@ -9,6 +12,7 @@ use wavs_types::{ChainConfig, ChainKey};
 use super::error::ChainError;
 use super::evm::EvmChain;
 use super::landed::{self, LandedQuery, LandedTx};
+use super::members;
 use super::metrics::ChainMetrics;
 use super::pool::EndpointHealth;
 use super::quorum::{self, AssessRequest, Assessment};
@@ -81,6 +85,36 @@ impl Chains {
     pub async fn landed(&self, query: &LandedQuery) -> Result<Option<LandedTx>, ChainError> {
         let chain = self.evm(&query.chain)?;
         landed::find(&chain, query).await
+    }
+
+    /// Whether a transaction delivered an event to a handler, successfully.
+    ///
+    /// # Errors
+    /// When the chain cannot be read.
+    pub async fn landed_in(&self, query: &LandedQuery, tx: B256) -> Result<Option<LandedTx>, ChainError> {
+        let chain = self.evm(&query.chain)?;
+        landed::find_in(&chain, query, tx).await
+    }
+
+    /// The weights of the operators behind service keys at a manager, now; zero for a key of nobody.
+    ///
+    /// # Errors
+    /// When the chain cannot be read or is none that is served.
+    pub async fn operator_weights(
+        &self,
+        chain: &ChainKey,
+        manager: Address,
+        signers: &[Address],
+    ) -> Result<Vec<(Address, U256)>, ChainError> {
+        let chain = self.evm(chain)?;
+        members::weights(&chain, manager, signers).await
+    }
+
+    /// Time between two blocks, as seen lately; two seconds for a chain that was not looked at.
+    #[must_use]
+    pub fn block_time(&self, chain: &ChainKey) -> Duration {
+        self.evm(chain)
+            .map_or(Duration::from_secs(2), |chain| chain.block_time())
     }
 
     /// State of all endpoints, per chain.

@@ -60,6 +60,17 @@ pub(super) async fn find(chain: &EvmChain, query: &LandedQuery) -> Result<Option
         .await
 }
 
+/// Looks at one transaction that is said to have delivered the event.
+pub(super) async fn find_in(chain: &EvmChain, query: &LandedQuery, tx: B256) -> Result<Option<LandedTx>, ChainError> {
+    let look = |rpc: Rpc| async move {
+        let Some(digest) = rpc.transaction(tx).await?.and_then(|tx| delivered(&tx, query)) else {
+            return Ok(None);
+        };
+        succeeded(&rpc, tx, Some(digest)).await
+    };
+    chain.on_one("eth_getTransactionByHash", look).await
+}
+
 async fn scan(chain: &EvmChain, rpc: &Rpc, query: &LandedQuery, head: u64) -> Result<Option<LandedTx>, Fault> {
     let mut seen = BTreeSet::new();
     let first = query.since_block + 1;

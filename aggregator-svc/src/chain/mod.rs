@@ -16,6 +16,7 @@ mod evm;
 mod gather;
 mod health;
 mod landed;
+mod members;
 mod metrics;
 mod pool;
 mod quorum;

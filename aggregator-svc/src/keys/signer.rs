@@ -2,7 +2,7 @@
 
 use alloy::signers::SignerSync as _;
 use alloy::signers::local::PrivateKeySigner;
-use wavs_types::{CanonicalSignature, Envelope, EvmAddress, SignatureKind};
+use wavs_types::{CanonicalSignature, Envelope, EvmAddress, Record, SignatureKind, SignedRecord};
 
 use super::credential::{Credential, CredentialError};
 
@@ -38,7 +38,8 @@ impl Keyring {
     }
 }
 
-/// The signing key of one service. Its signatures leave this crate only through [`super::sign_once`].
+/// The signing key of one service. Signatures of envelopes leave this crate only through [`super::sign_once`]; those of
+/// records have a domain of their own, so that none of them is a signature of an envelope.
 pub struct ServiceSigner {
     hd_index: u32,
     key: PrivateKeySigner,
@@ -57,6 +58,19 @@ impl ServiceSigner {
         self.key.address()
     }
 
+    /// Signs a record for the other operators.
+    ///
+    /// # Errors
+    /// When the record would not be accepted by anybody.
+    pub(crate) fn sign_record(&self, record: Record) -> Result<SignedRecord, SignRecordError> {
+        let signature = self
+            .key
+            .sign_hash_sync(&record.signing_hash())
+            .map_err(|_| SignFailed)?;
+        let signature = CanonicalSignature::canonicalise(&signature.as_bytes()).map_err(|_| SignFailed)?;
+        Ok(record.sign(signature)?)
+    }
+
     /// Signs an envelope: RFC 6979 nonce, low `s`, `v` 27 or 28, so that signing again gives the same bytes.
     pub(super) fn sign(&self, envelope: &Envelope, kind: SignatureKind) -> Result<CanonicalSignature, SignFailed> {
         let signature = self
@@ -65,6 +79,17 @@ impl ServiceSigner {
             .map_err(|_| SignFailed)?;
         CanonicalSignature::canonicalise(&signature.as_bytes()).map_err(|_| SignFailed)
     }
+}
+
+/// Why a record was not signed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SignRecordError {
+    /// The key refused.
+    #[error(transparent)]
+    Sign(#[from] SignFailed),
+    /// The record is not one that others would take.
+    #[error("the record is not well-formed")]
+    Record(#[from] wavs_types::RecordError),
 }
 
 /// The key refused to sign, which only a hash of zero can cause.

@@ -18,8 +18,8 @@ pub struct NewEvent {
     pub service_id: ServiceId,
     /// The workflow inside it.
     pub workflow_id: WorkflowId,
-    /// What we signed.
-    pub own_digest: B256,
+    /// What we signed; nothing for an event that is known from other operators alone.
+    pub own_digest: Option<B256>,
     /// When collecting ends in vain.
     pub deadline_ms: u64,
 }
@@ -37,23 +37,26 @@ pub struct EventRow {
     pub deadline_ms: u64,
 }
 
-/// Stores an event in `collecting`, with the steps that one commit takes at once. Nothing happens if it is known,
-/// or was done before.
+/// Stores an event in `collecting`, with the steps that one commit takes at once. Nothing happens if it was done before; of
+/// one that is known, only what we signed is filled in.
 pub fn insert(tx: &Connection, event: &NewEvent, now_us: u64) -> Result<bool> {
-    let timeline = format!(r#"[["signed",{now_us}],["collecting",{now_us}]]"#);
+    let timeline = match event.own_digest {
+        Some(_) => format!(r#"[["signed",{now_us}],["collecting",{now_us}]]"#),
+        None => format!(r#"[["collecting",{now_us}]]"#),
+    };
     let rows = tx
         .prepare_cached(
             "INSERT INTO events (event_id, service_id, workflow_id, own_digest, state, rank, deadline_ms, created_us,
                                  updated_us, timeline)
              SELECT ?1, ?2, ?3, ?4, 'collecting', ?5, ?6, ?7, ?7, ?8
              WHERE NOT EXISTS (SELECT 1 FROM done WHERE done.event_id = ?1)
-             ON CONFLICT (event_id) DO NOTHING",
+             ON CONFLICT (event_id) DO UPDATE SET own_digest = coalesce(own_digest, excluded.own_digest)",
         )?
         .execute(params![
             blob(event.event_id.as_bytes()),
             blob(event.service_id.as_bytes()),
             event.workflow_id.as_str(),
-            event.own_digest.as_slice(),
+            event.own_digest.as_ref().map(|digest| digest.as_slice()),
             State::Collecting.rank(),
             event.deadline_ms,
             now_us,

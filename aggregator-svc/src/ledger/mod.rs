@@ -10,6 +10,7 @@ use rusqlite::{Connection, Transaction};
 use tokio::sync::watch;
 use wavs_store::{Database, Durability, Health, Migration, StoreError};
 
+pub mod announcements;
 pub mod buckets;
 pub mod chains;
 pub(crate) mod columns;
@@ -23,13 +24,16 @@ pub mod guardian;
 pub mod history;
 pub mod jobs;
 pub mod meta;
+pub mod operators;
 pub mod outbox;
+pub mod parked;
 pub mod pins;
 pub mod quorums;
 pub mod retention;
 mod schema;
 mod schema_closed;
 mod schema_keys;
+mod schema_peers;
 mod schema_records;
 mod select;
 pub mod services;
@@ -48,6 +52,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration::new("runs, counters, history and dead letters", schema_records::RECORDS),
     Migration::new("closed events", schema_closed::SCHEMA_CLOSED),
     Migration::new("history of keys", schema_keys::SCHEMA_KEYS),
+    Migration::new("the network of operators", schema_peers::PEERS),
 ];
 
 /// The open ledger. Clones share it.

@@ -29,6 +29,13 @@ pub fn load(conn: &Connection, signer: &EvmAddress, event_id: &EventId) -> Resul
     .optional()
 }
 
+/// When a key of ours signed for an event, in microseconds since the Unix epoch.
+pub fn signed_us(conn: &Connection, signer: &EvmAddress, event_id: &EventId) -> Result<Option<u64>> {
+    conn.prepare_cached("SELECT signed_us FROM signed WHERE signer = ?1 AND event_id = ?2")?
+        .query_row(params![signer.as_slice(), blob(event_id.as_bytes())], |row| row.get(0))
+        .optional()
+}
+
 /// Whether any key of ours signed for an event.
 pub fn any(conn: &Connection, event_id: &EventId) -> Result<bool> {
     conn.prepare_cached("SELECT 1 FROM signed WHERE event_id = ?1 LIMIT 1")?

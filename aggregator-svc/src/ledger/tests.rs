@@ -54,7 +54,7 @@ fn signed(tx: &Connection, number: u8, now_us: u64) -> Result<()> {
         event_id: event_id(number),
         service_id: SERVICE,
         workflow_id: "default".parse().unwrap(),
-        own_digest: B256::repeat_byte(number),
+        own_digest: Some(B256::repeat_byte(number)),
         deadline_ms: 1_000,
     };
     events::insert(tx, &event, now_us)?;

@@ -12,6 +12,7 @@ use super::schedule::Limits;
 use crate::chain::{Chains, Transactions};
 use crate::ledger::Ledger;
 use crate::metrics::PipelineMetrics;
+use crate::peers::Peers;
 use crate::registry::directory::Directory;
 use crate::settings::Settings;
 use crate::variables::Variables;
@@ -83,6 +84,8 @@ pub struct Core {
     pub submit: Lane<i64>,
     /// Mined targets on their way to finality.
     pub settle: Lane<i64>,
+    /// The other operators.
+    pub peers: Peers,
     /// Limits the calls to engine-svc.
     pub engine_slots: Semaphore,
     /// Counted up when jobs leave `received`.
@@ -107,6 +110,8 @@ pub struct Parts {
     pub variables: Variables,
     /// Counters.
     pub metrics: PipelineMetrics,
+    /// The other operators.
+    pub peers: Peers,
 }
 
 impl Core {
@@ -124,6 +129,7 @@ impl Core {
             settings: parts.settings,
             variables: parts.variables,
             metrics: parts.metrics,
+            peers: parts.peers,
             execute: Lane::new(Limits { known, ..EXECUTE }),
             aggregate: Lane::new(AGGREGATE),
             submit: Lane::new(SUBMIT),

@@ -164,6 +164,7 @@ async fn conclude(
     };
     match sign::sign(core, row, entry, submit, &action, responses, execution).await? {
         Signing::Collecting(events) => {
+            core.peers.wake();
             for (event_id, digest) in events {
                 core.aggregate
                     .push(row.service_id, AggregatorWork::Input(event_id, digest), None);

@@ -16,8 +16,9 @@ use crate::ledger::done;
 use crate::ledger::events::{self, NewEvent};
 use crate::ledger::executions::{self, Execution};
 use crate::ledger::jobs::{self, JobRow};
-use crate::ledger::{Ending, State};
+use crate::ledger::{Ending, State, announcements};
 use crate::metrics::Of;
+use crate::peers::bodies;
 use crate::registry::directory::Entry;
 
 /// Largest payload that is signed, in bytes: with the trigger it has to fit a call to engine-svc, and its envelope a
@@ -122,6 +123,7 @@ async fn commit(
 ) -> Result<(Signing, u64), StoreError> {
     let (job, service_id, workflow_id) = (job.job, job.service_id, job.workflow_id.clone());
     let (digest, ttl) = (entry.digest(), core.settings.collect_ttl(&service_id));
+    let networked = core.peers.enabled();
     core.ledger
         .write(Durability::Power, move |tx| {
             let now_us = clock::now_us();
@@ -154,7 +156,7 @@ async fn commit(
                     event_id: bucket.event_id,
                     service_id,
                     workflow_id: workflow_id.clone(),
-                    own_digest: bucket.digest,
+                    own_digest: Some(bucket.digest),
                     deadline_ms: clock::ms_after(ttl),
                 };
                 events::insert(tx, &event, now_us)?;
@@ -167,6 +169,10 @@ async fn commit(
                 };
                 collect::accept(tx, &bucket, &signature, now_us)?;
                 fault::point("sign.accepted");
+                if networked {
+                    announcements::signed(tx, &bucket.event_id, &bucket.digest)?;
+                    bodies::adopt(tx, &bucket, now_us)?;
+                }
                 collecting.push((bucket.event_id, bucket.digest));
             }
             if collecting.is_empty() {

@@ -22,8 +22,10 @@ use crate::chain::{
 use crate::clock;
 use crate::ledger::buckets::{self, BucketRow, SignatureRow};
 use crate::ledger::targets::{self, DueTarget, TargetRow};
-use crate::ledger::{Ending, State, events};
+use crate::ledger::{Ending, State, announcements, events};
 use crate::metrics::Of;
+use crate::peers::notices;
+use crate::peers::stage::{self, Turn};
 
 /// Attempts that may revert, or meet a contract that is not what it should be, before the target fails.
 const MAX_REVERTS: u32 = 5;
@@ -35,6 +37,8 @@ const SLOW_REST: Duration = Duration::from_secs(60);
 const NO_CODE_REST: Duration = Duration::from_secs(300);
 /// Looks for the code of a handler.
 const NO_CODE_LOOKS: u32 = 3;
+/// Blocks before the first judgement in which a landing is looked for when the handler refuses.
+const LOOK_BACK: u64 = 20_000;
 /// Evictions in a row before the attempt is given up for now.
 const MAX_EVICTION_ROUNDS: usize = 4;
 
@@ -121,6 +125,9 @@ async fn attempt(core: &Core, target: &TargetRow) -> Result<Next, StoreError> {
         };
         return end(core, target, ending).await;
     }
+    if let Some(landed) = notices::confirmed(core, target, handler).await? {
+        return landed_elsewhere(core, target, landed).await;
+    }
     if let (Some(since_block), true) = (target.since_block, target.attempt > 0) {
         let query = LandedQuery {
             chain: target.chain.clone(),
@@ -202,7 +209,15 @@ async fn judge(
     let text = assessment.verdict.to_string();
     match (assessment.verdict, assessment.ready) {
         (Verdict::Sufficient, Some(ready)) => match ready.simulation.clone() {
-            Simulation::Passed { .. } => post(core, target, bucket, ready, assessment.snapshot.number).await,
+            Simulation::Passed { .. } => match stage::turn(core, target).await? {
+                Turn::Now => post(core, target, bucket, ready, assessment.snapshot.number).await,
+                Turn::Later(rest, stage) => {
+                    quorum(core, target, assessment.snapshot.number).await?;
+                    let text =
+                        format!("quorum is reached; this node posts in stage {stage} if nothing has landed by then");
+                    hold(core, target, State::Waiting, text, false, Some(rest)).await
+                }
+            },
             Simulation::Reverted(revert) => {
                 reverted(core, target, &revert, Some(assessment.snapshot.number), MAX_REVERTS).await
             }
@@ -306,11 +321,14 @@ async fn follow(core: &Core, target: &TargetRow, mut tracked: Tracked) -> Result
     };
     match outcome {
         Outcome::Mined(tx) => {
-            let (row, hash) = (target.clone(), tx.hash.to_string());
+            let (row, hash, networked) = (target.clone(), tx.hash.to_string(), core.peers.enabled());
             let seen_us = core
                 .ledger
                 .write(Durability::Process, move |ledger| {
                     targets::mined(ledger, &row, &hash, State::Mined, clock::now_us())?;
+                    if networked {
+                        announcements::landed(ledger, &row.event_id, row.id)?;
+                    }
                     events::seen_us(ledger, &row.event_id)
                 })
                 .await?;
@@ -318,6 +336,7 @@ async fn follow(core: &Core, target: &TargetRow, mut tracked: Tracked) -> Result
                 let elapsed = Duration::from_micros(clock::now_us().saturating_sub(seen_us));
                 core.metrics.end_to_end_seconds.observe(elapsed.as_secs_f64());
             }
+            core.peers.wake();
             core.aggregate
                 .push(target.service_id, AggregatorWork::Callback(target.id), None);
             core.settle.push(target.service_id, target.id, None);
@@ -357,7 +376,8 @@ async fn reverted(
     most: u32,
 ) -> Result<Next, StoreError> {
     if let (Some(handler), Some(block)) = (target.handler.parse().ok(), target.since_block.or(block)) {
-        let since_block = block.saturating_sub(1);
+        // It may have landed long before this node had the signatures.
+        let since_block = block.saturating_sub(LOOK_BACK);
         let query = LandedQuery {
             chain: target.chain.clone(),
             handler,

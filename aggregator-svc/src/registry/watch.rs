@@ -65,6 +65,12 @@ impl Watch {
         });
     }
 
+    /// Follows the generations.
+    #[must_use]
+    pub fn generations(&self) -> Receiver<u64> {
+        self.wanted.subscribe()
+    }
+
     /// Announces a generation and waits until trigger-svc has it.
     ///
     /// # Errors

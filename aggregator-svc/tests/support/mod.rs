@@ -128,6 +128,7 @@ impl World {
             ledger: self.ledger(),
             engine: self.dir.join("engine.sock"),
             trigger: self.dir.join("trigger.sock"),
+            p2p: None,
             settings,
             variables: Variables::default(),
             keyring,

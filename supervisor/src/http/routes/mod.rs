@@ -46,6 +46,7 @@ pub fn all(dev_endpoints: bool) -> Router<Api> {
         .route("/metrics", get(metrics::show))
         .route("/config", get(config::show))
         .route("/p2p/status", get(p2p::status))
+        .route("/v1/p2p/peers", get(p2p::peers))
         .route(
             "/services",
             get(services::list).post(services::add).delete(services::remove),

@@ -1,0 +1,293 @@
+//! Takes the records of other operators over: checks each against the operators, moves signatures into their buckets, and
+//! wakes what they complete.
+//!
+//! A batch is one commit, together with the position in the inbox, so that nothing is lost or taken twice.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rusqlite::Transaction;
+use tokio_util::sync::CancellationToken;
+use wavs_ipc::contract::gossip::{GossipClient, InboxBatch, InboxCursor, RecordVerdict};
+use wavs_ipc::{ErrorCode, Reconnecting, WireError};
+use wavs_store::Durability;
+use wavs_types::{Attestation, B256, EventId, EvmAddress, ServiceId, SignedRecord, Statement};
+
+use super::operators;
+use crate::clock;
+use crate::ledger::buckets::{self, SignatureRow};
+use crate::ledger::parked::{self, Parked};
+use crate::ledger::state::State;
+use crate::ledger::{announcements, done, events, meta, operators as rows, targets};
+use crate::metrics::Of;
+use crate::pipeline::collect;
+use crate::pipeline::core::Core;
+use crate::registry::ledger_failed;
+
+/// Records taken over at once.
+const BATCH: u32 = 256;
+/// Longest wait for the first one.
+const WAIT: Duration = Duration::from_secs(15);
+/// Time on top of it for the call.
+const MARGIN: Duration = Duration::from_secs(5);
+/// Deadline of the short calls.
+const DEADLINE: Duration = Duration::from_secs(5);
+/// Rest after a failure, and while there is no network.
+const REST: Duration = Duration::from_millis(500);
+
+/// Takes records over until `stop`.
+pub(super) async fn run(core: Arc<Core>, gossip: Reconnecting<GossipClient>, stop: CancellationToken) {
+    let taking = async {
+        loop {
+            if let Err(error) = take(&core, &gossip).await {
+                tracing::debug!(%error, "the records of other operators could not be taken over; trying again");
+                let disabled = error.code == ErrorCode::Unavailable;
+                tokio::time::sleep(if disabled { WAIT } else { REST }).await;
+            }
+        }
+    };
+    let _: Option<()> = stop.run_until_cancelled(taking).await;
+}
+
+async fn take(core: &Core, gossip: &Reconnecting<GossipClient>) -> Result<(), WireError> {
+    let after = core.ledger.read(meta::gossip_cursor).await.map_err(ledger_failed)?;
+    let wait_ms = u32::try_from(WAIT.as_millis()).unwrap_or(u32::MAX);
+    let batch = gossip
+        .call(WAIT + MARGIN, |client, cx| async move {
+            client.pull(cx, after, BATCH, wait_ms).await
+        })
+        .await?;
+    look_up(core, &batch).await?;
+    let Some(last) = batch.items.last() else { return Ok(()) };
+    let cursor = InboxCursor {
+        store: batch.store,
+        seq: last.seq,
+    };
+    let mut known = Vec::new();
+    let mut rejected = Vec::new();
+    for item in &batch.items {
+        match SignedRecord::decode(&item.record) {
+            Ok(record) => match admit(core, &record) {
+                Admission::Take(policy) => known.push((record, policy)),
+                Admission::Ignore(reason) => count(core, reason),
+                Admission::Reject => rejected.push(record.id()),
+            },
+            Err(_) => rejected.push(wavs_types::record_id(&item.record)),
+        }
+    }
+    for (record, _) in &known {
+        if let Statement::Hello(said) = &record.record().statement {
+            let (service, author) = (record.record().service_id, record.author());
+            operators::heard(core, service, author, said.posts_on.clone())
+                .await
+                .map_err(ledger_failed)?;
+        }
+    }
+    let taken = core
+        .ledger
+        .write(Durability::Process, move |tx| {
+            let mut taken = Taken::default();
+            for (record, policy) in &known {
+                enter(tx, record, *policy, &mut taken)?;
+            }
+            meta::set_gossip_cursor(tx, cursor)?;
+            Ok(taken)
+        })
+        .await
+        .map_err(ledger_failed)?;
+    wake(core, taken);
+    for id in rejected {
+        count(core, "rejected");
+        let verdict = RecordVerdict::Reject;
+        gossip
+            .call(
+                DEADLINE,
+                |client, cx| async move { client.verdict(cx, id, verdict).await },
+            )
+            .await?;
+    }
+    gossip
+        .call(DEADLINE, |client, cx| async move { client.ack(cx, cursor).await })
+        .await
+}
+
+/// Looks up the authors that p2p-svc does not know.
+async fn look_up(core: &Core, batch: &InboxBatch) -> Result<(), WireError> {
+    let mut unknown: BTreeMap<ServiceId, BTreeSet<EvmAddress>> = BTreeMap::new();
+    for (service, signer) in &batch.unknown {
+        unknown.entry(*service).or_default().insert(EvmAddress::from(*signer));
+    }
+    for (service, signers) in unknown {
+        operators::look_up(core, service, &signers)
+            .await
+            .map_err(ledger_failed)?;
+    }
+    Ok(())
+}
+
+/// How records of a service are treated.
+#[derive(Debug, Clone, Copy)]
+struct Policy {
+    /// When the body of an unknown envelope is fetched: this node may have its own result by then.
+    grace_ms: u64,
+}
+
+/// Whether a record is taken.
+enum Admission {
+    Take(Policy),
+    Ignore(&'static str),
+    Reject,
+}
+
+/// Checks what needs no ledger: the service, the author, the workflow and the kind of signature.
+fn admit(core: &Core, record: &SignedRecord) -> Admission {
+    let said = record.record();
+    let Some(entry) = core.directory.get(&said.service_id) else {
+        return Admission::Ignore("no_service");
+    };
+    if entry.pin.1 == record.author() {
+        // Our own from before a restart with an empty store, or of a second node with the same key.
+        return Admission::Ignore("own");
+    }
+    if !core.peers.operators.is_operator(&said.service_id, &record.author()) {
+        return Admission::Ignore("no_operator");
+    }
+    if let Statement::Attestation(attested) = &said.statement {
+        let workflow = entry.service().workflows.get(&attested.workflow_id);
+        let Some(submit) = workflow.and_then(|workflow| workflow.aggregator()) else {
+            return Admission::Ignore("no_workflow");
+        };
+        if submit.signature_kind != attested.kind {
+            return Admission::Reject;
+        }
+    }
+    let grace = core.settings.own_input_grace;
+    Admission::Take(Policy {
+        grace_ms: u64::try_from(grace.as_millis()).unwrap_or(u64::MAX),
+    })
+}
+
+/// What a batch led to.
+#[derive(Default)]
+struct Taken {
+    /// Buckets with a new signature.
+    signed: Vec<(ServiceId, EventId, wavs_types::WorkflowId)>,
+    /// Targets to look at.
+    targets: BTreeSet<(ServiceId, i64)>,
+    /// Envelopes to fetch.
+    wanted: bool,
+    /// Why signatures did not count.
+    refused: Vec<&'static str>,
+}
+
+fn enter(tx: &Transaction<'_>, record: &SignedRecord, policy: Policy, taken: &mut Taken) -> rusqlite::Result<()> {
+    let service = record.record().service_id;
+    match &record.record().statement {
+        Statement::Hello(_) => Ok(()),
+        Statement::Attestation(said) => attested(tx, service, record.author(), said, policy, taken),
+        Statement::Landed(said) => {
+            if rows::notice(tx, &record.author(), said, clock::now_ms())? {
+                let open = targets::of_event(tx, &said.event_id)?
+                    .into_iter()
+                    .filter(|target| target.state < State::Submitting);
+                taken.targets.extend(open.map(|target| (service, target.id)));
+            }
+            Ok(())
+        }
+    }
+}
+
+fn attested(
+    tx: &Transaction<'_>,
+    service: ServiceId,
+    author: EvmAddress,
+    said: &Attestation,
+    policy: Policy,
+    taken: &mut Taken,
+) -> rusqlite::Result<()> {
+    let (event_id, digest) = (said.event_id, said.digest);
+    let now_us = clock::now_us();
+    let event = events::load(tx, &event_id)?;
+    let is_over = event.as_ref().is_some_and(|event| event.state.is_terminal());
+    if is_over || (event.is_none() && done::closed(tx, &event_id)?.is_some()) {
+        announcements::gossiped(tx, &service, &event_id)?;
+        taken.refused.push("over");
+        return Ok(());
+    }
+    if event
+        .as_ref()
+        .is_some_and(|event| event.service_id != service || event.workflow_id != said.workflow_id)
+    {
+        taken.refused.push("relabelled");
+        return Ok(());
+    }
+    let signature = SignatureRow {
+        signer: author,
+        signature: *said.signature.as_bytes(),
+    };
+    if collect::backs_too_many(tx, &event_id, &digest, &author)? {
+        taken.refused.push("equivocation");
+        return Ok(());
+    }
+    if buckets::load(tx, &event_id, &digest)?.is_some() {
+        if collect::add(tx, &event_id, &digest, &signature, now_us)? {
+            taken.signed.push((service, event_id, said.workflow_id.clone()));
+            taken.targets.extend(collecting(tx, service, &event_id)?);
+        }
+        return announcements::gossiped(tx, &service, &event_id);
+    }
+    let own: Option<B256> = parked::own_digest(tx, &event_id)?;
+    if let Some(own) = own {
+        tracing::warn!(%event_id, operator = %author, %digest, %own, "another operator has another result for an event; one of the two is wrong");
+    }
+    // An envelope that differs from our own result is evidence, and nothing to run.
+    let due_ms = own.is_none().then(|| clock::now_ms().saturating_add(policy.grace_ms));
+    let parked = Parked {
+        event_id,
+        digest,
+        service_id: service,
+        workflow_id: said.workflow_id.clone(),
+        kind: said.kind,
+        signature,
+        body_digest: said.body_digest,
+    };
+    if parked::insert(tx, &parked, due_ms, clock::now_ms())? {
+        taken.wanted |= due_ms.is_some();
+    }
+    Ok(())
+}
+
+/// Targets of an event that wait for weight; those that have it have a schedule of their own.
+fn collecting(tx: &Transaction<'_>, service: ServiceId, event_id: &EventId) -> rusqlite::Result<Vec<(ServiceId, i64)>> {
+    let targets = targets::of_event(tx, event_id)?.into_iter();
+    let waiting = targets.filter(|target| target.state <= State::Collecting);
+    Ok(waiting.map(|target| (service, target.id)).collect())
+}
+
+fn wake(core: &Core, taken: Taken) {
+    for (service, _, workflow) in &taken.signed {
+        if let Some(entry) = core.directory.get(service) {
+            let of = Of {
+                name: &entry.service().name,
+                service,
+                workflow,
+            };
+            core.metrics.count(&core.metrics.received, of);
+        }
+    }
+    for reason in taken.refused {
+        count(core, reason);
+    }
+    for (service, target) in taken.targets {
+        core.submit.push(service, target, None);
+    }
+    if taken.wanted {
+        core.peers.wanted.notify_one();
+    }
+    core.peers.wake();
+}
+
+fn count(core: &Core, reason: &'static str) {
+    core.metrics.peer_refused.with(&[reason]).inc();
+}

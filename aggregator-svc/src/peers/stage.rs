@@ -1,0 +1,74 @@
+//! Whose turn it is to post: each operator waits for its stage, so that an event costs about one transaction.
+//!
+//! The schedule is a matter of cost, not of safety: a node that knows no other operators, or whose clock is off, posts at
+//! another time and the handler takes the first.
+
+use std::time::Duration;
+
+use sha2::{Digest as _, Sha256};
+use wavs_store::{Durability, StoreError};
+use wavs_types::EvmAddress;
+
+use super::order::{self, Posting};
+use crate::clock;
+use crate::ledger::operators;
+use crate::ledger::targets::TargetRow;
+use crate::pipeline::core::Core;
+
+/// Shortest time between two stages; slower chains have two of their block times.
+const SHORTEST: Duration = Duration::from_secs(2);
+
+/// When this node may post a target that has quorum.
+pub enum Turn {
+    /// Now.
+    Now,
+    /// After a rest; others are before it. The stage counts from 0.
+    Later(Duration, u32),
+}
+
+/// Whether it is this node's turn.
+///
+/// # Errors
+/// When the ledger cannot be written.
+pub async fn turn(core: &Core, target: &TargetRow) -> Result<Turn, StoreError> {
+    if !core.peers.enabled() {
+        return Ok(Turn::Now);
+    }
+    let Some(entry) = core.directory.get(&target.service_id) else {
+        return Ok(Turn::Now);
+    };
+    let operators = core.peers.operators.of(&target.service_id);
+    let own = entry.pin.1;
+    let handler = target.handler.parse::<EvmAddress>();
+    let posting = Posting {
+        event_id: &target.event_id,
+        digest: &target.digest,
+        chain: &target.chain,
+        handler: handler
+            .as_ref()
+            .map_or(target.handler.as_bytes(), |address| address.as_slice()),
+    };
+    let key = match core.settings.schedule_keys.get(&target.service_id) {
+        Some(key) => key.expose_secret().as_bytes().to_vec(),
+        None => Sha256::digest(target.service_id.as_bytes()).to_vec(),
+    };
+    let posts = |posts_on: &Option<Vec<_>>| posts_on.as_ref().is_none_or(|chains| chains.contains(&target.chain));
+    let others = operators.iter().map(|(signer, posts_on)| (*signer, posts(posts_on)));
+    let rank = order::rank(&key, posting, &own, others);
+    let stage = order::stage(rank, &core.settings.stages);
+    let id = target.id;
+    let now_ms = clock::now_ms();
+    let since_ms = core
+        .ledger
+        .write(Durability::Process, move |tx| operators::quorum_since(tx, id, now_ms))
+        .await?;
+    let between = core
+        .settings
+        .stage
+        .unwrap_or_else(|| (core.chains.block_time(&target.chain) * 2).max(SHORTEST));
+    let due_ms = since_ms.saturating_add(u64::try_from((between * stage).as_millis()).unwrap_or(u64::MAX));
+    match due_ms.checked_sub(now_ms) {
+        None | Some(0) => Ok(Turn::Now),
+        Some(left) => Ok(Turn::Later(Duration::from_millis(left), stage)),
+    }
+}
