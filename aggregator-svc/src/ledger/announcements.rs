@@ -87,7 +87,9 @@ pub fn over(conn: &Connection, max: usize) -> Result<Vec<(ServiceId, EventId)>> 
         "SELECT gossiped.service_id, gossiped.event_id FROM gossiped LEFT JOIN events USING (event_id)
          WHERE coalesce(rank, 10) >= 10 LIMIT ?1",
     )?
-    .query_map([max], |row| Ok((ServiceId::new(row.get(0)?), EventId::new(row.get(1)?))))?
+    .query_map([max], |row| {
+        Ok((ServiceId::new(row.get(0)?), EventId::new(row.get(1)?)))
+    })?
     .collect()
 }
 

@@ -102,11 +102,6 @@ pub fn drop_notice(tx: &Connection, event_id: &EventId, transaction: &str) -> Re
     Ok(())
 }
 
-/// Drops notices that were received before `before_ms`.
-pub fn sweep(tx: &Connection, before_ms: u64) -> Result<usize> {
-    tx.execute("DELETE FROM notices WHERE received_ms < ?1", [before_ms])
-}
-
 /// When a target first had quorum, in milliseconds since the Unix epoch: now, if this is the first time.
 pub fn quorum_since(tx: &Connection, target: i64, now_ms: u64) -> Result<u64> {
     tx.prepare_cached("INSERT INTO schedule (target, since_ms) VALUES (?1, ?2) ON CONFLICT DO NOTHING")?

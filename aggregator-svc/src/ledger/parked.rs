@@ -131,11 +131,6 @@ pub fn again(tx: &Connection, event_id: &EventId, digest: &B256, due_ms: u64) ->
     Ok(())
 }
 
-/// Drops what was received before `before_ms`.
-pub fn sweep(tx: &Connection, before_ms: u64) -> Result<usize> {
-    tx.execute("DELETE FROM parked WHERE received_ms < ?1", [before_ms])
-}
-
 /// The envelope of an event that this node has signed.
 pub fn own_digest(conn: &Connection, event_id: &EventId) -> Result<Option<B256>> {
     let digest: Option<Option<[u8; 32]>> = conn

@@ -49,7 +49,7 @@ pub enum Bound {
 pub type Pass = fn(&Connection, &Policy, u64) -> Result<usize>;
 
 /// Every table, and what bounds it.
-pub const TABLES: [(&str, Bound); 19] = [
+pub const TABLES: [(&str, Bound); 25] = [
     ("meta", Bound::Named),
     ("services", Bound::Named),
     ("chains", Bound::Named),
@@ -69,6 +69,12 @@ pub const TABLES: [(&str, Bound); 19] = [
     ("done", Bound::Swept(forget_done)),
     ("audit", Bound::Swept(forget_audit)),
     ("tx", Bound::Swept(forget_transactions)),
+    ("operators", Bound::OnWrite),
+    ("parked", Bound::Swept(forget_parked)),
+    ("notices", Bound::Swept(forget_notices)),
+    ("announcements", Bound::Swept(forget_announcements)),
+    ("gossiped", Bound::Swept(forget_gossiped)),
+    ("schedule", Bound::Swept(forget_schedule)),
 ];
 
 /// The passes, in the order in which a sweep runs them.
@@ -77,6 +83,51 @@ pub fn passes() -> impl Iterator<Item = (&'static str, Pass)> {
         Bound::Swept(pass) => Some((table, pass)),
         _ => None,
     })
+}
+
+/// Drops signatures of other operators whose envelope never came.
+fn forget_parked(tx: &Connection, policy: &Policy, now_ms: u64) -> Result<usize> {
+    tx.prepare_cached(
+        "DELETE FROM parked WHERE (event_id, digest, signer) IN (
+             SELECT event_id, digest, signer FROM parked WHERE received_ms < ?1 LIMIT ?2)",
+    )?
+    .execute(params![now_ms.saturating_sub(policy.tombstone_ms), BATCH])
+}
+
+/// Drops notices of landings that nobody asked about any more.
+fn forget_notices(tx: &Connection, policy: &Policy, now_ms: u64) -> Result<usize> {
+    tx.prepare_cached(
+        "DELETE FROM notices WHERE (event_id, chain, handler, signer) IN (
+             SELECT event_id, chain, handler, signer FROM notices WHERE received_ms < ?1 LIMIT ?2)",
+    )?
+    .execute(params![now_ms.saturating_sub(policy.tombstone_ms), BATCH])
+}
+
+/// Drops what was to be told about events that are gone, as after the network was switched off.
+fn forget_announcements(tx: &Connection, _: &Policy, _: u64) -> Result<usize> {
+    tx.prepare_cached(
+        "DELETE FROM announcements WHERE seq IN (
+             SELECT seq FROM announcements WHERE event_id NOT IN (SELECT event_id FROM events) LIMIT ?1)",
+    )?
+    .execute([BATCH])
+}
+
+/// Drops notes about events that are gone; p2p-svc forgets their records by itself.
+fn forget_gossiped(tx: &Connection, _: &Policy, _: u64) -> Result<usize> {
+    tx.prepare_cached(
+        "DELETE FROM gossiped WHERE event_id IN (
+             SELECT event_id FROM gossiped WHERE event_id NOT IN (SELECT event_id FROM events) LIMIT ?1)",
+    )?
+    .execute([BATCH])
+}
+
+/// Drops the times of targets that are gone.
+fn forget_schedule(tx: &Connection, _: &Policy, _: u64) -> Result<usize> {
+    tx.prepare_cached(
+        "DELETE FROM schedule WHERE target IN (
+             SELECT target FROM schedule WHERE target NOT IN (SELECT id FROM targets) LIMIT ?1)",
+    )?
+    .execute([BATCH])
 }
 
 /// Drops the bodies of events that ended before the tombstone time, and the events themselves where no job shows them. A

@@ -61,7 +61,7 @@ fn signed(tx: &Connection, number: u8, now_us: u64) -> Result<()> {
     events::link(tx, job.job, &event.event_id)?;
     let bucket = NewBucket {
         event_id: event.event_id,
-        digest: event.own_digest,
+        digest: B256::repeat_byte(number),
         response: WasmResponse {
             payload: vec![number].into(),
             ordering: None,
@@ -78,7 +78,7 @@ fn signed(tx: &Connection, number: u8, now_us: u64) -> Result<()> {
     assert!(buckets::insert_signature(
         tx,
         &event.event_id,
-        &event.own_digest,
+        &B256::repeat_byte(number),
         &signature,
         now_us
     )?);
@@ -87,7 +87,7 @@ fn signed(tx: &Connection, number: u8, now_us: u64) -> Result<()> {
         ..signature
     };
     assert!(
-        !buckets::insert_signature(tx, &event.event_id, &event.own_digest, &other, now_us)?,
+        !buckets::insert_signature(tx, &event.event_id, &B256::repeat_byte(number), &other, now_us)?,
         "the first one wins"
     );
     jobs::leave_received(tx, job.job, State::Signed, &job.service_digest, None, now_us)?;

@@ -14,7 +14,6 @@ pub mod operators;
 pub mod order;
 
 pub mod stage;
-pub mod sweep;
 pub mod topics;
 
 use std::path::PathBuf;
@@ -77,6 +76,5 @@ impl Peers {
         tasks.spawn(inbox::run(Arc::clone(core), gossip.clone(), stop.clone()));
         tasks.spawn(bodies::run(Arc::clone(core), gossip, stop.clone()));
         tasks.spawn(operators::refresh(Arc::clone(core), stop.clone()));
-        tasks.spawn(sweep::run(Arc::clone(core), stop.clone()));
     }
 }

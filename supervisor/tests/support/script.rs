@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use wavs_ipc::contract::engine::StoredComponent;
 use wavs_ipc::contract::engine_admin::{EngineAdmin, EngineAdminClient, GuestLogLine, KvValue};
 use wavs_ipc::contract::lifecycle::{Health, Lifecycle, LifecycleClient, ProcessStatus, QueueDepth};
-use wavs_ipc::contract::p2p_admin::{NetworkStatus, P2pAdmin, P2pAdminClient};
+use wavs_ipc::contract::p2p_admin::{NetworkStatus, P2pAdmin, P2pAdminClient, PeerView};
 use wavs_ipc::contract::records::{Records, RecordsClient};
 use wavs_ipc::contract::registry::{
     AddService, AddSource, ChainAccount, Document, EventView, HistoryCursor, HistoryRow, InjectionProgress, JobQuery,
@@ -497,6 +497,10 @@ impl EngineAdmin for Script {
 impl P2pAdmin for Script {
     async fn network_status(self, _: Context) -> Result<NetworkStatus, WireError> {
         self.with("network_status", |_| Ok(NetworkStatus::default()))
+    }
+
+    async fn peers(self, _: Context) -> Result<Vec<PeerView>, WireError> {
+        self.with("peers", |_| Ok(Vec::new()))
     }
 }
 

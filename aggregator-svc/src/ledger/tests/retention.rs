@@ -108,7 +108,7 @@ async fn an_event_loses_its_bodies_then_its_rows_and_is_never_opened_again() {
             event_id: event_id(1),
             service_id: SERVICE,
             workflow_id: "default".parse().unwrap(),
-            own_digest: B256::repeat_byte(1),
+            own_digest: Some(B256::repeat_byte(1)),
             deadline_ms: 1,
         };
         assert!(!events::insert(tx, &again, 1)?, "a queue was opened again");
