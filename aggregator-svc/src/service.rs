@@ -7,7 +7,7 @@ use tarpc::context::Context;
 use tokio::time::Instant;
 use wavs_ipc::contract::registry::{
     AddService, ChainAccount, Document, HistoryCursor, HistoryRow, InjectionProgress, JobQuery, JobView,
-    MAX_INJECTION_WAIT_MS, Registry as RegistryContract, ServiceSummary, ServiceView, Signer, SignerView,
+    MAX_INJECTION_WAIT_MS, PauseMode, Registry as RegistryContract, ServiceSummary, ServiceView, Signer, SignerView,
 };
 use wavs_ipc::{ErrorCode, Json, WireError};
 use wavs_types::{ChainConfig, ChainKey, ServiceDigest, ServiceId, ServiceManager};
@@ -83,10 +83,10 @@ impl RegistryContract for RegistryService {
         self,
         _: Context,
         service_id: ServiceId,
-        paused: bool,
+        mode: Option<PauseMode>,
         reason: String,
     ) -> Result<ServiceSummary, WireError> {
-        self.registry.pause(service_id, paused, reason).await
+        self.registry.pause(service_id, mode, reason).await
     }
 
     async fn services(self, _: Context) -> Result<Vec<ServiceSummary>, WireError> {

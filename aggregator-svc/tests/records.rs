@@ -13,7 +13,7 @@ use wavs_ipc::contract::records::{
     DeadLetter, DeadLetterQuery, ExecutionQuery, ExecutionView, GuestKind, HistoryEntry, QuorumQuery, Records as _,
     RetryDeadLetters, ServiceProgress, Stage,
 };
-use wavs_ipc::contract::registry::Registry as _;
+use wavs_ipc::contract::registry::{PauseMode, Registry as _};
 use wavs_ipc::{Context, ErrorCode, WireError};
 use wavs_types::ServiceId;
 
@@ -234,6 +234,45 @@ async fn a_dropped_dead_letter_leaves_the_list_and_a_trace() {
         .map(|entry| entry.what)
         .collect();
     assert_eq!(what, ["deleted", "dead-letter-dropped", "added"]);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_held_service_keeps_its_triggers_and_a_dropped_one_counts_them() {
+    let world = World::new();
+    let node = world.start().await;
+    let service = node.add(support::ADDRESS).await.unwrap().service_id;
+    let pause = async |node: &Running, mode| {
+        let registry = node.node.service.clone();
+        registry
+            .pause_service(Context::current(), service, mode, String::new())
+            .await
+            .unwrap()
+    };
+    pause(&node, Some(PauseMode::Hold)).await;
+    for number in 0..3_u8 {
+        let action = action(service, "silent", &[number]);
+        world.trigger.fire(&format!("evm:31337/0x0{number}/0"), &action, None);
+    }
+    node.job(|job| job.source_key.contains("0x02")).await;
+    let waiting = progress(&node, service).await;
+    assert_eq!((waiting.pending, waiting.held), (0, 3));
+    // They wait over a restart too.
+    node.stop().await;
+    let node = world.start().await;
+    assert_eq!(progress(&node, service).await.held, 3);
+    assert_eq!(world.engine.runs().len(), 0);
+    pause(&node, None).await;
+    node.job(|job| job.source_key.contains("0x02") && job.state == "executed")
+        .await;
+
+    pause(&node, Some(PauseMode::Drop)).await;
+    world
+        .trigger
+        .fire("evm:31337/0x09/0", &action(service, "silent", &[9]), None);
+    node.job(|job| job.state == "skipped").await;
+    let counters = progress(&node, service).await.workflows[0].counters;
+    assert_eq!((counters.triggers, counters.triggers_dropped), (4, 1));
     node.stop().await;
 }
 

@@ -7,7 +7,7 @@ mod support;
 use support::trigger::action;
 use support::{World, document, manager};
 use wavs_ipc::contract::engine::World as ComponentWorld;
-use wavs_ipc::contract::registry::{AddService, AddSource, Document, Registry as _};
+use wavs_ipc::contract::registry::{AddService, AddSource, Document, PauseMode, Registry as _};
 use wavs_ipc::contract::trigger_feed::SpoolBody;
 use wavs_ipc::{Context, ErrorCode, WireError};
 
@@ -204,7 +204,12 @@ async fn a_paused_service_drops_triggers_and_goes_on_when_resumed() {
     let registry = node.node.service.clone();
     let paused = registry
         .clone()
-        .pause_service(Context::current(), service.service_id, true, "test".to_owned())
+        .pause_service(
+            Context::current(),
+            service.service_id,
+            Some(PauseMode::Drop),
+            "test".to_owned(),
+        )
         .await;
     assert_eq!(paused.unwrap().state, "paused");
     world
@@ -215,7 +220,7 @@ async fn a_paused_service_drops_triggers_and_goes_on_when_resumed() {
     assert!(world.engine.runs().is_empty());
 
     registry
-        .pause_service(Context::current(), service.service_id, false, String::new())
+        .pause_service(Context::current(), service.service_id, None, String::new())
         .await
         .unwrap();
     world

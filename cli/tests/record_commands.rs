@@ -159,7 +159,7 @@ fn an_operator_decides_about_a_service() {
     let paused = run(&node, &format!("service pause {ID} --reason upgrade"));
     assert_eq!(paused.stdout, "demo is paused under document ab\n");
     let asked: Value = serde_json::from_slice(&node.asked()[0].body).unwrap();
-    assert_eq!(asked["reason"], "upgrade");
+    assert_eq!(asked, json!({"reason": "upgrade", "mode": "drop"}));
     for word in ["resume", "refresh"] {
         assert_eq!(run(&node, &format!("service {word} {ID} --json")).json(), status);
     }

@@ -244,6 +244,27 @@ async fn a_service_is_removed_with_or_without_what_it_stored() {
 }
 
 #[tokio::test]
+async fn a_pause_drops_or_holds() {
+    let node = Node::start().await;
+    let path = |what: &str| format!("/v1/services/{SERVICE}/{what}");
+    for (body, mode) in [(json!({"mode": "hold", "reason": "x"}), "hold"), (json!({}), "drop")] {
+        let paused = node.post(&path("pause"), &body).await.json();
+        assert_eq!(
+            (&paused["operator_paused"], &paused["pause_mode"], &paused["state"]),
+            (&json!(true), &json!(mode), &json!("paused"))
+        );
+    }
+    node.post(&path("pause"), &json!({"mode": "x"}))
+        .await
+        .expect(400, "invalid-parameter", "drop, hold");
+    let resumed = Answer::of(node.request("POST", &path("resume"))).await.json();
+    assert_eq!(
+        (&resumed["operator_paused"], &resumed["pause_mode"]),
+        (&json!(false), &Value::Null)
+    );
+}
+
+#[tokio::test]
 async fn the_node_tells_what_it_is_and_lacks() {
     let node = Node::start().await;
     let shown = node.get("/v1/node").await.json();

@@ -123,7 +123,10 @@ fn row(row: &Row<'_>) -> Result<JobRow> {
 /// Jobs that wait for a run, the most urgent first.
 pub fn executable(conn: &Connection, max: usize) -> Result<Vec<Executable>> {
     conn.prepare_cached(
-        "SELECT job, service_id, next_ms FROM jobs WHERE state = 'received' ORDER BY next_ms, job LIMIT ?1",
+        // What waits for a paused service must not crowd out the others.
+        "SELECT job, service_id, next_ms FROM jobs
+         WHERE state = 'received' AND service_id NOT IN (SELECT service_id FROM services WHERE operator_paused <> 0)
+         ORDER BY next_ms, job LIMIT ?1",
     )?
     .query_map([max], |row| {
         Ok(Executable {

@@ -1,9 +1,14 @@
 //! Registered services: manager, document in force, and state.
 
 use rusqlite::{Connection, OptionalExtension, Result, Row, params};
+use wavs_ipc::contract::registry::PauseMode;
 use wavs_types::{ServiceDigest, ServiceId, ServiceManager};
 
 use super::columns::{blob, json, unwritable};
+
+/// Values of the column `operator_paused`; 0 means that the service runs.
+const DROP: i64 = 1;
+const HOLD: i64 = 2;
 
 /// Where a service is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,8 +48,8 @@ pub struct ServiceRow {
     pub phase: Phase,
     /// Why it is degraded, where there is something to say.
     pub reason: Option<String>,
-    /// Whether this operator paused it.
-    pub operator_paused: bool,
+    /// Whether this operator paused it, and how.
+    pub paused: Option<PauseMode>,
     /// What was accepted with a warning: pointer and text.
     pub warnings: Vec<(String, String)>,
     /// Last change.
@@ -65,7 +70,11 @@ fn row(row: &Row<'_>) -> Result<ServiceRow> {
             _ => Phase::Deleting,
         },
         reason: row.get(6)?,
-        operator_paused: row.get(7)?,
+        paused: match row.get(7)? {
+            0 => None,
+            HOLD => Some(PauseMode::Hold),
+            _ => Some(PauseMode::Drop),
+        },
         warnings: json(row, 8)?,
         updated_ms: row.get(9)?,
     })
@@ -106,7 +115,11 @@ pub fn put(tx: &Connection, service: &ServiceRow) -> Result<()> {
             service.uri,
             service.phase.as_str(),
             service.reason,
-            service.operator_paused,
+            match service.paused {
+                None => 0,
+                Some(PauseMode::Drop) => DROP,
+                Some(PauseMode::Hold) => HOLD,
+            },
             serde_json::to_string(&service.warnings).map_err(unwritable)?,
             service.updated_ms,
         ],

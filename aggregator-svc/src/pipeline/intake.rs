@@ -3,6 +3,8 @@
 //! A batch and the position behind it are one commit, so that nothing is taken twice and nothing acknowledged is lost.
 //! Intake stops while the executable backlog is at `jobs.max_queue`; what comes then waits on trigger-svc's disk.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry as MapEntry;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,9 +23,11 @@ use super::core::Core;
 use super::execute::LEDGER_REST;
 use crate::clock;
 use crate::ledger::jobs::{self, NewJob};
-use crate::ledger::{Ending, meta, signed};
+use crate::ledger::{Ending, counters, meta, signed};
 use crate::registry::directory::Entry;
 
+/// Triggers that wait for one held service; later ones are dropped and counted.
+const MAX_HELD: u64 = 10_000;
 /// Deadline of a pull: its wait, and time for the answer.
 const PULL_DEADLINE: Duration = Duration::from_secs(30);
 /// Rest after a failed pull; the connection has a back-off of its own.
@@ -123,6 +127,10 @@ impl Intake {
         for (job, service_id) in stored {
             self.core.execute.push(service_id, job, None);
         }
+        // Resuming reads the rows again, but it may have done so before these were there.
+        if items.iter().any(|item| self.is_resumed(item)) {
+            self.core.execute.reload();
+        }
         self.core.progressed();
         for item in items.iter() {
             if let Arrival::Notice(notice) = item {
@@ -173,6 +181,7 @@ impl Intake {
                 let job = self.ulids.generate().unwrap_or_else(|_| ulid::Ulid::generate()).0;
                 Arrival::Job {
                     skip: skip(&entry, &parsed),
+                    held: entry.is_held(),
                     job: Box::new(NewJob {
                         job,
                         service_id,
@@ -190,6 +199,15 @@ impl Intake {
         }
     }
 
+    /// Whether an item was to be held, and its service runs by now.
+    fn is_resumed(&self, item: &Arrival) -> bool {
+        let Arrival::Job { job, held: true, .. } = item else {
+            return false;
+        };
+        let entry = self.core.directory.get(&job.service_id);
+        entry.is_some_and(|entry| entry.is_running())
+    }
+
     async fn ledger_failed(&self, cause: &wavs_store::StoreError) {
         tracing::error!(%cause, "intake is stopped by the ledger; triggers wait in trigger-svc");
         tokio::time::sleep(LEDGER_REST).await;
@@ -198,7 +216,11 @@ impl Intake {
 
 /// What an item of the spool comes to.
 enum Arrival {
-    Job { job: Box<NewJob>, skip: Option<Ending> },
+    Job {
+        job: Box<NewJob>,
+        skip: Option<Ending>,
+        held: bool,
+    },
     Orphaned(String),
     Notice(UriNotice),
     Nothing,
@@ -206,7 +228,7 @@ enum Arrival {
 
 /// Why a trigger is stored but not run.
 fn skip(entry: &Entry, action: &TriggerAction) -> Option<Ending> {
-    if entry.is_paused() {
+    if entry.is_paused() && !entry.is_held() {
         return Some(Ending::skipped(
             "paused",
             "the service was paused when the trigger came",
@@ -220,12 +242,13 @@ fn skip(entry: &Entry, action: &TriggerAction) -> Option<Ending> {
 fn store(tx: &Connection, items: &[Arrival], cursor: SpoolCursor) -> rusqlite::Result<Vec<(u128, ServiceId)>> {
     let now_us = clock::now_us();
     let mut executable = Vec::new();
+    let mut waiting: HashMap<ServiceId, u64> = HashMap::new();
     for item in items {
         match item {
             Arrival::Orphaned(source_key) => {
                 jobs::orphan(tx, source_key, now_us)?;
             }
-            Arrival::Job { job, skip } => {
+            Arrival::Job { job, skip, held } => {
                 if !jobs::insert(tx, job, now_us)? {
                     continue;
                 }
@@ -236,6 +259,17 @@ fn store(tx: &Connection, items: &[Arrival], cursor: SpoolCursor) -> rusqlite::R
                     // The job was forgotten after its retention, the signature never is.
                     let detail = format!("event {} was signed before", job.event_id);
                     jobs::end(tx, job.job, &Ending::skipped("duplicate", detail), now_us)?;
+                } else if *held {
+                    let waiting = match waiting.entry(job.service_id) {
+                        MapEntry::Occupied(known) => known.into_mut(),
+                        // The row of this job is among those that are counted.
+                        MapEntry::Vacant(new) => new.insert(counters::received(tx, &job.service_id)? - 1),
+                    };
+                    *waiting += 1;
+                    if *waiting > MAX_HELD {
+                        let detail = format!("the service is held, and {MAX_HELD} triggers wait for it already");
+                        jobs::end(tx, job.job, &Ending::skipped("paused", detail), now_us)?;
+                    }
                 } else {
                     executable.push((job.job, job.service_id));
                 }

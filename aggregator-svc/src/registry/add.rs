@@ -103,7 +103,7 @@ impl Registry {
             uri,
             phase: Phase::Pending,
             reason: None,
-            operator_paused: false,
+            paused: None,
             warnings,
             updated_ms: clock::now_ms(),
         };

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use tokio::sync::Semaphore;
+use wavs_ipc::contract::registry::PauseMode;
 use wavs_ipc::{Json, WireError};
 use wavs_types::{
     ChainConfig, ChainKey, EvmAddress, Service, ServiceDigest, ServiceDocument, ServiceId, ServiceStatus,
@@ -61,7 +62,13 @@ impl Entry {
     /// Whether its document or this operator paused it.
     #[must_use]
     pub fn is_paused(&self) -> bool {
-        self.row.operator_paused || self.service().status == ServiceStatus::Paused
+        self.row.paused.is_some() || self.service().status == ServiceStatus::Paused
+    }
+
+    /// Whether its triggers wait until this operator resumes it. What its document paused is never held.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        self.row.paused == Some(PauseMode::Hold) && self.service().status != ServiceStatus::Paused
     }
 }
 

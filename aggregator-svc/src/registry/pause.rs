@@ -1,7 +1,7 @@
 //! Pausing a service for this operator alone, whatever its document says.
 
 use wavs_ipc::WireError;
-use wavs_ipc::contract::registry::ServiceSummary;
+use wavs_ipc::contract::registry::{PauseMode, ServiceSummary};
 use wavs_store::Durability;
 use wavs_types::ServiceId;
 
@@ -11,27 +11,27 @@ use crate::ledger::history::{self, Actor, Note};
 use crate::ledger::{meta, services};
 
 impl Registry {
-    /// Pauses or resumes a service. Signatures and open events are kept while it is paused.
+    /// Pauses a service, or resumes it (no mode). Signatures and open events are kept while it is paused.
     ///
     /// # Errors
     /// When the service is not registered, another step runs, or the ledger cannot be written.
     pub async fn pause(
         &self,
         service_id: ServiceId,
-        paused: bool,
+        mode: Option<PauseMode>,
         reason: String,
     ) -> Result<ServiceSummary, WireError> {
         let _step = self.begin(service_id)?;
         let entry = self.registered(&service_id)?;
         let mut row = self.row(service_id).await?;
-        (row.operator_paused, row.updated_ms) = (paused, clock::now_ms());
+        (row.paused, row.updated_ms) = (mode, clock::now_ms());
         let stored = row.clone();
         let generation = self
             .core()
             .ledger
             .write(Durability::Process, move |tx| {
                 services::put(tx, &stored)?;
-                let what = if paused { "paused" } else { "resumed" };
+                let what = if mode.is_some() { "paused" } else { "resumed" };
                 let note = Note::new(what, Actor::Api, reason);
                 history::note(tx, &stored.service_id, &note, stored.updated_ms)?;
                 meta::next_generation(tx)

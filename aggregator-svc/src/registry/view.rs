@@ -15,7 +15,7 @@ pub fn summary(entry: &Entry) -> ServiceSummary {
         manager: row.manager.clone(),
         state: state(entry).to_owned(),
         reason: entry.signer.as_ref().err().cloned().or_else(|| row.reason.clone()),
-        operator_paused: row.operator_paused,
+        paused: row.paused,
         digest: row.digest,
         uri: row.uri.clone(),
         hd_index: entry.pin.0,

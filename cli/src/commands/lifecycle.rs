@@ -30,6 +30,9 @@ pub(super) enum LifecycleCommand {
 pub(super) struct PauseArgs {
     #[command(flatten)]
     named: Named,
+    /// What becomes of its triggers: drop discards and counts them, hold keeps them until it is resumed, up to a bound
+    #[arg(long, default_value = "drop", value_parser = ["drop", "hold"])]
+    mode: String,
     /// Why; kept in the history of the service
     #[arg(long, default_value = "")]
     reason: String,
@@ -48,7 +51,7 @@ impl LifecycleCommand {
     pub(super) async fn run(self, file: &Path, session: &mut Session<'_>) -> Result<(), Failure> {
         match self {
             Self::Pause(args) => {
-                let body = json!({"reason": args.reason});
+                let body = json!({"reason": args.reason, "mode": args.mode});
                 decide(args.named, file, "pause", &body, session).await
             }
             Self::Resume(named) => decide(named, file, "resume", &json!({}), session).await,

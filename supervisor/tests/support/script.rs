@@ -13,7 +13,7 @@ use wavs_ipc::contract::p2p_admin::{NetworkStatus, P2pAdmin, P2pAdminClient, Pee
 use wavs_ipc::contract::records::{Records, RecordsClient};
 use wavs_ipc::contract::registry::{
     AddService, AddSource, ChainAccount, Document, EventView, HistoryCursor, HistoryRow, InjectionProgress, JobQuery,
-    JobView, RegistrationView, Registry, RegistryClient, ServiceSummary, ServiceView, Signer, SignerView,
+    JobView, PauseMode, RegistrationView, Registry, RegistryClient, ServiceSummary, ServiceView, Signer, SignerView,
 };
 use wavs_ipc::contract::trigger_admin::{ChainHealth, ChainStatus, Inject, TriggerAdmin, TriggerAdminClient};
 use wavs_ipc::{Context, ErrorCode, Identity, Json, Router, WireError, handler, socket};
@@ -165,7 +165,7 @@ fn view(document: ServiceDocument) -> ServiceView {
         manager: service.manager.clone(),
         state: "active".into(),
         reason: None,
-        operator_paused: false,
+        paused: None,
         digest: document.digest(),
         uri: None,
         hd_index: 1,
@@ -222,8 +222,21 @@ impl Registry for Script {
         missing("service")
     }
 
-    async fn pause_service(self, _: Context, _: ServiceId, _: bool, _: String) -> Result<ServiceSummary, WireError> {
-        missing("service")
+    async fn pause_service(
+        self,
+        _: Context,
+        id: ServiceId,
+        mode: Option<PauseMode>,
+        _: String,
+    ) -> Result<ServiceSummary, WireError> {
+        self.with("pause_service", |state| {
+            let Some(view) = state.services.get_mut(&id) else {
+                return missing("service");
+            };
+            view.summary.paused = mode;
+            view.summary.state = if mode.is_some() { "paused" } else { "active" }.into();
+            Ok(view.summary.clone())
+        })
     }
 
     async fn services(self, _: Context) -> Result<Vec<ServiceSummary>, WireError> {

@@ -25,8 +25,12 @@ pub trait Registry {
     /// Read the service URI again and update if the document changed.
     async fn refresh_service(service_id: ServiceId) -> Result<ServiceSummary, WireError>;
 
-    /// Pause or resume a service for this operator alone.
-    async fn pause_service(service_id: ServiceId, paused: bool, reason: String) -> Result<ServiceSummary, WireError>;
+    /// Pause a service for this operator alone, or resume it (no mode).
+    async fn pause_service(
+        service_id: ServiceId,
+        mode: Option<PauseMode>,
+        reason: String,
+    ) -> Result<ServiceSummary, WireError>;
 
     /// All registered services, ascending by id.
     async fn services() -> Result<Vec<ServiceSummary>, WireError>;
@@ -92,6 +96,32 @@ pub enum AddSource {
     Document(ServiceDigest),
 }
 
+/// What becomes of the triggers of a service that this operator paused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PauseMode {
+    /// They are stored as skipped and counted.
+    Drop,
+    /// They wait for the service to be resumed, up to a bound; beyond it they are dropped.
+    Hold,
+}
+
+impl PauseMode {
+    /// The name in the API.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Drop => "drop",
+            Self::Hold => "hold",
+        }
+    }
+
+    /// The mode of that name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::Drop, Self::Hold].into_iter().find(|mode| mode.as_str() == name)
+    }
+}
+
 /// A service without its document.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServiceSummary {
@@ -105,8 +135,8 @@ pub struct ServiceSummary {
     pub state: String,
     /// Why it is in that state, where there is something to say.
     pub reason: Option<String>,
-    /// Whether this operator paused it.
-    pub operator_paused: bool,
+    /// Whether this operator paused it, and how.
+    pub paused: Option<PauseMode>,
     /// Digest of the document.
     pub digest: ServiceDigest,
     /// The URI that the document came from; absent for one registered by digest.

@@ -144,5 +144,5 @@ fn check_workflow(view: &ServiceView, workflow: &WorkflowId) -> Result<(), Probl
 }
 
 fn is_paused(view: &ServiceView) -> bool {
-    view.summary.operator_paused || view.summary.state == "paused"
+    view.summary.paused.is_some() || view.summary.state == "paused"
 }

@@ -5,12 +5,14 @@ use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use serde::Deserialize;
 use serde_json::Value;
+use wavs_ipc::contract::registry::PauseMode;
 use wavs_types::ServiceId;
 
 use super::v1_services::view;
 use super::{service_ref, service_status};
 use crate::http::api::{Api, LIFECYCLE, READ};
 use crate::http::body::JsonBody;
+use crate::http::page;
 use crate::http::problem::Problem;
 
 /// Body of a pause.
@@ -18,6 +20,7 @@ use crate::http::problem::Problem;
 pub struct Pause {
     #[serde(default)]
     reason: String,
+    mode: Option<String>,
 }
 
 /// Query of a removal.
@@ -33,12 +36,13 @@ pub async fn pause(
     Path(id): Path<String>,
     JsonBody(body): JsonBody<Pause>,
 ) -> Result<Json<Value>, Problem> {
-    set(&api, &id, true, body.reason).await
+    let mode = page::one_of("mode", body.mode.as_deref(), &["drop", "hold"], PauseMode::parse)?;
+    set(&api, &id, mode.or(Some(PauseMode::Drop)), body.reason).await
 }
 
 /// Lets the service run again.
 pub async fn resume(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<Value>, Problem> {
-    set(&api, &id, false, String::new()).await
+    set(&api, &id, None, String::new()).await
 }
 
 /// Reads the service URI on chain again and updates the service if its document changed.
@@ -80,10 +84,10 @@ pub async fn remove(
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn set(api: &Api, id: &str, paused: bool, reason: String) -> Result<Json<Value>, Problem> {
+async fn set(api: &Api, id: &str, mode: Option<PauseMode>, reason: String) -> Result<Json<Value>, Problem> {
     let id = known(api, id).await?;
     api.registry(READ, async |client, context| {
-        client.pause_service(context, id, paused, reason.clone()).await
+        client.pause_service(context, id, mode, reason.clone()).await
     })
     .await?;
     Ok(Json(service_status::of_service(api, id).await?))

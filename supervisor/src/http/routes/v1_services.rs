@@ -6,7 +6,7 @@ use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use wavs_ipc::contract::registry::ServiceSummary;
+use wavs_ipc::contract::registry::{PauseMode, ServiceSummary};
 use wavs_types::{EvmAddress, ServiceId};
 
 use super::service_ref;
@@ -150,7 +150,8 @@ pub(super) fn view(summary: &ServiceSummary) -> Value {
         "manager": summary.manager,
         "state": summary.state,
         "reason": summary.reason,
-        "operator_paused": summary.operator_paused,
+        "operator_paused": summary.paused.is_some(),
+        "pause_mode": summary.paused.map(PauseMode::as_str),
         "hash": summary.digest.to_string(),
         "uri": summary.uri,
         "hd_index": summary.hd_index,
