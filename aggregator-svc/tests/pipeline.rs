@@ -9,7 +9,8 @@ use support::engine::response;
 use support::trigger::action;
 use wavs_ipc::contract::engine::{Action, AggregatorCall};
 use wavs_ipc::contract::job::{GuestError, GuestErrorClass};
-use wavs_ipc::{ErrorCode, WireError};
+use wavs_ipc::contract::records::{DeadLetterQuery, Records as _};
+use wavs_ipc::{Context, ErrorCode, WireError};
 use wavs_types::Envelope;
 
 #[tokio::test]
@@ -198,6 +199,13 @@ async fn a_job_that_kills_the_engine_three_times_is_quarantined() {
     assert!(progress.first_error.unwrap().starts_with("quarantined: "));
     let attempts: Vec<_> = world.engine.runs().iter().map(|job| job.context.run.attempt).collect();
     assert_eq!(attempts, [1, 2, 3]);
+    let query = DeadLetterQuery {
+        max: 10,
+        ..DeadLetterQuery::default()
+    };
+    let records = node.node.records.clone();
+    let letters = records.dead_letters(Context::current(), query).await.unwrap();
+    assert_eq!((letters.len(), letters[0].deaths), (1, 3));
     node.stop().await;
 }
 

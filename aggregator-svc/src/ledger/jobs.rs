@@ -178,6 +178,13 @@ pub fn repeat(tx: &Connection, job: u128, why: Repeat, error: &str, next_ms: u64
     Ok(())
 }
 
+/// Counts a death of engine-svc that no run follows.
+pub fn count_death(tx: &Connection, job: u128) -> Result<()> {
+    tx.prepare_cached("UPDATE jobs SET deaths = deaths + 1 WHERE job = ?1 AND state = 'received'")?
+        .execute([job.to_be_bytes()])?;
+    Ok(())
+}
+
 /// Moves a job out of `received`. False: it was moved before (the run was a repeat, or the service was removed).
 pub fn leave_received(
     tx: &Connection,

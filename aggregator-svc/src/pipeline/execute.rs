@@ -218,7 +218,7 @@ async fn repeat_or_end(
             let text = format!(
                 "engine-svc died or stopped answering {MAX_DEATHS} times while it ran this job, the last time: {detail}"
             );
-            end(core, row, Ending::failed("quarantined", text), execution).await
+            quarantine(core, row, Ending::failed("quarantined", text), execution).await
         }
         RunFault::Death(detail) => {
             let delay = Backoff::DEATH.after(row.deaths + 1);
@@ -271,6 +271,26 @@ async fn end(core: &Core, row: &JobRow, ending: Ending, execution: Option<Box<Ex
     core.ledger
         .write(Durability::Process, move |tx| {
             executions::record_some(tx, execution.as_deref())?;
+            jobs::end(tx, job, &ending, clock::now_us())
+        })
+        .await?;
+    core.progressed();
+    Ok(Next::Done)
+}
+
+/// Ends a job for the deaths that it is blamed for, and counts the last of them.
+async fn quarantine(
+    core: &Core,
+    row: &JobRow,
+    ending: Ending,
+    execution: Option<Box<Execution>>,
+) -> Result<Next, StoreError> {
+    dead_letter(core, row, &ending);
+    let job = row.job;
+    core.ledger
+        .write(Durability::Process, move |tx| {
+            executions::record_some(tx, execution.as_deref())?;
+            jobs::count_death(tx, job)?;
             jobs::end(tx, job, &ending, clock::now_us())
         })
         .await?;
