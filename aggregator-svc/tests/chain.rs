@@ -8,7 +8,9 @@ use e2e::anvil::Anvil;
 use e2e::contracts::Contracts;
 use support::trigger::action;
 use support::{Running, World, document};
+use wavs_ipc::Context;
 use wavs_ipc::contract::engine::{Action, AggregatorCall, TxHash};
+use wavs_ipc::contract::records::{QuorumQuery, Records as _};
 use wavs_types::{EvmAddress, ServiceId};
 
 /// Key 1 of the test phrase, which the first service gets.
@@ -125,6 +127,18 @@ async fn a_trigger_lands_as_one_verified_transaction() {
     stage.chain.stop().await.unwrap();
 }
 
+/// The weight of the only event's signatures, and the weight that it needs.
+async fn weighed(node: &Running) -> (u64, u64) {
+    let query = QuorumQuery {
+        max: 10,
+        ..QuorumQuery::default()
+    };
+    let records = node.node.records.clone();
+    let target = records.quorums(Context::current(), query).await.unwrap()[0].targets[0].clone();
+    let number = |text: Option<String>| text.unwrap().parse().unwrap();
+    (number(target.weight), number(target.threshold))
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_registered_late_and_a_posting_key_given_late_still_lead_to_a_landing() {
     let mut stage = Stage::new(false).await;
@@ -139,6 +153,7 @@ async fn a_key_registered_late_and_a_posting_key_given_late_still_lead_to_a_land
         })
         .await;
     assert_eq!(waiting.state, "collecting");
+    assert_eq!(weighed(&node).await.0, 0);
     node.stop().await;
 
     stage.register().await;
@@ -146,6 +161,11 @@ async fn a_key_registered_late_and_a_posting_key_given_late_still_lead_to_a_land
     let waiting = node.job(|job| job.state == "waiting").await;
     let reason = waiting.events[0].targets[0].error.clone().unwrap();
     assert!(reason.contains("posting key"), "{reason}");
+    let (weight, threshold) = weighed(&node).await;
+    assert!(
+        weight == 100 && (1..=100).contains(&threshold),
+        "{weight} of {threshold}"
+    );
     node.stop().await;
 
     stage.world.posts = true;
@@ -205,7 +225,7 @@ async fn a_removed_service_stops_but_what_was_sent_is_followed() {
     node.node
         .service
         .clone()
-        .remove_service(wavs_ipc::Context::current(), manager, false)
+        .remove_service(Context::current(), manager, false)
         .await
         .unwrap();
     let job = node.jobs().await.remove(0);

@@ -87,8 +87,9 @@ fn targets(conn: &Connection, event_id: &EventId) -> Result<Vec<QuorumTarget>> {
     .collect()
 }
 
-/// Remembers what the manager said about the weight of a target's signatures.
-pub fn weigh(tx: &Connection, target: i64, weight: &str, threshold: &str) -> Result<()> {
+/// Remembers what the manager said about the weight of a target's signatures, in decimal. A threshold that it does not tell
+/// is unknown.
+pub fn weigh(tx: &Connection, target: i64, weight: &str, threshold: Option<&str>) -> Result<()> {
     tx.prepare_cached("UPDATE targets SET weight = ?2, threshold = ?3 WHERE id = ?1")?
         .execute(params![target, weight, threshold])?;
     Ok(())

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use rusqlite::Connection;
 use wavs_store::{Durability, StoreError, fault};
 use wavs_types::{Envelope, EvmAddress, ServiceId};
 
@@ -16,13 +17,13 @@ use super::execute::LEDGER_REST;
 use super::lane::{Due, Handler};
 use super::schedule::Next;
 use crate::chain::{
-    AssessRequest, Assessment, ChainError, CollectedSignature, LandedQuery, LandedTx, Outcome, ReadyCall, Retry,
-    Revert, Simulation, SubmitRequest, Tracked, Verdict,
+    AssessRequest, Assessment, ChainError, CollectedSignature, LandedQuery, LandedTx, Outcome, Quorum, ReadyCall,
+    Retry, Revert, Simulation, SubmitRequest, Tracked, Verdict,
 };
 use crate::clock;
 use crate::ledger::buckets::{self, BucketRow, SignatureRow};
 use crate::ledger::targets::{self, DueTarget, TargetRow};
-use crate::ledger::{Ending, State, announcements, events};
+use crate::ledger::{Ending, State, announcements, events, quorums};
 use crate::metrics::Of;
 use crate::peers::notices;
 use crate::peers::stage::{self, Turn};
@@ -71,6 +72,14 @@ impl Handler<i64> for Submit {
             Some(rows.into_iter().map(due).collect())
         })
     }
+}
+
+/// What a set of signatures was worth, and where.
+#[derive(Clone, Copy)]
+struct Judged {
+    /// Height of the pinned block.
+    block: u64,
+    quorum: Quorum,
 }
 
 /// The name of a target in the transaction manager.
@@ -207,28 +216,31 @@ async fn judge(
     assessment: Assessment,
 ) -> Result<Next, StoreError> {
     let text = assessment.verdict.to_string();
+    let judged = Judged {
+        block: assessment.snapshot.number,
+        quorum: assessment.quorum,
+    };
     match (assessment.verdict, assessment.ready) {
         (Verdict::Sufficient, Some(ready)) => match ready.simulation.clone() {
             Simulation::Passed { .. } => match stage::turn(core, target).await? {
-                Turn::Now => post(core, target, bucket, ready, assessment.snapshot.number).await,
+                Turn::Now => post(core, target, bucket, ready, judged).await,
                 Turn::Later(rest, stage) => {
-                    quorum(core, target, assessment.snapshot.number).await?;
+                    reached(core, target, judged).await?;
                     let text =
                         format!("quorum is reached; this node posts in stage {stage} if nothing has landed by then");
                     hold(core, target, State::Waiting, text, false, Some(rest)).await
                 }
             },
-            Simulation::Reverted(revert) => {
-                reverted(core, target, &revert, Some(assessment.snapshot.number), MAX_REVERTS).await
-            }
+            Simulation::Reverted(revert) => reverted(core, target, &revert, Some(judged), MAX_REVERTS).await,
             Simulation::NotRun => {
                 let text = "quorum is reached, but this node has no posting key: set aggregator_evm_credential, or let another operator post";
-                quorum(core, target, assessment.snapshot.number).await?;
+                reached(core, target, judged).await?;
                 hold(core, target, State::Waiting, text.to_owned(), false, Some(SLOW_REST)).await
             }
         },
         (Verdict::BelowQuorum, _) => {
-            let text = format!("{text}: {}", assessment.quorum.insufficient_text());
+            let text = format!("{text}: {}", judged.quorum.insufficient_text());
+            short(core, target, judged.quorum).await?;
             hold(core, target, State::Collecting, text, false, None).await
         }
         (Verdict::WaitForBlock, _) => {
@@ -242,7 +254,10 @@ async fn judge(
             )
             .await
         }
-        (Verdict::NoOperators, _) => hold(core, target, State::Collecting, text, false, None).await,
+        (Verdict::NoOperators, _) => {
+            short(core, target, judged.quorum).await?;
+            hold(core, target, State::Collecting, text, false, None).await
+        }
         (Verdict::RegistryInconsistent(_) | Verdict::Malformed(_), _) => {
             tracing::error!(event_id = %target.event_id, chain = %target.chain, handler = target.handler, verdict = text, "the service manager does not take the signatures");
             hold(core, target, State::Collecting, text, false, Some(SLOW_REST)).await
@@ -253,14 +268,28 @@ async fn judge(
     }
 }
 
-async fn quorum(core: &Core, target: &TargetRow, block: u64) -> Result<(), StoreError> {
+/// Remembers how much weight there is, for those who look at the event.
+async fn short(core: &Core, target: &TargetRow, quorum: Quorum) -> Result<(), StoreError> {
+    let id = target.id;
+    core.ledger
+        .write(Durability::Process, move |tx| weigh(tx, id, &quorum))
+        .await
+}
+
+fn weigh(tx: &Connection, target: i64, quorum: &Quorum) -> rusqlite::Result<()> {
+    let threshold = quorum.threshold().map(|threshold| threshold.to_string());
+    quorums::weigh(tx, target, &quorum.signed.to_string(), threshold.as_deref())
+}
+
+async fn reached(core: &Core, target: &TargetRow, judged: Judged) -> Result<(), StoreError> {
     let (row, deadline_ms) = (
         target.clone(),
         clock::ms_after(core.settings.submit_ttl(&target.service_id)),
     );
     core.ledger
         .write(Durability::Process, move |tx| {
-            targets::reached_quorum(tx, &row, block, deadline_ms, clock::now_us())
+            weigh(tx, row.id, &judged.quorum)?;
+            targets::reached_quorum(tx, &row, judged.block, deadline_ms, clock::now_us())
         })
         .await
 }
@@ -270,7 +299,7 @@ async fn post(
     target: &TargetRow,
     bucket: &BucketRow,
     ready: ReadyCall,
-    block: u64,
+    judged: Judged,
 ) -> Result<Next, StoreError> {
     if let Some(entry) = core.directory.get(&target.service_id) {
         let of = Of {
@@ -294,7 +323,8 @@ async fn post(
         along: Some(Box::new(move |tx| {
             let now_us = clock::now_us();
             fault::point("submit.reserved");
-            targets::reached_quorum(tx, &row, block, deadline_ms, now_us)?;
+            weigh(tx, row.id, &judged.quorum)?;
+            targets::reached_quorum(tx, &row, judged.block, deadline_ms, now_us)?;
             targets::advance(tx, row.id, &row.event_id, State::Submitting, None, now_us)?;
             Ok(())
         })),
@@ -302,7 +332,7 @@ async fn post(
     match core.transactions.submit(request).await {
         Ok(tracked) => follow(core, target, tracked).await,
         Err(error) => {
-            quorum(core, target, block).await?;
+            reached(core, target, judged).await?;
             hold(core, target, State::Waiting, error.to_string(), false, None).await
         }
     }
@@ -372,10 +402,13 @@ async fn reverted(
     core: &Core,
     target: &TargetRow,
     revert: &Revert,
-    block: Option<u64>,
+    judged: Option<Judged>,
     most: u32,
 ) -> Result<Next, StoreError> {
-    if let (Some(handler), Some(block)) = (target.handler.parse().ok(), target.since_block.or(block)) {
+    if let (Some(handler), Some(block)) = (
+        target.handler.parse().ok(),
+        target.since_block.or(judged.map(|judged| judged.block)),
+    ) {
         // It may have landed long before this node had the signatures.
         let since_block = block.saturating_sub(LOOK_BACK);
         let query = LandedQuery {
@@ -392,8 +425,8 @@ async fn reverted(
     if target.reverts + 1 >= most {
         return end(core, target, Ending::failed("handler_revert", detail)).await;
     }
-    if let Some(block) = block {
-        quorum(core, target, block).await?;
+    if let Some(judged) = judged {
+        reached(core, target, judged).await?;
     }
     hold(core, target, State::Waiting, detail, true, None).await
 }
