@@ -292,10 +292,27 @@ async fn chains_are_listed_whoever_knows_them() {
         .await
         .json();
     assert_eq!(rest["items"][0]["chain"], "evm:31337");
-    assert_eq!(node.get("/v1/chains/evm:31337").await.json()["chain"], "evm:31337");
+    let shown = node.get("/v1/chains/evm:31337").await.json();
+    assert_eq!(
+        (
+            &shown["balance"],
+            &shown["account"]["funds"],
+            &shown["account"]["address"]
+        ),
+        (
+            &json!("1500000000000000000"),
+            &json!("ok"),
+            &json!("0x0707070707070707070707070707070707070707")
+        )
+    );
+    assert_eq!(chains["items"][0]["account"], Value::Null, "nothing is posted there");
     node.get("/v1/chains/evm:5")
         .await
         .expect(404, "chain-not-configured", "missing chain config for evm:5");
     node.set_state(ProcessName::Trigger, ProcessState::Blocked);
-    assert_eq!(node.get("/v1/chains/evm:31337").await.json()["followed"], false);
+    let shown = node.get("/v1/chains/evm:31337").await.json();
+    assert_eq!(
+        (&shown["followed"], &shown["account"]["pending"]),
+        (&json!(false), &json!(1))
+    );
 }

@@ -1,4 +1,4 @@
-//! `/v1/chains`: how each chain is followed, by which endpoints, and how far this node is on it.
+//! `/v1/chains`: how each chain is followed, by which endpoints, how far this node is on it, and what its account there has.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,12 +8,13 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use wavs_ipc::contract::registry::{ChainAccount, ChainEndpoint};
 use wavs_ipc::contract::trigger_admin::{ChainStatus, EndpointState, EndpointStatus};
-use wavs_types::ChainKey;
+use wavs_types::{ChainKey, EvmAddress};
 
 use super::service_ref;
 use super::services::resource;
-use crate::http::api::{Api, READ};
+use crate::http::api::{Api, CallError, READ};
 use crate::http::page::{self, Page};
 use crate::http::problem::Problem;
 use crate::http::time::optional_ms;
@@ -46,37 +47,35 @@ pub async fn show(State(api): State<Api>, Path(chain): Path<String>, headers: He
     Ok(resource(&row.ok_or_else(missing)?, &headers))
 }
 
-/// The chains of the node; what trigger-svc does not follow, or cannot tell now, has no figures.
+/// The chains of the node; of what a process cannot tell now there are no figures.
 async fn rows(api: &Api) -> Result<BTreeMap<ChainKey, Value>, Problem> {
-    let (configured, followed) = tokio::join!(
+    let (configured, accounts, followed) = tokio::join!(
         api.registry(READ, async |client, context| client.chains(context).await),
+        api.registry(READ, async |client, context| client.chain_accounts(context).await),
         api.triggers(READ, async |client, context| client.chains(context).await),
     );
+    let followed = by_chain(followed, |status| &status.chain);
+    let accounts = by_chain(accounts, |account| &account.chain);
     let mut keys: BTreeSet<ChainKey> = configured?.into_iter().map(|(key, _)| key).collect();
-    let followed = followed.map(|chains| {
-        let chains = chains.into_iter();
-        chains
-            .map(|chain| (chain.chain.clone(), chain))
-            .collect::<BTreeMap<_, _>>()
-    });
-    let followed = match followed {
-        Ok(followed) => followed,
-        Err(error) => {
-            tracing::debug!(error = %error.error(), "chains are shown without what trigger-svc knows");
-            BTreeMap::new()
-        }
-    };
     keys.extend(followed.keys().cloned());
     Ok(keys
         .into_iter()
         .map(|key| {
-            let row = view(&key, followed.get(&key));
+            let row = view(&key, followed.get(&key), accounts.get(&key));
             (key, row)
         })
         .collect())
 }
 
-fn view(key: &ChainKey, status: Option<&ChainStatus>) -> Value {
+fn by_chain<T>(said: Result<Vec<T>, CallError>, chain: impl Fn(&T) -> &ChainKey) -> BTreeMap<ChainKey, T> {
+    let rows = said.unwrap_or_else(|error| {
+        tracing::debug!(error = %error.error(), "chains are shown without what one process knows");
+        Vec::new()
+    });
+    rows.into_iter().map(|row| (chain(&row).clone(), row)).collect()
+}
+
+fn view(key: &ChainKey, status: Option<&ChainStatus>, account: Option<&ChainAccount>) -> Value {
     let gaps = status.map(|status| {
         let gaps = status.gaps.iter();
         gaps.map(|gap| json!({"from": gap.from, "to": gap.to, "reason": gap.reason}))
@@ -95,22 +94,49 @@ fn view(key: &ChainKey, status: Option<&ChainStatus>) -> Value {
         "gaps": gaps.unwrap_or_default(),
         "last_error": status.and_then(|status| status.last_error.as_deref()),
         "endpoints": status.map(|status| status.endpoints.iter().map(endpoint).collect::<Vec<_>>()).unwrap_or_default(),
+        "balance": account.and_then(|account| account.balance.as_deref()),
+        "account": account.map(posting),
+    })
+}
+
+/// The account that posts to a chain, and the endpoints that it is posted through. Amounts are in wei.
+fn posting(account: &ChainAccount) -> Value {
+    json!({
+        "address": account.account.map(|address| EvmAddress::from(address).to_checksum(None)),
+        "balance": account.balance,
+        "typical_cost": account.typical_cost,
+        "funds": account.funds,
+        "pending": account.pending,
+        "nonce_gap": account.nonce_gap,
+        "endpoints": account.endpoints.iter().map(posting_endpoint).collect::<Vec<_>>(),
+    })
+}
+
+fn posting_endpoint(endpoint: &ChainEndpoint) -> Value {
+    json!({
+        "endpoint": endpoint.endpoint,
+        "state": endpoint.state,
+        "latency_ms": endpoint.latency_us.map(in_ms),
+        "head": endpoint.head,
+        "last_error": endpoint.last_fault,
+        "failures": endpoint.faults,
     })
 }
 
 fn endpoint(endpoint: &EndpointStatus) -> Value {
-    let latency = endpoint
-        .latency_us
-        .map(|us| std::time::Duration::from_micros(us).as_secs_f64() * 1_000.0);
     json!({
         "url": endpoint.url,
         "state": state(endpoint.state),
-        "latency_ms": latency,
+        "latency_ms": endpoint.latency_us.map(in_ms),
         "head": endpoint.head,
         "last_error": endpoint.last_error,
         "last_error_at": optional_ms(endpoint.last_error_at_ms),
         "failures": endpoint.failures,
     })
+}
+
+fn in_ms(us: u64) -> f64 {
+    std::time::Duration::from_micros(us).as_secs_f64() * 1_000.0
 }
 
 fn state(state: EndpointState) -> &'static str {
