@@ -96,11 +96,15 @@ impl Node {
     /// # Errors
     /// No answer, or an error status.
     pub async fn get_raw(&self, path: &[&str], query: &[(&str, String)]) -> Result<Answer, Failure> {
-        let mut url = self.url(path);
-        if !query.is_empty() {
-            url.query_pairs_mut().extend_pairs(query);
-        }
-        self.send(self.client.request(Method::GET, url)).await
+        self.without_body(Method::GET, path, query).await
+    }
+
+    /// DELETE.
+    ///
+    /// # Errors
+    /// No answer, or an error status.
+    pub async fn delete(&self, path: &[&str], query: &[(&str, String)]) -> Result<Answer, Failure> {
+        self.without_body(Method::DELETE, path, query).await
     }
 
     /// GET of a probe, whose body counts whatever the status is.
@@ -138,6 +142,14 @@ impl Node {
                 .body(body),
         )
         .await
+    }
+
+    async fn without_body(&self, method: Method, path: &[&str], query: &[(&str, String)]) -> Result<Answer, Failure> {
+        let mut url = self.url(path);
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        self.send(self.client.request(method, url)).await
     }
 
     async fn send(&self, request: RequestBuilder) -> Result<Answer, Failure> {

@@ -7,11 +7,7 @@ use common::scripted::Scripted;
 use wavs_cli::Exit;
 
 fn node() -> Scripted {
-    Scripted::start().on(
-        "GET /services",
-        200,
-        r#"{"services":[],"service_ids":[],"component_digests":[]}"#,
-    )
+    Scripted::start().on("GET /v1/components?limit=50", 200, r#"{"items":[],"next_cursor":null}"#)
 }
 
 fn toml(tool: &Tool, text: &str) {
@@ -142,7 +138,7 @@ fn switches_come_from_the_environment_too() {
     let tool = Tool::new()
         .with("WAVS_CLI_WAVS_ENDPOINT", &node.url)
         .with("WAVS_CLI_JSON", "true");
-    assert_eq!(tool.run("components").stdout, "[]\n");
+    assert!(tool.run("components").stdout.starts_with("{\n  \"items\": []"));
     assert_eq!(tool.run("components --quiet-results").stdout, "");
     assert!(tool.run("components --json false").stdout.contains("DIGEST"));
 }

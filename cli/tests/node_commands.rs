@@ -239,6 +239,13 @@ fn deleting_an_unknown_service_is_an_error() {
 }
 
 #[test]
+fn a_purge_can_be_asked_for_after_the_service_is_gone() {
+    let node = Scripted::start().on(&format!("DELETE /v1/services/{ID}?purge=true"), 204, "");
+    let ended = run(&node, &format!("service delete evm:31337/{MANAGER} --purge --json"));
+    assert_eq!(ended.json(), json!({"service_id": ID, "deleted": true, "purged": true}));
+}
+
+#[test]
 fn jobs_are_listed_and_shown() {
     let job = json!({
         "job_id": "01J9ZC8T2K6V0Q4W3N5R7X9YAB", "service_id": ID, "workflow_id": "first", "trigger_type": "manual", "source": "s",
@@ -275,17 +282,20 @@ fn chains_components_and_processes_are_listed() {
     let endpoint = |url: &str, state: &str| json!({"url": url, "state": state});
     let chain = |key: &str, connected: bool, endpoints: Value| {
         json!({"chain": key, "followed": true, "connected": connected, "head": 12, "lag": 3, "reconnects": 1,
-            "last_error": "late", "endpoints": endpoints})
+            "last_error": "late", "endpoints": endpoints, "balance": connected.then_some("1500000000000000000"),
+            "account": {"funds": "low"}})
     };
     let endpoints = json!([endpoint("ws://b", "idle"), endpoint("ws://a", "active")]);
     let chains =
         json!({"items": [chain("evm:1", false, json!([])), chain("evm:31337", true, endpoints)], "next_cursor": null});
-    let services = json!({"services": [document()], "service_ids": [ID], "component_digests": [DIGEST, "cd"]});
+    let user = |kind: &str| json!({"service_id": ID, "service": "demo", "workflow_id": "first", "kind": kind});
+    let used = json!({"digest": DIGEST, "size": 17, "used_by": [user("operator"), user("aggregator")]});
+    let components = json!({"items": [used, {"digest": "cd", "size": 1, "used_by": []}], "next_cursor": null});
     let process = json!({"name": "engine-svc", "state": "degraded", "pid": 7, "uptime_s": 61, "restarts": 1, "rss_bytes": 1_048_576, "reasons": ["slow"]});
     let processes = json!({"items": [process], "next_cursor": null});
     let node = Scripted::start()
         .on("GET /v1/chains", 200, &chains)
-        .on("GET /services", 200, services)
+        .on("GET /v1/components?limit=50", 200, &components)
         .on("GET /v1/processes", 200, &processes);
     assert_eq!(run(&node, "chains --json").json(), chains);
     let shown = run(&node, "chains").stdout;
@@ -299,12 +309,13 @@ fn chains_components_and_processes_are_listed() {
     );
     assert_eq!(
         words("evm:31337"),
-        ["evm:31337", "connected", "12", "3", "ws://a", "1", "-"]
+        ["evm:31337", "connected", "12", "3", "ws://a", "1", "1.5", "(low)"]
     );
-    let components = run(&node, "components --json").json();
-    assert_eq!(
-        components,
-        json!([{"digest": DIGEST, "used_by": ["demo/first"]}, {"digest": "cd", "used_by": []}])
+    assert_eq!(run(&node, "components --json").json(), components);
+    let listed = run(&node, "components").stdout;
+    assert!(
+        listed.contains("17  ") && listed.contains("demo/first, demo/first (aggregator)"),
+        "{listed}"
     );
     assert_eq!(run(&node, "processes list --json").json(), processes);
     assert!(

@@ -1,5 +1,7 @@
-//! `chains`: the node's chains, and how they are followed.
+//! `chains`: the node's chains, how they are followed, and what the posting account has there.
 
+use alloy::primitives::U256;
+use alloy::primitives::utils::format_ether;
 use serde_json::Value;
 
 use super::deploy::text;
@@ -34,12 +36,26 @@ pub(super) async fn list(session: &mut Session<'_>) -> Result<(), Failure> {
                 lag,
                 endpoint(item).into(),
                 reconnects,
-                text(item, "balance").into(),
+                balance(item).into(),
                 error.into(),
             ]);
         }
         lines(&table)
     })
+}
+
+/// What the posting account has in the unit of the chain, and what is wrong with that.
+fn balance(chain: &Value) -> String {
+    let wei = chain.get("balance").and_then(Value::as_str);
+    let Some(wei) = wei.and_then(|wei| wei.parse::<U256>().ok()) else {
+        return "-".to_owned();
+    };
+    let amount = format_ether(wei);
+    let amount = amount.trim_end_matches('0').trim_end_matches('.');
+    match chain.pointer("/account/funds").and_then(Value::as_str) {
+        None | Some("ok" | "unknown") => amount.to_owned(),
+        Some(fault) => format!("{amount} ({fault})"),
+    }
 }
 
 fn state(chain: &Value) -> &'static str {

@@ -50,7 +50,7 @@ pub(crate) enum Command {
     /// List the node's chains and how they are followed
     Chains,
     /// List the components that the node has stored, and who uses them
-    Components,
+    Components(components::ComponentsArgs),
     /// Look at the node's processes
     #[command(subcommand)]
     Processes(processes::ProcessesCommand),
@@ -75,7 +75,7 @@ impl Command {
             Self::Quorums(args) => args.run(session).await,
             Self::Transactions(args) => args.run(session).await,
             Self::Chains => chains::list(session).await,
-            Self::Components => components::list(session).await,
+            Self::Components(args) => args.run(session).await,
             Self::Processes(command) => command.run(session).await,
             Self::Health => health::check(session).await,
         }

@@ -33,7 +33,7 @@ pub(super) enum ServicesCommand {
     /// Show the key that this node signs the service's results with
     Signer(Named),
     /// Remove a service from the node
-    Delete(Named),
+    Delete(DeleteArgs),
 }
 
 /// Which service.
@@ -74,6 +74,16 @@ pub(super) struct LogsArgs {
     page: PageArgs,
 }
 
+/// `service delete`
+#[derive(Debug, Args)]
+pub(super) struct DeleteArgs {
+    #[command(flatten)]
+    named: Named,
+    /// Also erase what its components stored; this works as well after the service was removed
+    #[arg(long)]
+    purge: bool,
+}
+
 /// Which part of a list.
 #[derive(Debug, Args)]
 pub(super) struct PageArgs {
@@ -94,7 +104,7 @@ impl ServicesCommand {
             Self::Show { named, raw } => show(&named.service(file)?, raw, &node, session).await,
             Self::Logs(args) => args.run(file, &node, session).await,
             Self::Signer(named) => signer(&named.service(file)?, &node, session).await,
-            Self::Delete(named) => delete(&named.service(file)?, &node, session).await,
+            Self::Delete(args) => delete(&args.named.service(file)?, args.purge, &node, session).await,
         }
     }
 }
@@ -218,13 +228,21 @@ async fn signer(service: &ServiceRef, node: &Node, session: &mut Session<'_>) ->
     })
 }
 
-/// The API takes unknown services for removed; a user who names one made a mistake, so the node is asked first.
-async fn delete(service: &ServiceRef, node: &Node, session: &mut Session<'_>) -> Result<(), Failure> {
+/// The API takes unknown services for removed; a user who names one made a mistake, so the node is asked first. A purge may be
+/// the second half of a removal, so it is asked for in any case.
+async fn delete(service: &ServiceRef, purge: bool, node: &Node, session: &mut Session<'_>) -> Result<(), Failure> {
+    let id = service.id();
+    if purge {
+        let path = ["v1", "services", &id.to_string()];
+        node.delete(&path, &[("purge", "true".to_owned())]).await?;
+        return session.result(&json!({"service_id": id, "deleted": true, "purged": true}), |_| {
+            format!("service {id} deleted, and what its components stored")
+        });
+    }
     let manager = service.manager(node).await?;
     super::deploy::read_back(node, &manager).await?;
     node.send_json(Method::DELETE, &["services"], &json!({"service_managers": [manager]}))
         .await?;
-    let id = service.id();
     session.result(&json!({"service_id": id, "deleted": true}), |_| {
         format!("service {id} deleted")
     })
