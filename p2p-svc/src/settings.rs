@@ -80,7 +80,11 @@ impl Settings {
             listen: listen(network)?,
             external: addresses("external_addresses", &network.external_addresses)?,
             static_peers: addresses("static_peers", &network.static_peers)?,
-            allowed: network.allow_peers.iter().map(peer_id).collect::<Result<_, _>>()?,
+            allowed: network
+                .allow_peers
+                .iter()
+                .map(|text| peer_id(text))
+                .collect::<Result<_, _>>()?,
         }))
     }
 
@@ -104,10 +108,10 @@ pub fn peer_in(address: &Multiaddr) -> Option<PeerId> {
     }
 }
 
-fn peer_id(text: &String) -> Result<PeerId, SettingsError> {
+fn peer_id(text: &str) -> Result<PeerId, SettingsError> {
     text.parse().map_err(|_| SettingsError {
         key: "allow_peers",
-        value: text.clone(),
+        value: text.to_owned(),
         wrong: "no peer id",
         example: "12D3KooWEyoppNCUx8Yx66oV9fJnriXwCcXwDDUA2kj6vnc6iDEp",
     })

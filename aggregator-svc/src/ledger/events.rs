@@ -56,7 +56,7 @@ pub fn insert(tx: &Connection, event: &NewEvent, now_us: u64) -> Result<bool> {
             blob(event.event_id.as_bytes()),
             blob(event.service_id.as_bytes()),
             event.workflow_id.as_str(),
-            event.own_digest.as_ref().map(|digest| digest.as_slice()),
+            event.own_digest.as_ref().map(B256::as_slice),
             State::Collecting.rank(),
             event.deadline_ms,
             now_us,

@@ -75,16 +75,14 @@ pub fn insert(tx: &Connection, parked: &Parked, due_ms: Option<u64>, now_ms: u64
 /// Takes the signatures for an envelope out.
 pub fn take(tx: &Connection, event_id: &EventId, digest: &B256) -> Result<Vec<SignatureRow>> {
     let key = params![blob(event_id.as_bytes()), digest.as_slice()];
-    let rows = tx
-        .prepare_cached("DELETE FROM parked WHERE event_id = ?1 AND digest = ?2 RETURNING signer, signature")?
+    tx.prepare_cached("DELETE FROM parked WHERE event_id = ?1 AND digest = ?2 RETURNING signer, signature")?
         .query_map(key, |row| {
             Ok(SignatureRow {
                 signer: EvmAddress::from(row.get::<_, [u8; 20]>(0)?),
                 signature: row.get(1)?,
             })
         })?
-        .collect();
-    rows
+        .collect()
 }
 
 /// How many other digests a signer backs for an event, among the parked ones.

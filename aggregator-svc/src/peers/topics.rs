@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use wavs_ipc::contract::gossip::{GossipClient, MAX_SIGNERS, NetworkIdentity, Topic, TopicSet};
 use wavs_ipc::{ErrorCode, Reconnecting, WireError};
 use wavs_store::Durability;
-use wavs_types::{Hello, Record, ServiceId, Statement};
+use wavs_types::{EvmAddress, Hello, Record, ServiceId, Statement};
 
 use crate::clock;
 use crate::ledger::{announcements, meta};
@@ -149,7 +149,7 @@ fn topic(core: &Core, entry: &Entry, memory: &mut Memory) -> Topic {
         strangers: strangers
             .into_iter()
             .take(MAX_SIGNERS)
-            .map(|signer| signer.into_array())
+            .map(EvmAddress::into_array)
             .collect(),
         ttl_secs: core.settings.collect_ttl(&service_id).as_secs(),
         hello: hello(core, entry, memory).unwrap_or_default(),

@@ -144,7 +144,7 @@ mod tests {
         let mut now = start;
         let mut delays = Vec::new();
         for _ in 0..20 {
-            assert_eq!(dialler.due(now, |_| false), [address.clone()]);
+            assert_eq!(dialler.due(now, |_| false), std::slice::from_ref(&address));
             assert!(dialler.due(now, |_| false).is_empty(), "one try at a time");
             dialler.failed(&address, now, 0.5);
             let before = now;

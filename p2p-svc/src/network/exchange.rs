@@ -251,7 +251,7 @@ impl Task {
                 page,
                 refused,
             };
-            let _ = done.send(Done::Ask(peer, question, asked)).await;
+            let _ = done.send(Done::Ask(peer, Box::new(question), asked)).await;
         });
     }
 

@@ -52,7 +52,7 @@ const REMEMBERED: usize = 64;
 /// What a short task reports.
 pub(super) enum Done {
     Answer(ResponseChannel<Answer>, Answer),
-    Ask(PeerId, Question, Asked),
+    Ask(PeerId, Box<Question>, Asked),
 }
 
 /// The state of the task. Its methods are spread over the files of this module.
@@ -100,7 +100,7 @@ impl Task {
                     )));
                 }
                 Err(error) => {
-                    tracing::warn!(address = %listen.address, %error, "cannot listen there; going on without")
+                    tracing::warn!(address = %listen.address, %error, "cannot listen there; going on without");
                 }
             }
         }
@@ -201,7 +201,7 @@ impl Task {
                 // The peer may be gone; its question has failed there then.
                 let _ = self.swarm.behaviour_mut().exchange.send_response(channel, answer);
             }
-            Done::Ask(peer, question, asked) => self.ask(peer, question, asked),
+            Done::Ask(peer, question, asked) => self.ask(peer, *question, asked),
         }
     }
 
