@@ -6,6 +6,7 @@
 //! [`records`] answer the supervisor. This process runs no guest code, fetches no documents, and calls only trigger-svc,
 //! engine-svc, p2p-svc and chains. [`check`] is its part of `wavs check`.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use wavs_ipc::contract::lifecycle::{Lifecycle, LifecycleClient};
@@ -13,6 +14,7 @@ use wavs_ipc::contract::records::{Records as RecordsContract, RecordsClient};
 use wavs_ipc::contract::registry::{Registry as RegistryContract, RegistryClient};
 use wavs_ipc::{Identity, Role, Router, handler};
 use wavs_service::config::AggregatorConfig;
+use wavs_service::sandbox::Profile;
 use wavs_service::{Boot, Fatal, ProcessName, Secret};
 
 pub mod chain;
@@ -39,6 +41,14 @@ use variables::Variables;
 
 /// The part of the process that its readiness shows.
 const SIGNING_KEY: &str = "signing-key";
+
+/// What aggregator-svc may do: reach chains and the processes that it calls, and keep its own state.
+#[must_use]
+pub fn profile(_: &AggregatorConfig, data_dir: &Path) -> Profile {
+    Profile::internet()
+        .unix_sockets()
+        .writes(&ProcessName::Aggregator.state_dir(data_dir))
+}
 
 /// Runs the process until `boot.shutdown` is cancelled.
 ///

@@ -20,6 +20,12 @@ pub(crate) const TABLES: u32 = 64;
 pub(crate) const HOSTCALL_BYTES: usize = 32 << 20;
 /// Live component-model handles of one run, and host resources of one run; the next one traps.
 pub(crate) const HANDLES: usize = 10_000;
+/// Open sockets of one run; the next one fails with `new-socket-limit`.
+pub(crate) const SOCKETS: usize = 32;
+/// Bytes of all files of one service on the disk; a run that adds to more is a limit error.
+pub(crate) const SERVICE_FILE_BYTES: u64 = 1 << 30;
+/// Files and directories of one service; a run that adds to more is a limit error.
+pub(crate) const SERVICE_FILES: u64 = 100_000;
 /// Bytes of one request for randomness; a larger request traps.
 pub(crate) const RANDOM_BYTES: u64 = 1 << 20;
 /// Bytes of the headers of one HTTP message; more trap.
@@ -164,6 +170,10 @@ pub(crate) enum Exceeded {
         "Handle limit exceeded: the run holds more than {HANDLES} resources, the limit of this node; drop what is no longer needed"
     )]
     Handles,
+    #[error(
+        "File limit exceeded: the files of the service come to {asked} {what}, above {limit}, the limit of this node; delete what is no longer needed"
+    )]
+    Files { what: &'static str, asked: u64, limit: u64 },
     #[error("Result limit exceeded: {what} {asked} is above {limit}, the limit set by this node; return less")]
     Result {
         what: &'static str,

@@ -3,5 +3,12 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    wavs_service::main(wavs_service::ProcessName::Engine, wavs_engine::run)
+    if let Some(code) = wavs_engine::run_subcommand(std::env::args_os()) {
+        return code;
+    }
+    wavs_service::main_with(
+        wavs_service::ProcessName::Engine,
+        wavs_engine::prepare,
+        wavs_engine::run,
+    )
 }

@@ -25,6 +25,7 @@ pub(crate) struct Metrics {
     memory_peak: Family<Histogram>,
     compile_seconds: Family<Histogram>,
     cache: Family<Counter>,
+    code: Family<Counter>,
     full: Family<Counter>,
 }
 
@@ -76,6 +77,11 @@ impl Metrics {
             ),
             compile_seconds: registry.histogram("wavs.compile_seconds", "Duration of compilations.", &[], SECONDS),
             cache: registry.counter("wavs.component_cache", "Look-ups of compiled components.", &["result"]),
+            code: registry.counter(
+                "wavs.compiled_code",
+                "Compiled code brought into memory: from the disk, from the compiler, or damaged on the disk.",
+                &["from"],
+            ),
             full: registry.counter("wavs.queue.full", "Runs refused because a queue was full.", &["queue"]),
         }
     }
@@ -120,8 +126,30 @@ impl Metrics {
         self.cache.with(&[if hit { "hit" } else { "miss" }]).inc();
     }
 
+    pub(crate) fn code(&self, from: CodeFrom) {
+        self.code.with(&[from.as_str()]).inc();
+    }
+
     pub(crate) fn compiled(&self, took: Duration) {
         self.compile_seconds.with(&[]).observe(took.as_secs_f64());
+    }
+}
+
+/// Where compiled code came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CodeFrom {
+    Disk,
+    Compiler,
+    Damaged,
+}
+
+impl CodeFrom {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Disk => "disk",
+            Self::Compiler => "compiler",
+            Self::Damaged => "damaged",
+        }
     }
 }
 

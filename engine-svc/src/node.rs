@@ -1,12 +1,15 @@
 //! The process without its sockets: everything that runs, stores and fetches, built once.
 
+use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio_rustls::rustls::crypto;
+use tokio_util::sync::CancellationToken;
 use wavs_fetch::Fetcher;
 use wavs_service::StatusBoard;
 
+use crate::compiler::{CompileHost, Compiler};
 use crate::components::{ContentStore, Sources};
 use crate::documents::Documents;
 use crate::host::GuestLogs;
@@ -46,6 +49,15 @@ pub enum OpenError {
         #[source]
         cause: std::io::Error,
     },
+    /// A directory cannot be made.
+    #[error("cannot make the directory {path}: {cause}; check that its parent belongs to the user of engine-svc", path = path.display())]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// What failed.
+        #[source]
+        cause: std::io::Error,
+    },
     /// The key-value store cannot be opened.
     #[error(transparent)]
     Kv(#[from] wavs_store::StoreError),
@@ -55,17 +67,21 @@ pub enum OpenError {
 }
 
 impl Node {
-    /// Opens the state and starts the guest threads. Blocks while the key-value schema is brought up to date.
+    /// Opens the state, takes over the compile host and starts the guest threads. Blocks while the key-value schema is brought up to date.
     ///
     /// # Errors
     /// [`OpenError`].
-    pub fn open(settings: Settings, registry: &wavs_service::Metrics) -> Result<Self, OpenError> {
+    pub fn open(settings: Settings, host: CompileHost, registry: &wavs_service::Metrics) -> Result<Self, OpenError> {
         // `wasi:tls` takes the default of the process; which one wins does not matter.
         let _ = crypto::ring::default_provider().install_default();
-        let root = settings.state_dir.join("ca");
+        let root = settings.components_dir();
         let store = ContentStore::open(root.clone()).map_err(|cause| OpenError::Components { path: root, cause })?;
         let store = Arc::new(store);
-        let kv = Kv::open(&settings.state_dir.join("kv.db"))?;
+        fs::create_dir_all(settings.kv_dir()).map_err(|cause| OpenError::Directory {
+            path: settings.kv_dir(),
+            cause,
+        })?;
+        let kv = Kv::open(&settings.kv_dir().join("kv.db"))?;
         let metrics = Arc::new(Metrics::new(registry));
         let ticker = Arc::new(Ticker::start().map_err(OpenError::Threads)?);
         let executor = GuestExecutor::start(settings.workers).map_err(OpenError::Threads)?;
@@ -76,7 +92,15 @@ impl Node {
             slots: u32::try_from(slots).unwrap_or(u32::MAX),
             memory: settings.caps.memory,
         };
-        let library = Library::new(sources, pool, ticker.clone(), settings.compiled, metrics.clone());
+        let compiler = Compiler::start(host).map_err(OpenError::Threads)?;
+        let library = Library::new(
+            sources,
+            compiler,
+            pool,
+            ticker.clone(),
+            settings.compiled,
+            metrics.clone(),
+        );
         let limits = SlotLimits {
             total: slots,
             per_service: settings.max_parallel_per_service.max(1),
@@ -95,6 +119,12 @@ impl Node {
             settings,
         };
         Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Cancelled when the process can no longer compile and should be replaced by a fresh one.
+    #[must_use]
+    pub fn broken(&self) -> CancellationToken {
+        self.inner.library.broken()
     }
 
     /// Shows the queue of runs and the guest threads on the status board.

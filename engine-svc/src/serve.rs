@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use anyhow::Context as _;
 use tokio_util::sync::CancellationToken;
 use wavs_ipc::contract::engine::{Engine, EngineClient};
 use wavs_ipc::contract::engine_admin::{EngineAdmin, EngineAdminClient};
@@ -9,35 +10,66 @@ use wavs_ipc::contract::lifecycle::{Lifecycle, LifecycleClient};
 use wavs_ipc::socket::Listener;
 use wavs_ipc::{Identity, Role, Router, handler};
 use wavs_service::config::EngineConfig;
+use wavs_service::sandbox::Profile;
 use wavs_service::{Boot, Fatal, LifecycleServer};
 
+use crate::compiler::CompileHost;
 use crate::node::Node;
 use crate::settings::Settings;
+
+/// Reads the settings and starts the compile host, which the process may not do later. Blocks.
+///
+/// # Errors
+/// When the configuration or a directory cannot be used.
+pub fn prepare(config: &EngineConfig, data_dir: &Path) -> anyhow::Result<((Settings, CompileHost), Profile)> {
+    let settings = Settings::from_config(config, data_dir).map_err(|cause| Fatal::config(cause.to_string()))?;
+    let host = CompileHost::spawn(&settings)?;
+    // Whoever takes over this process must not be able to leave code behind: what is executed, it may only read.
+    let mut profile = Profile::internet()
+        .reads(&settings.cache_dir)
+        .takes(&settings.uploads_dir);
+    for path in [settings.components_dir(), settings.kv_dir(), settings.files_dir()] {
+        std::fs::create_dir_all(&path).with_context(|| format!("cannot make the directory {}", path.display()))?;
+        profile = profile.writes(&path);
+    }
+    Ok(((settings, host), profile))
+}
 
 /// Runs engine-svc until it is told to stop.
 ///
 /// # Errors
-/// When the configuration or the state cannot be used.
-pub async fn run(boot: Boot<EngineConfig>) -> anyhow::Result<()> {
+/// When the state cannot be used, or the compile host has ended.
+pub async fn run(boot: Boot<EngineConfig>, (settings, host): (Settings, CompileHost)) -> anyhow::Result<()> {
     let Boot {
-        config,
-        data_dir,
         ctl,
         rpc,
         shutdown,
         notify,
         lifecycle,
+        ..
     } = boot;
     let rpc = rpc.ok_or_else(|| {
         Fatal::config("engine-svc was started without its rpc socket; pass it by the name \"rpc\"".to_owned())
     })?;
-    let settings =
-        Settings::from_config(&config, Path::new(&data_dir)).map_err(|cause| Fatal::config(cause.to_string()))?;
     let metrics = lifecycle.metrics.clone();
-    let node = tokio::task::spawn_blocking(move || Node::open(settings, &metrics)).await??;
+    let node = tokio::task::spawn_blocking(move || Node::open(settings, host, &metrics)).await??;
     node.report(&lifecycle.status);
     notify.ready();
+    let broken = node.broken();
+    let stop = shutdown.clone();
+    let watch = tokio::spawn({
+        let broken = broken.clone();
+        async move {
+            broken.cancelled().await;
+            stop.cancel();
+        }
+    });
     serve(node, lifecycle, ctl, rpc, shutdown).await;
+    watch.abort();
+    anyhow::ensure!(
+        !broken.is_cancelled(),
+        "the compile host ended; a fresh engine-svc starts another one"
+    );
     Ok(())
 }
 

@@ -26,11 +26,18 @@ const MIN_SLOTS: usize = 16;
 /// Compiled components in memory unless configured otherwise.
 const COMPILED: NonZeroUsize = NonZeroUsize::new(64).unwrap();
 
+/// The program that runs, even when its file was replaced meanwhile.
+pub(crate) const OWN_PROGRAM: &str = "/proc/self/exe";
+
 /// Settings of the process.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// The state directory, `<data>/engine`.
     pub state_dir: PathBuf,
+    /// Where compiled components are kept.
+    pub cache_dir: PathBuf,
+    /// The program that compiles: this one, which knows the subcommands of [`crate::run_subcommand`].
+    pub compiler: PathBuf,
     /// Where the supervisor puts uploads.
     pub uploads_dir: PathBuf,
     /// Threads that guests run on.
@@ -41,7 +48,7 @@ pub struct Settings {
     pub queue_per_service: usize,
     /// Caps of one run.
     pub caps: Caps,
-    /// Compiled components in memory; the one unused for the longest time is dropped and compiled again when needed.
+    /// Compiled components in memory; the one unused for the longest time is dropped and mapped again when needed.
     pub compiled: NonZeroUsize,
     /// Bounds of a component download; `max_bytes` also bounds uploads.
     pub fetch: FetchLimits,
@@ -106,6 +113,8 @@ impl Settings {
         }
         Ok(Self {
             state_dir: ProcessName::Engine.state_dir(data_dir),
+            cache_dir: config.cache_dir.clone(),
+            compiler: PathBuf::from(OWN_PROGRAM),
             uploads_dir: data_dir.join("run").join("uploads"),
             workers: config.workers,
             max_parallel_per_service: config.max_parallel_per_service,
@@ -132,6 +141,8 @@ impl Settings {
     /// When the default gateway does not parse, which is a bug.
     pub fn new(state_dir: PathBuf, uploads_dir: PathBuf) -> Result<Self, SettingsError> {
         Ok(Self {
+            cache_dir: state_dir.join("aot"),
+            compiler: PathBuf::from(OWN_PROGRAM),
             state_dir,
             uploads_dir,
             workers: std::thread::available_parallelism().map_or(1, usize::from),
@@ -167,6 +178,24 @@ impl Settings {
     #[must_use]
     pub fn response_cap(configured: usize) -> usize {
         configured.min(MAX_PAYLOAD - ANSWER_OVERHEAD)
+    }
+
+    /// The directory of the component store.
+    #[must_use]
+    pub fn components_dir(&self) -> PathBuf {
+        self.state_dir.join("ca")
+    }
+
+    /// The directory of the key-value store.
+    #[must_use]
+    pub fn kv_dir(&self) -> PathBuf {
+        self.state_dir.join("kv")
+    }
+
+    /// The directory beneath which each service has its files.
+    #[must_use]
+    pub fn files_dir(&self) -> PathBuf {
+        self.state_dir.join("app")
     }
 
     /// Runs at a time.

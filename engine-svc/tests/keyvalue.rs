@@ -77,7 +77,7 @@ async fn every_operation_of_the_store_works_and_survives_a_restart() {
     assert_eq!(listed["list_keys"]["keys"].as_array().unwrap().len(), 14);
     assert_eq!(listed["list_keys"]["keys"][0], "k05");
 
-    let Fixture { directory, node } = fixture;
+    let Fixture { directory, node, .. } = fixture;
     drop(node);
     fixture = Fixture::reopen(directory, |_| {});
     // The component is still stored as well.

@@ -20,6 +20,7 @@ pub mod wire;
 #[cfg(test)]
 mod testing;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use wavs_ipc::contract::gossip::{Gossip, GossipClient};
@@ -27,12 +28,19 @@ use wavs_ipc::contract::lifecycle::{Lifecycle, LifecycleClient};
 use wavs_ipc::contract::p2p_admin::{P2pAdmin, P2pAdminClient};
 use wavs_ipc::{Identity, Role, Router, handler};
 use wavs_service::config::P2pConfig;
+use wavs_service::sandbox::Profile;
 use wavs_service::{Boot, Fatal, ProcessName};
 
 use metrics::NetworkMetrics;
 use service::GossipService;
 use settings::Settings;
 use store::Store;
+
+/// What p2p-svc may do: reach other operators, and keep its own state.
+#[must_use]
+pub fn profile(_: &P2pConfig, data_dir: &Path) -> Profile {
+    Profile::internet().writes(&ProcessName::P2p.state_dir(data_dir))
+}
 
 /// Serves until the process is told to stop.
 ///

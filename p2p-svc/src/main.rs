@@ -5,5 +5,5 @@ use std::process::ExitCode;
 use wavs_service::ProcessName;
 
 fn main() -> ExitCode {
-    wavs_service::main(ProcessName::P2p, wavs_p2p::run)
+    wavs_service::main(ProcessName::P2p, wavs_p2p::profile, wavs_p2p::run)
 }

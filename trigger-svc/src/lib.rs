@@ -15,6 +15,7 @@ mod sources;
 mod spool;
 mod watch;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -25,6 +26,7 @@ use wavs_ipc::contract::trigger_admin::{TriggerAdmin, TriggerAdminClient};
 use wavs_ipc::contract::trigger_feed::{TriggerFeed, TriggerFeedClient};
 use wavs_ipc::{Identity, Role, Router, handler};
 use wavs_service::config::TriggerConfig;
+use wavs_service::sandbox::Profile;
 use wavs_service::{Boot, Fatal, ProcessName};
 
 use feed::Feed;
@@ -32,6 +34,18 @@ use metrics::Metrics;
 use resolve::Resolver;
 use sources::{Options, Sources};
 use spool::{Quota, Spool};
+
+/// What trigger-svc may do: reach chains and documents, and keep its own state.
+#[must_use]
+pub fn profile(config: &TriggerConfig, data_dir: &Path) -> Profile {
+    let profile = Profile::internet().writes(&ProcessName::Trigger.state_dir(data_dir));
+    if config.fetch.allow_file {
+        // The operator lets documents name any file.
+        profile.reads(Path::new("/"))
+    } else {
+        profile
+    }
+}
 
 /// Serves until the process is told to stop.
 ///

@@ -5,5 +5,5 @@ use std::process::ExitCode;
 use wavs_service::ProcessName;
 
 fn main() -> ExitCode {
-    wavs_service::main(ProcessName::Trigger, wavs_trigger::run)
+    wavs_service::main(ProcessName::Trigger, wavs_trigger::profile, wavs_trigger::run)
 }

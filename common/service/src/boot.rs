@@ -1,14 +1,17 @@
 //! The way of a process from `main` to its work and out again.
 
+use std::fs::DirBuilder;
 use std::future::Future;
-use std::path::PathBuf;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use wavs_ipc::socket::{self, Listener};
+use wavs_ipc::socket::{self, Listener, SocketError};
 
 use crate::arguments::{self, Asked};
 use crate::check::Finding;
@@ -20,7 +23,7 @@ use crate::metrics::Metrics;
 use crate::notify::Notifier;
 use crate::process::ProcessName;
 use crate::protections;
-use crate::sandbox::Inherited;
+use crate::sandbox::{Inherited, LockDownError, Profile, Protections, lock_down};
 use crate::status::StatusBoard;
 use crate::telemetry;
 
@@ -44,24 +47,47 @@ pub struct Boot<C> {
 
 /// Runs the process `name`: the whole `main` of its binary.
 ///
-/// `run` gets a [`Boot`] inside the runtime, serves both sockets, calls [`Notifier::ready`], and returns after
+/// `profile` says, from the configuration and the data directory, what the process may do once its configuration is read
+/// and its sockets are open; the rest is given up before it has threads. `run` gets a [`Boot`] inside the runtime, serves both sockets, calls [`Notifier::ready`], and returns after
 /// `shutdown` was cancelled and its work is finished. An error ends the process with the code of [`exit::code_of`].
-pub fn main<C, Run, Work>(name: ProcessName, run: Run) -> ExitCode
+pub fn main<C, Run, Work>(name: ProcessName, profile: fn(&C, &Path) -> Profile, run: Run) -> ExitCode
 where
     C: ProcessConfig,
     Run: FnOnce(Boot<C>) -> Work,
     Work: Future<Output = anyhow::Result<()>>,
 {
+    main_with(
+        name,
+        |config, data_dir| Ok(((), profile(config, data_dir))),
+        |boot, ()| run(boot),
+    )
+}
+
+/// As [`main`], for a process that has something to do while it is still free to: `prepare` gets the configuration and the
+/// data directory when there is a single thread and nothing is locked down yet, and says what the process may do from then
+/// on. `run` gets what it made.
+pub fn main_with<C, Prepared, Prepare, Run, Work>(name: ProcessName, prepare: Prepare, run: Run) -> ExitCode
+where
+    C: ProcessConfig,
+    Prepare: FnOnce(&C, &Path) -> anyhow::Result<(Prepared, Profile)>,
+    Run: FnOnce(Boot<C>, Prepared) -> Work,
+    Work: Future<Output = anyhow::Result<()>>,
+{
     debug_assert_eq!(name, C::PROCESS, "the configuration type belongs to another process");
     match arguments::parse(name, false, std::env::args_os()) {
-        Asked::Run(flags) | Asked::Check(flags) => end(start(name, flags, run)),
+        Asked::Run(flags) | Asked::Check(flags) => end(start(name, flags, prepare, run)),
         Asked::Done(code) => code,
     }
 }
 
 /// As [`main`], for a process that has something to say to `wavs check`: `check` gets what the process would start with, and answers
 /// its findings. It opens no socket and changes nothing.
-pub fn main_with_check<C, Run, Work, Check, Looking>(name: ProcessName, run: Run, check: Check) -> ExitCode
+pub fn main_with_check<C, Run, Work, Check, Looking>(
+    name: ProcessName,
+    profile: fn(&C, &Path) -> Profile,
+    run: Run,
+    check: Check,
+) -> ExitCode
 where
     C: ProcessConfig,
     Run: FnOnce(Boot<C>) -> Work,
@@ -71,7 +97,10 @@ where
 {
     debug_assert_eq!(name, C::PROCESS, "the configuration type belongs to another process");
     match arguments::parse(name, true, std::env::args_os()) {
-        Asked::Run(flags) => end(start(name, flags, run)),
+        Asked::Run(flags) => {
+            let prepare = |config: &C, data_dir: &Path| Ok(((), profile(config, data_dir)));
+            end(start(name, flags, prepare, |boot, ()| run(boot)))
+        }
         Asked::Check(flags) => end(look(flags, check)),
         Asked::Done(code) => code,
     }
@@ -103,10 +132,16 @@ where
     std::io::Write::write_all(&mut std::io::stdout(), text.as_bytes()).context("cannot print the findings")
 }
 
-fn start<C, Run, Work>(name: ProcessName, flags: Flags, run: Run) -> anyhow::Result<()>
+fn start<C, Prepared, Prepare, Run, Work>(
+    name: ProcessName,
+    flags: Flags,
+    prepare: Prepare,
+    run: Run,
+) -> anyhow::Result<()>
 where
     C: ProcessConfig,
-    Run: FnOnce(Boot<C>) -> Work,
+    Prepare: FnOnce(&C, &Path) -> anyhow::Result<(Prepared, Profile)>,
+    Run: FnOnce(Boot<C>, Prepared) -> Work,
     Work: Future<Output = anyhow::Result<()>>,
 {
     let mut inherited = Inherited::take().context("cannot take the inherited descriptors")?;
@@ -114,24 +149,32 @@ where
         data_dir,
         config,
         telemetry,
+        sandbox,
     } = configuration::<C>(flags, &mut inherited)?;
     if name == ProcessName::Aggregator {
         // Keys live here: no core dump, and no other process of the same user may look into this one.
         nix::sys::prctl::set_dumpable(false).context("cannot make the process undumpable")?;
     }
     telemetry::install(&telemetry);
+    make_state_dir(&name.state_dir(&data_dir))?;
+    let ctl = socket_fd(&mut inherited, "ctl", name.ctl_socket(&data_dir))?;
+    let rpc = name
+        .has_rpc()
+        .then(|| socket_fd(&mut inherited, "rpc", name.rpc_socket(&data_dir)))
+        .transpose()?;
+    Notifier::open();
+    let (prepared, profile) = prepare(&config, &data_dir)?;
+    let protections = lock_down(&profile, sandbox, name.short()).map_err(refused)?;
     let runtime = runtime(name, config.worker_threads())?;
     let result = runtime.block_on(async {
         let shutdown = CancellationToken::new();
         let status = StatusBoard::new(name);
         protections::report(&status);
+        show(&protections, &status);
         let metrics = Metrics::of_this_build();
         let boot = Boot {
-            ctl: listener(&mut inherited, "ctl", name.ctl_socket(&data_dir))?,
-            rpc: name
-                .has_rpc()
-                .then(|| listener(&mut inherited, "rpc", name.rpc_socket(&data_dir)))
-                .transpose()?,
+            ctl: listener("ctl", ctl)?,
+            rpc: rpc.map(|rpc| listener("rpc", rpc)).transpose()?,
             config,
             data_dir,
             shutdown: shutdown.clone(),
@@ -140,7 +183,7 @@ where
         };
         tokio::spawn(stop_on_signal(shutdown.clone(), status)?);
         let watchdog = tokio::spawn(Notifier::new().watchdog(CancellationToken::new()));
-        let result = run(boot).await;
+        let result = run(boot, prepared).await;
         watchdog.abort();
         result
     });
@@ -165,17 +208,51 @@ fn loader<C: ProcessConfig>(flags: Flags) -> Loader {
     Loader::from_process(flags).only_for(Audience::Process(C::PROCESS))
 }
 
-fn listener(inherited: &mut Inherited, name: &str, path: PathBuf) -> anyhow::Result<Listener> {
-    let listener = match inherited.remove(name) {
-        Some(descriptor) => socket::inherit(descriptor),
-        None => socket::bind(&path),
-    };
-    listener.map_err(|error| {
-        let cause = std::error::Error::source(&error)
-            .map(|cause| format!(": {cause}"))
-            .unwrap_or_default();
-        Fatal::config(format!("no {name} socket: {error}{cause}")).into()
-    })
+/// The socket `name`: inherited, or bound at `path`.
+fn socket_fd(inherited: &mut Inherited, name: &str, path: PathBuf) -> anyhow::Result<OwnedFd> {
+    match inherited.remove(name) {
+        Some(descriptor) => Ok(descriptor),
+        None => socket::bind_fd(&path).map_err(|error| no_socket(name, &error)),
+    }
+}
+
+fn listener(name: &str, descriptor: OwnedFd) -> anyhow::Result<Listener> {
+    socket::inherit(descriptor).map_err(|error| no_socket(name, &error))
+}
+
+fn no_socket(name: &str, error: &SocketError) -> anyhow::Error {
+    let cause = std::error::Error::source(error)
+        .map(|cause| format!(": {cause}"))
+        .unwrap_or_default();
+    Fatal::config(format!("no {name} socket: {error}{cause}")).into()
+}
+
+/// Makes the directory that the process keeps its state in, which rules for files can name only if it exists.
+fn make_state_dir(path: &Path) -> anyhow::Result<()> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.map_err(|cause| Fatal::config(format!("cannot make the state directory {}: {cause}", path.display())).into())
+}
+
+/// A kernel that lacks a protection does not get it by a restart.
+fn refused(cause: LockDownError) -> anyhow::Error {
+    match cause {
+        LockDownError::Missing { .. } => Fatal::config(cause.to_string()).into(),
+        cause => cause.into(),
+    }
+}
+
+fn show(protections: &Protections, status: &StatusBoard) {
+    for held in &protections.held {
+        status.sandboxed(held);
+    }
+    if !protections.missing.is_empty() {
+        let missing = protections.missing.join(", ");
+        tracing::warn!(missing, "the process runs with less protection than it could have");
+        status.degrade(
+            "sandbox",
+            format!("this kernel has no {missing}; the process runs without"),
+        );
+    }
 }
 
 fn runtime(name: ProcessName, threads: usize) -> anyhow::Result<Runtime> {

@@ -16,6 +16,7 @@ use zeroize::Zeroizing;
 
 use crate::config::{self, NodeConfig, ProcessConfig, TelemetryConfig};
 use crate::process::ProcessName;
+use crate::sandbox::Strictness;
 use crate::secret::Secret;
 
 /// Name of the descriptor in LISTEN_FDNAMES.
@@ -32,6 +33,8 @@ pub struct Handover<C> {
     pub config: C,
     /// How it logs.
     pub telemetry: TelemetryConfig,
+    /// Whether it may start where the kernel lacks a protection.
+    pub sandbox: Strictness,
 }
 
 /// Why a hand-over failed.
@@ -66,6 +69,7 @@ struct Document<C> {
     version: String,
     data_dir: PathBuf,
     telemetry: TelemetryConfig,
+    sandbox: Strictness,
     config: C,
     secrets: Vec<(String, Plain)>,
 }
@@ -78,6 +82,7 @@ impl<C: ProcessConfig> Handover<C> {
             data_dir: node.data_dir.clone(),
             config: C::of(node),
             telemetry: node.telemetry_of(C::PROCESS),
+            sandbox: node.strictness_of(C::PROCESS),
         }
     }
 
@@ -96,6 +101,7 @@ impl<C: ProcessConfig> Handover<C> {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             data_dir: self.data_dir.clone(),
             telemetry: self.telemetry.clone(),
+            sandbox: self.sandbox,
             config: &self.config,
             secrets: secrets.collect(),
         };
@@ -191,6 +197,7 @@ impl<C: ProcessConfig> Handover<C> {
             data_dir: document.data_dir,
             config,
             telemetry: document.telemetry,
+            sandbox: document.sandbox,
         })
     }
 }

@@ -24,7 +24,7 @@ pub mod secret;
 pub mod status;
 pub mod telemetry;
 
-pub use boot::{Boot, main, main_with_check};
+pub use boot::{Boot, main, main_with, main_with_check};
 pub use config::ProcessConfig;
 pub use exit::Fatal;
 pub use handover::Handover;

@@ -21,7 +21,7 @@ use wavs_ipc::handler;
 use wavs_ipc::identity::{Identity, Role};
 use wavs_ipc::server::Router;
 use wavs_service::config::{EngineConfig, Flags, Loader, Sources};
-use wavs_service::sandbox::{Jail, Limits};
+use wavs_service::sandbox::{Jail, Limits, Profile};
 use wavs_service::{Boot, Fatal, Handover, ProcessName};
 
 /// How long anything may take before a test fails.
@@ -31,7 +31,7 @@ fn main() -> ExitCode {
     let mut arguments = std::env::args_os();
     let name = arguments.next().map(PathBuf::from).unwrap_or_default();
     if name.file_name().is_some_and(|name| name == "wavs-engine") {
-        return wavs_service::main(ProcessName::Engine, child);
+        return wavs_service::main(ProcessName::Engine, profile, child);
     }
     if std::env::args_os().nth(1).is_some_and(|argument| argument == "jail") {
         let Err(error) = Jail::from_arguments(arguments.skip(1)).and_then(|jail| jail.enter());
@@ -73,6 +73,11 @@ fn main() -> ExitCode {
 
 /// A limit of memory that nothing here comes near.
 const DATA: u64 = 4 << 30;
+
+/// The child may use its stage and nothing else.
+fn profile(_: &EngineConfig, data_dir: &Path) -> Profile {
+    Profile::internet().writes(data_dir)
+}
 
 /// The work of the child: tells what it sees, serves the lifecycle contract, and does what the file `orders` says.
 async fn child(boot: Boot<EngineConfig>) -> anyhow::Result<()> {

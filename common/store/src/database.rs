@@ -130,6 +130,8 @@ fn configure(connection: &Connection) -> rusqlite::Result<()> {
         );
     }
     connection.pragma_update(None, "foreign_keys", true)?;
+    // A process that is locked down has no directory for temporary files.
+    connection.pragma_update(None, "temp_store", "memory")?;
     connection.pragma_update_and_check(None, "journal_size_limit", JOURNAL_SIZE_LIMIT, |_| Ok(()))?;
     connection.set_prepared_statement_cache_capacity(128);
     Ok(())

@@ -30,6 +30,8 @@ pub(crate) enum ComponentError {
     WrongWorld { world: &'static str, cause: String },
     #[error("component {digest} does not compile: {cause}")]
     Compile { digest: ComponentDigest, cause: String },
+    #[error("component {digest} could not be compiled on this machine: {cause}")]
+    Compiler { digest: ComponentDigest, cause: String },
     #[error("the upload {name:?} cannot be used: {cause}")]
     Upload { name: String, cause: String },
     #[error("the component store of this node failed: {0}; check the disk and the data directory")]

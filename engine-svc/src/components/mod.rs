@@ -9,6 +9,6 @@ mod store;
 mod upload;
 
 pub(crate) use error::ComponentError;
-pub(crate) use source::{Sources, blocking};
+pub(crate) use source::{Sources, blocking, check_header};
 pub(crate) use store::ContentStore;
 pub(crate) use upload::take_over;

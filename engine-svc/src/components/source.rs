@@ -34,11 +34,17 @@ impl Sources {
         }
     }
 
-    /// The verified bytes of a component, from the store or from where `source` says.
-    pub(crate) async fn bytes(&self, source: ComponentSource) -> Result<Vec<u8>, ComponentError> {
+    /// Whether the store has a file for the component.
+    pub(crate) async fn contains(&self, digest: ComponentDigest) -> Result<bool, ComponentError> {
+        let store = self.store.clone();
+        blocking(move || Ok(store.contains(&digest))).await
+    }
+
+    /// Sees to it that the store has the component, intact, from where `source` says if need be.
+    pub(crate) async fn fetch(&self, source: ComponentSource) -> Result<(), ComponentError> {
         let digest = source.digest();
-        if let Some(bytes) = self.stored(digest).await? {
-            return Ok(bytes);
+        if self.stored(digest).await? {
+            return Ok(());
         }
         match source {
             ComponentSource::Digest(_) => Err(ComponentError::Unknown(digest)),
@@ -48,9 +54,10 @@ impl Sources {
                 let result = {
                     let _turn = turn.lock().await;
                     // Whoever held the turn before may have fetched it.
-                    match self.stored(digest).await? {
-                        Some(bytes) => Ok(bytes),
-                        None => self.download(uri, digest).await,
+                    if self.stored(digest).await? {
+                        Ok(())
+                    } else {
+                        self.download(uri, digest).await
                     }
                 };
                 self.leave(digest, turn);
@@ -59,7 +66,7 @@ impl Sources {
         }
     }
 
-    async fn download(&self, uri: String, expected: ComponentDigest) -> Result<Vec<u8>, ComponentError> {
+    async fn download(&self, uri: String, expected: ComponentDigest) -> Result<(), ComponentError> {
         let store = self.store.clone();
         // A closure that returns a ready future rather than an async closure: the future of the latter is not provably `Send`.
         let open = move || std::future::ready(Sink::create(store.reserve()));
@@ -81,13 +88,17 @@ impl Sources {
                 .adopt(&sink.path, &sink.file, &expected)
                 .map_err(|cause| ComponentError::Storage(format!("{}: {cause}", sink.path.display())))
         })
-        .await?;
-        self.stored(expected).await?.ok_or(ComponentError::Unknown(expected))
+        .await
     }
 
-    async fn stored(&self, digest: ComponentDigest) -> Result<Option<Vec<u8>>, ComponentError> {
+    /// Whether the store has the component intact, and of the right kind.
+    async fn stored(&self, digest: ComponentDigest) -> Result<bool, ComponentError> {
         let store = self.store.clone();
-        blocking(move || store.read(&digest)).await
+        blocking(move || match store.read(&digest)? {
+            Some(bytes) => check_header(&bytes, digest).map(|()| true),
+            None => Ok(false),
+        })
+        .await
     }
 
     fn turn(&self, digest: ComponentDigest) -> Arc<tokio::sync::Mutex<()>> {
@@ -105,6 +116,25 @@ impl Sources {
         if Arc::strong_count(&turn) == 2 {
             downloads.remove(&digest);
         }
+    }
+}
+
+/// Tells core modules and other files from components, before a compiler looks at them.
+///
+/// # Errors
+/// [`ComponentError::NotAComponent`].
+pub(crate) fn check_header(bytes: &[u8], digest: ComponentDigest) -> Result<(), ComponentError> {
+    let not = |cause: &str| {
+        Err(ComponentError::NotAComponent {
+            digest,
+            cause: cause.to_owned(),
+        })
+    };
+    match bytes {
+        [0, b'a', b's', b'm', _, _, 1, 0, ..] => Ok(()),
+        [0, b'a', b's', b'm', _, _, 0, 0, ..] => not("it is a core module"),
+        [0, b'a', b's', b'm', ..] => not("its WASM layer is unknown"),
+        _ => not("it does not begin like a WASM file"),
     }
 }
 

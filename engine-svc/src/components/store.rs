@@ -26,16 +26,26 @@ impl ContentStore {
     /// # Errors
     /// When the directories cannot be made.
     pub(crate) fn open(root: PathBuf) -> io::Result<Self> {
-        let store = Self {
-            root,
-            next: AtomicU64::new(0),
-        };
+        let store = Self::at(root);
         match fs::remove_dir_all(store.incoming()) {
             Err(cause) if cause.kind() != io::ErrorKind::NotFound => return Err(cause),
             _ => {}
         }
         fs::create_dir_all(store.incoming())?;
         Ok(store)
+    }
+
+    /// The store below `root`, for a process that only reads what another one stores.
+    pub(crate) fn at(root: PathBuf) -> Self {
+        Self {
+            root,
+            next: AtomicU64::new(0),
+        }
+    }
+
+    /// Whether there is a file for a component. Whether it is intact shows when it is read.
+    pub(crate) fn contains(&self, digest: &ComponentDigest) -> bool {
+        self.path(digest).is_file()
     }
 
     /// The bytes of a component; absent when it is not stored, or was damaged and is now moved aside.

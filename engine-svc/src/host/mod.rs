@@ -4,14 +4,17 @@
 
 mod convert;
 mod fault;
+mod files;
 pub(crate) mod keyvalue;
 mod limiter;
 mod log;
+mod sockets;
 mod state;
 mod stdio;
 mod wavs;
 
 pub(crate) use convert::{ResultError, actions, aggregator_input, responses, trigger_action, tx_result};
 pub(crate) use fault::HostFault;
+pub(crate) use files::FileQuota;
 pub(crate) use log::{GuestLogs, RunLog, printable};
 pub(crate) use state::{EventSource, GuestState, RunSetup};

@@ -1,5 +1,7 @@
 //! One call of one export in a fresh store.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
@@ -11,7 +13,7 @@ use super::failure::{Failure, TimeUp};
 use super::linkers::Prepared;
 use crate::bindings::aggregator::wavs::aggregator::input::AggregatorInput;
 use crate::bindings::operator::wavs::operator::input::TriggerAction;
-use crate::host::{self, GuestState};
+use crate::host::{self, FileQuota, GuestState};
 use crate::limits::{HANDLES, HOSTCALL_BYTES, RunLimits};
 
 /// What is called, with its arguments.
@@ -34,29 +36,64 @@ pub(crate) struct Finished {
     pub(crate) usage: Usage,
 }
 
-/// Runs `call` until it returns, fails, or its time is up. Must be polled on the guest executor.
-pub(crate) async fn run(
-    prepared: &Prepared,
-    call: Call,
-    state: GuestState,
-    limits: RunLimits,
-    started: Instant,
-) -> Finished {
-    let mut store = match store(prepared, state, &limits, started) {
+impl Finished {
+    /// A run that this machine could not begin.
+    pub(crate) fn host_fault(cause: String) -> Self {
+        Self {
+            result: Err(Failure::Host(cause)),
+            usage: Usage::default(),
+        }
+    }
+}
+
+/// The terms of a run.
+pub(crate) struct Terms {
+    pub(crate) limits: RunLimits,
+    /// Time counts from here.
+    pub(crate) started: Instant,
+    /// The quota on files, for runs that may use them.
+    pub(crate) files: Option<FileQuota>,
+    /// Runs of the same service at the moment: they share the turns of one.
+    pub(crate) siblings: Arc<AtomicUsize>,
+}
+
+/// Runs `call` until it returns, fails, or a limit ends it. Must be polled on the guest executor.
+pub(crate) async fn run(prepared: &Prepared, call: Call, state: GuestState, terms: Terms) -> Finished {
+    let Terms {
+        limits,
+        started,
+        files,
+        siblings,
+    } = terms;
+    let mut store = match store(prepared, state, &limits, started, siblings) {
         Ok(store) => store,
         Err(cause) => {
-            let result = Err(Failure::Host(format!("cannot make a store for the run: {cause:#}")));
-            return Finished {
-                result,
-                usage: Usage::default(),
-            };
+            return Finished::host_fault(format!("cannot make a store for the run: {cause:#}"));
         }
     };
-    let outcome = match timeout(limits.time.value, invoke(&mut store, prepared, call, &limits)).await {
-        Ok(outcome) => outcome,
-        Err(_) => Err(Failure::of(&TimeUp.into(), store.data(), &limits)),
+    let ended = {
+        let run = timeout(limits.time.value, invoke(&mut store, prepared, call, &limits));
+        match &files {
+            None => Ok(run.await),
+            Some(quota) => tokio::select! {
+                biased;
+                ended = run => Ok(ended),
+                exceeded = quota.exceeded() => Err(exceeded),
+            },
+        }
+    };
+    let mut outcome = match ended {
+        Ok(Ok(outcome)) => outcome,
+        Ok(Err(_)) => Err(Failure::of(&TimeUp.into(), store.data(), &limits)),
+        Err(exceeded) => Err(exceeded.into()),
     };
     let duration = started.elapsed();
+    // A short run is over before the first count.
+    if let (Ok(_), Some(quota)) = (&outcome, &files)
+        && let Some(exceeded) = quota.check().await
+    {
+        outcome = Err(exceeded.into());
+    }
     store.data().log().finish();
     let fuel = limits
         .fuel
@@ -74,6 +111,7 @@ fn store(
     state: GuestState,
     limits: &RunLimits,
     started: Instant,
+    siblings: Arc<AtomicUsize>,
 ) -> wasmtime::Result<Store<GuestState>> {
     let engine = match prepared {
         Prepared::Operator(pre) => pre.engine(),
@@ -88,17 +126,23 @@ fn store(
     }
     let limit = limits.time.value;
     store.set_epoch_deadline(1);
-    store.epoch_deadline_callback(move |_| next_epoch(started, limit));
+    store.epoch_deadline_callback(move |_| next_epoch(started, limit, siblings.load(Ordering::Relaxed)));
     Ok(store)
 }
 
 /// Ends the guest when its time is up; otherwise lets others run. Yielding through tokio puts the guest at the back of the
-/// queue; the built-in yield would keep it in front.
-fn next_epoch(started: Instant, limit: Duration) -> wasmtime::Result<UpdateDeadline> {
+/// queue; the built-in yield would keep it in front. A guest passes as many turns as its service has runs, so that services
+/// share the threads rather than runs.
+fn next_epoch(started: Instant, limit: Duration, siblings: usize) -> wasmtime::Result<UpdateDeadline> {
     if started.elapsed() >= limit {
         return Err(TimeUp.into());
     }
-    Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
+    let others_first = async move {
+        for _ in 0..siblings.max(1) {
+            tokio::task::yield_now().await;
+        }
+    };
+    Ok(UpdateDeadline::YieldCustom(1, Box::pin(others_first)))
 }
 
 async fn invoke(

@@ -3,6 +3,7 @@
 //! Compiled code differs between the two, so a component is compiled once per variant. Both allocate from a pool whose
 //! sizes follow from the number of slots, which makes exhaustion impossible while each run holds a slot.
 
+use serde::{Deserialize, Serialize};
 use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use crate::limits::{CORE_INSTANCES, MEMORIES, TABLE_ELEMENTS, TABLES};
@@ -17,7 +18,7 @@ const STACK_KEEP_RESIDENT: usize = 32 << 10;
 const POOL_TABLES: u32 = 16;
 
 /// Which code is generated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) enum Variant {
     /// Deadlines alone.
     Epoch,
@@ -29,6 +30,13 @@ impl Variant {
     /// The variant for runs that are metered or not.
     pub(crate) fn of(metered: bool) -> Self {
         if metered { Self::Metered } else { Self::Epoch }
+    }
+
+    /// The variant of that name.
+    pub(crate) fn parse(name: &str) -> Option<Self> {
+        [Self::Epoch, Self::Metered]
+            .into_iter()
+            .find(|variant| variant.as_str() == name)
     }
 
     /// The name in metrics and file names.
@@ -69,13 +77,27 @@ pub(crate) fn engine(variant: Variant, size: PoolSize) -> wasmtime::Result<Engin
         .linear_memory_keep_resident(MEMORY_KEEP_RESIDENT)
         .table_keep_resident(TABLE_KEEP_RESIDENT)
         .async_stack_keep_resident(STACK_KEEP_RESIDENT);
+    let mut config = config(variant);
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    Engine::new(&config)
+}
+
+/// Makes the engine that compiles for one variant. It runs nothing, so it reserves nothing.
+///
+/// # Errors
+/// When the machine is not one that wasmtime compiles for.
+pub(crate) fn compiler_engine(variant: Variant) -> wasmtime::Result<Engine> {
+    Engine::new(&config(variant))
+}
+
+/// All that the generated code depends on.
+fn config(variant: Variant) -> Config {
     let mut config = Config::new();
     config
         .epoch_interruption(true)
         .consume_fuel(variant == Variant::Metered)
         .async_stack_zeroing(true)
         .wasm_memory64(false)
-        .memory_init_cow(true)
-        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
-    Engine::new(&config)
+        .memory_init_cow(true);
+    config
 }

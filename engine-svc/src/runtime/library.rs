@@ -1,8 +1,8 @@
 //! Components that are ready to run.
 //!
-//! From source to code: bytes from the store or a download, compiled once per engine variant, linked once per world. Each
-//! step happens off the async threads and for one caller at a time; others wait for its result. What will not change, such
-//! as a compile error, is remembered like a success.
+//! From source to code: mapped from the cache of compiled code, or else fetched and compiled there first; linked once per
+//! world. Each step happens off the async threads and for one caller at a time; others wait for its result. What will not
+//! change, such as a compile error, is remembered like a success.
 
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,7 +10,8 @@ use std::time::Instant;
 
 use futures::future::BoxFuture;
 use lru::LruCache;
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::OnceCell;
+use tokio_util::sync::CancellationToken;
 use wasmtime::Engine;
 use wasmtime::component::Component;
 use wavs_ipc::contract::engine::World;
@@ -19,19 +20,18 @@ use wavs_types::{ComponentDigest, ComponentSource};
 use super::engine::{PoolSize, Variant, engine};
 use super::linkers::{Linkers, Prepared};
 use super::ticker::Ticker;
+use crate::compiler::{Compiler, Lookup};
 use crate::components::{ComponentError, Sources, blocking};
-use crate::metrics::Metrics;
+use crate::metrics::{CodeFrom, Metrics};
 
 /// Linked forms of one compiled component that are kept: one per world.
 const WORLDS: NonZeroUsize = NonZeroUsize::new(2).unwrap();
-/// Compilations at a time. Each of them uses all cores.
-const COMPILERS: usize = 1;
 
 /// The library.
 pub(crate) struct Library {
     sources: Sources,
     engines: Engines,
-    compilers: Arc<Semaphore>,
+    compiler: Arc<Compiler>,
     compiled: Cache<(ComponentDigest, Variant), Component>,
     prepared: Cache<(ComponentDigest, Variant, World), Arc<Prepared>>,
     metrics: Arc<Metrics>,
@@ -58,6 +58,7 @@ struct EngineSet {
 impl Library {
     pub(crate) fn new(
         sources: Sources,
+        compiler: Compiler,
         size: PoolSize,
         ticker: Arc<Ticker>,
         capacity: NonZeroUsize,
@@ -71,7 +72,7 @@ impl Library {
                 epoch: OnceCell::new(),
                 metered: OnceCell::new(),
             },
-            compilers: Arc::new(Semaphore::new(COMPILERS)),
+            compiler: Arc::new(compiler),
             compiled: Cache::new(capacity),
             prepared: Cache::new(capacity.saturating_mul(WORLDS)),
             metrics,
@@ -97,15 +98,20 @@ impl Library {
             .clone()
     }
 
-    /// Compiles `bytes`, which were just uploaded, so that they are known to be a component before they are stored.
+    /// Compiles a component that was just stored, so that it is known to be one.
     ///
     /// # Errors
-    /// [`ComponentError::NotAComponent`] or [`ComponentError::Compile`].
-    pub(crate) async fn check(&self, bytes: Vec<u8>) -> Result<(), ComponentError> {
-        let digest = ComponentDigest::of(&bytes);
+    /// [`ComponentError::Compile`] when it is none.
+    pub(crate) async fn check(&self, digest: ComponentDigest) -> Result<(), ComponentError> {
         let entry = self.compiled.entry((digest, Variant::Epoch));
-        let compiled = entry.get_or_try_init(|| async { remember(self.compile(bytes, digest, Variant::Epoch).await) });
+        let source = ComponentSource::Digest(digest);
+        let compiled = entry.get_or_try_init(|| self.compiled_from(source, Variant::Epoch));
         compiled.await?.as_ref().map(|_| ()).map_err(Clone::clone)
+    }
+
+    /// Cancelled when nothing can be compiled any more.
+    pub(crate) fn broken(&self) -> CancellationToken {
+        self.compiler.gone()
     }
 
     /// Boxed, because the compiler cannot see that nested futures over borrowed captures are `Send`.
@@ -129,40 +135,65 @@ impl Library {
         source: ComponentSource,
         variant: Variant,
     ) -> Result<Result<Component, ComponentError>, ComponentError> {
-        let digest = source.digest();
-        let bytes = self.sources.bytes(source).await?;
-        remember(self.compile(bytes, digest, variant).await)
+        remember(self.code(source, variant).await)
     }
 
-    async fn compile(
-        &self,
-        bytes: Vec<u8>,
-        digest: ComponentDigest,
-        variant: Variant,
-    ) -> Result<Component, ComponentError> {
-        check_header(&bytes, digest)?;
+    /// From the cache on disk; what is not there is fetched and compiled.
+    async fn code(&self, source: ComponentSource, variant: Variant) -> Result<Component, ComponentError> {
+        let digest = source.digest();
         let set = self.engines.get(variant).await?;
-        // The semaphore is never closed.
-        let permit = self
-            .compilers
-            .clone()
-            .acquire_owned()
-            .await
-            .map_err(|cause| ComponentError::Storage(cause.to_string()))?;
+        let mut replace = false;
+        // Compiled code alone is not enough: a component that was removed from the store is gone.
+        if self.sources.contains(digest).await? {
+            match self.load(set.clone(), digest, variant).await? {
+                Lookup::Code(component) => {
+                    self.metrics.code(CodeFrom::Disk);
+                    return Ok(component);
+                }
+                Lookup::Damaged => {
+                    self.metrics.code(CodeFrom::Damaged);
+                    tracing::error!(%digest, variant = variant.as_str(), "the compiled code on disk is damaged; it is compiled again");
+                    replace = true;
+                }
+                Lookup::Absent => {}
+            }
+        }
+        self.sources.fetch(source).await?;
         let started = Instant::now();
-        // The permit goes along, because compiling goes on after a caller that gives up.
-        let compiled = blocking(move || {
-            let _permit = permit;
-            Component::from_binary(&set.engine, &bytes).map_err(|cause| ComponentError::Compile {
-                digest,
-                cause: format!("{cause:#}"),
-            })
-        })
-        .await;
+        let compiled = self.compiler.compile(digest, variant, replace).await;
         let took = started.elapsed();
         self.metrics.compiled(took);
         tracing::info!(%digest, variant = variant.as_str(), seconds = took.as_secs_f64(), ok = compiled.is_ok(), "compiled a component");
-        compiled
+        compiled?;
+        match self.load(set, digest, variant).await? {
+            Lookup::Code(component) => {
+                self.metrics.code(CodeFrom::Compiler);
+                Ok(component)
+            }
+            Lookup::Absent | Lookup::Damaged => Err(ComponentError::Compiler {
+                digest,
+                cause: "its code is gone from the cache or does not fit; check engine.cache_dir".to_owned(),
+            }),
+        }
+    }
+
+    async fn load(
+        &self,
+        set: Arc<EngineSet>,
+        digest: ComponentDigest,
+        variant: Variant,
+    ) -> Result<Lookup, ComponentError> {
+        let compiler = self.compiler.clone();
+        blocking(move || {
+            compiler
+                .cache()
+                .load(&set.engine, &digest, variant)
+                .map_err(|cause| ComponentError::Compiler {
+                    digest,
+                    cause: format!("its code cannot be read: {cause}; check engine.cache_dir"),
+                })
+        })
+        .await
     }
 }
 
@@ -208,21 +239,5 @@ fn remember<T>(result: Result<T, ComponentError>) -> Result<Result<T, ComponentE
     match result {
         Err(cause) if !cause.is_permanent() => Err(cause),
         result => Ok(result),
-    }
-}
-
-/// Tells core modules and other files from components, before a compiler looks at them.
-fn check_header(bytes: &[u8], digest: ComponentDigest) -> Result<(), ComponentError> {
-    let not = |cause: &str| {
-        Err(ComponentError::NotAComponent {
-            digest,
-            cause: cause.to_owned(),
-        })
-    };
-    match bytes {
-        [0, b'a', b's', b'm', _, _, 1, 0, ..] => Ok(()),
-        [0, b'a', b's', b'm', _, _, 0, 0, ..] => not("it is a core module"),
-        [0, b'a', b's', b'm', ..] => not("its WASM layer is unknown"),
-        _ => not("it does not begin like a WASM file"),
     }
 }

@@ -70,8 +70,14 @@ pub(crate) fn world_name(world: World) -> &'static str {
 
 fn common(engine: &Engine) -> wasmtime::Result<Linker<GuestState>> {
     use operator::wasi::keyvalue;
+    use wasmtime_wasi::p2::bindings::sockets::{tcp_create_socket, udp_create_socket};
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    // In place of the library's own, which count nothing.
+    linker.allow_shadowing(true);
+    tcp_create_socket::add_to_linker::<_, HasSelf<GuestState>>(&mut linker, |state| state)?;
+    udp_create_socket::add_to_linker::<_, HasSelf<GuestState>>(&mut linker, |state| state)?;
+    linker.allow_shadowing(false);
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
     let mut tls = wasmtime_wasi_tls::p2::LinkOptions::default();
     tls.tls(true);

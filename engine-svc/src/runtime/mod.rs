@@ -3,6 +3,7 @@
 //! A run takes a slot, gets a fresh store from the pool, and lives on threads of its own. Every 10 ms it yields, which is
 //! also when its deadline is checked; an outer timer ends guests that sleep or wait for the host.
 
+mod busy;
 mod call;
 mod engine;
 mod executor;
@@ -12,8 +13,11 @@ mod linkers;
 mod slots;
 mod ticker;
 
-pub(crate) use call::{Call, Finished, Returned, run};
-pub(crate) use engine::{PoolSize, Variant};
+pub(crate) use busy::Busy;
+pub(crate) use call::{Call, Finished, Returned, Terms, run};
+#[cfg(test)]
+pub(crate) use engine::engine;
+pub(crate) use engine::{PoolSize, Variant, compiler_engine};
 pub(crate) use executor::GuestExecutor;
 pub(crate) use failure::Failure;
 pub(crate) use library::Library;

@@ -1,13 +1,20 @@
-//! Permits to run a guest: one per WASM slot, handed out in turns to the services that wait.
+//! Permits to run a guest: one per WASM slot, handed out to the services that wait.
 //!
-//! Each service has a queue of its own and may use a limited number of slots at a time, so a busy one delays only itself.
-//! Waiting takes no run time. A full queue is an error that the caller reports as busy; nothing is dropped here.
+//! The next slot goes to the service that has used the least processor time, so a busy or a looping service delays only
+//! itself. Each service has a queue of its own and may use a limited number of slots at a time. Waiting takes no run time. A
+//! full queue is an error that the caller reports as busy; nothing is dropped here.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 use wavs_types::ServiceId;
+
+/// What a run is charged when it starts, and at least. It keeps one service from taking all free slots at once, before any
+/// of its runs has used time.
+const QUANTUM: Duration = Duration::from_millis(1);
 
 /// How many runs there may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,13 +38,17 @@ pub(crate) struct Slots {
 struct State {
     running: usize,
     services: HashMap<ServiceId, Service>,
-    /// Services with waiting runs, the next one in front.
-    turns: VecDeque<ServiceId>,
+    /// Services with waiting runs, the one with the least used time in front.
+    ready: BTreeSet<(Duration, ServiceId)>,
+    /// The used time of the service that got the last slot. A service that comes (back) starts here: nobody saves up time by
+    /// being away, and nobody is asked to pay for the time before.
+    now: Duration,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Service {
-    running: usize,
+    used: Duration,
+    running: Arc<AtomicUsize>,
     waiting: VecDeque<oneshot::Sender<Slot>>,
 }
 
@@ -46,6 +57,8 @@ struct Service {
 pub(crate) struct Slot {
     slots: Slots,
     service: ServiceId,
+    siblings: Arc<AtomicUsize>,
+    used: Duration,
 }
 
 /// The queue of the service is full.
@@ -66,7 +79,7 @@ impl Slots {
         }
     }
 
-    /// A slot for a run of `service`, after those that came before it.
+    /// A slot for a run of `service`, after those of the service that came before it.
     ///
     /// # Errors
     /// [`QueueFull`].
@@ -74,7 +87,12 @@ impl Slots {
         let (sender, receiver) = oneshot::channel();
         {
             let mut state = self.lock();
-            let entry = state.services.entry(service).or_default();
+            let now = state.now;
+            let entry = state.services.entry(service).or_insert_with(|| Service {
+                used: now,
+                running: Arc::default(),
+                waiting: VecDeque::new(),
+            });
             // Callers that gave up while waiting do not count.
             entry.waiting.retain(|waiting| !waiting.is_closed());
             if entry.waiting.len() >= self.limits.queue {
@@ -84,9 +102,8 @@ impl Slots {
                 });
             }
             entry.waiting.push_back(sender);
-            if !state.turns.contains(&service) {
-                state.turns.push_back(service);
-            }
+            let place = (entry.used, service);
+            state.ready.insert(place);
         }
         self.dispatch();
         // The sender lives in the state that `self` holds and is used or dropped with it.
@@ -119,43 +136,58 @@ impl Slots {
 
     /// Hands out all slots that can be; returns one that nobody took.
     fn hand_out(&self) -> Option<Slot> {
-        let mut state = self.lock();
-        let mut passed = 0;
-        while state.running < self.limits.total && passed < state.turns.len() {
-            let service = state.turns.pop_front()?;
-            let entry = state.services.entry(service).or_default();
-            let Some(sender) = next(entry, self.limits.per_service) else {
-                if !entry.waiting.is_empty() {
-                    state.turns.push_back(service);
-                    passed += 1;
-                } else if entry.running == 0 {
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        while state.running < self.limits.total {
+            let per_service = self.limits.per_service;
+            let next = state.ready.iter().copied().find(|(_, service)| {
+                let running = state.services.get(service).map(|entry| &entry.running);
+                running.is_some_and(|running| running.load(Ordering::Relaxed) < per_service)
+            });
+            let place @ (_, service) = next?;
+            state.ready.remove(&place);
+            let entry = state.services.get_mut(&service)?;
+            entry.waiting.retain(|waiting| !waiting.is_closed());
+            let Some(sender) = entry.waiting.pop_front() else {
+                if entry.running.load(Ordering::Relaxed) == 0 {
                     state.services.remove(&service);
                 }
                 continue;
             };
-            entry.running += 1;
+            state.now = state.now.max(entry.used);
+            entry.used += QUANTUM;
+            entry.running.fetch_add(1, Ordering::Relaxed);
             if !entry.waiting.is_empty() {
-                state.turns.push_back(service);
+                state.ready.insert((entry.used, service));
             }
             state.running += 1;
-            passed = 0;
-            if let Err(unclaimed) = sender.send(Slot {
+            let slot = Slot {
                 slots: self.clone(),
                 service,
-            }) {
+                siblings: entry.running.clone(),
+                used: Duration::ZERO,
+            };
+            if let Err(unclaimed) = sender.send(slot) {
                 return Some(unclaimed);
             }
         }
         None
     }
 
-    fn release(&self, service: ServiceId) {
+    fn release(&self, service: ServiceId, used: Duration) {
         {
-            let mut state = self.lock();
+            let mut guard = self.lock();
+            let state = &mut *guard;
             state.running -= 1;
             if let Some(entry) = state.services.get_mut(&service) {
-                entry.running -= 1;
-                if entry.running == 0 && entry.waiting.is_empty() {
+                let waits = state.ready.remove(&(entry.used, service));
+                entry.used += used.saturating_sub(QUANTUM);
+                if waits {
+                    state.ready.insert((entry.used, service));
+                }
+                let others = entry.running.fetch_sub(1, Ordering::Relaxed) - 1;
+                if others == 0 && entry.waiting.is_empty() {
+                    // What it used beyond the others is forgotten with it; it comes back at the time of those that stayed.
                     state.services.remove(&service);
                 }
             }
@@ -168,18 +200,21 @@ impl Slots {
     }
 }
 
-/// The next waiting run of a service, if it may run now.
-fn next(service: &mut Service, per_service: usize) -> Option<oneshot::Sender<Slot>> {
-    service.waiting.retain(|waiting| !waiting.is_closed());
-    if service.running >= per_service {
-        return None;
+impl Slot {
+    /// Adds time that the run kept a guest thread busy.
+    pub(crate) fn charge(&mut self, busy: Duration) {
+        self.used += busy;
     }
-    service.waiting.pop_front()
+
+    /// How many runs of the same service there are at the moment, this one included.
+    pub(crate) fn siblings(&self) -> Arc<AtomicUsize> {
+        self.siblings.clone()
+    }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.slots.release(self.service);
+        self.slots.release(self.service, self.used);
     }
 }
 
@@ -243,6 +278,58 @@ mod tests {
             turns.push(n);
         }
         assert_eq!(turns, [1, 2, 1, 1]);
+    }
+
+    #[tokio::test]
+    async fn the_next_slot_goes_to_the_service_that_used_the_least_time() {
+        let slots = slots(1, 1, 10);
+        let mut running = slots.acquire(service(1)).await.unwrap();
+        let mut waiting: Vec<_> = [1, 1, 2, 2, 2]
+            .into_iter()
+            .map(|n| {
+                let mut waiting = Box::pin({
+                    let slots = slots.clone();
+                    async move { slots.acquire(service(n)).await }
+                });
+                assert!(waiting.as_mut().now_or_never().is_none());
+                (n, waiting)
+            })
+            .collect();
+        let mut order = Vec::new();
+        // Each run of service 1 takes as long as two of service 2.
+        running.charge(Duration::from_millis(20));
+        drop(running);
+        while !waiting.is_empty() {
+            let at = waiting.iter_mut().position(|(_, waiting)| {
+                let ready = waiting.as_mut().now_or_never();
+                let Some(slot) = ready else { return false };
+                let mut slot = slot.unwrap();
+                slot.charge(Duration::from_millis(10));
+                drop(slot);
+                true
+            });
+            order.push(waiting.remove(at.unwrap()).0);
+        }
+        assert_eq!(order, [2, 2, 1, 2, 1]);
+    }
+
+    #[tokio::test]
+    async fn who_was_away_neither_gains_nor_owes() {
+        let slots = slots(1, 1, 10);
+        let mut hog = slots.acquire(service(1)).await.unwrap();
+        let mut again = Box::pin(slots.acquire(service(1)));
+        assert!(again.as_mut().now_or_never().is_none());
+        hog.charge(Duration::from_secs(60));
+        drop(hog);
+        let hog = again.await.unwrap();
+        // Service 2 was not there during that minute, and does not get one of its own now.
+        let mut late = Box::pin(slots.acquire(service(2)));
+        assert!(late.as_mut().now_or_never().is_none());
+        let started = slots.lock().services[&service(2)].used;
+        assert!(started >= Duration::from_secs(60) - QUANTUM, "{started:?}");
+        drop(hog);
+        drop(late.await.unwrap());
+        assert!(slots.lock().services.is_empty() && slots.lock().ready.is_empty());
     }
 
     #[tokio::test]

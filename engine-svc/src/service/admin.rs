@@ -5,7 +5,7 @@ use wavs_ipc::contract::engine_admin::{EngineAdmin, GuestLogLine, KvValue};
 use wavs_ipc::{Context, ErrorCode, WireError};
 use wavs_types::{ComponentDigest, ServiceId};
 
-use crate::components::{blocking, take_over};
+use crate::components::{blocking, check_header, take_over};
 use crate::kv::KvError;
 use crate::node::Node;
 
@@ -20,15 +20,22 @@ impl EngineAdmin for Node {
             take_over(&settings.uploads_dir, &upload, settings.fetch.max_bytes)
         })
         .await?;
-        self.inner.library.check(bytes.clone()).await?;
-        let stored = blocking(move || {
-            let size = bytes.len() as u64;
-            self.inner
-                .store
-                .insert(&bytes)
-                .map(|digest| StoredComponent { digest, bytes: size })
+        let inner = self.inner.clone();
+        let (stored, new) = blocking(move || {
+            let digest = ComponentDigest::of(&bytes);
+            check_header(&bytes, digest)?;
+            let new = !inner.store.contains(&digest);
+            inner.store.insert(&bytes)?;
+            let bytes = bytes.len() as u64;
+            Ok((StoredComponent { digest, bytes }, new))
         })
         .await?;
+        if let Err(cause) = self.inner.library.check(stored.digest).await {
+            if new && cause.is_permanent() {
+                blocking(move || self.inner.store.remove(&stored.digest)).await?;
+            }
+            return Err(cause.into());
+        }
         tracing::info!(digest = %stored.digest, bytes = stored.bytes, "stored an uploaded component");
         Ok(stored)
     }

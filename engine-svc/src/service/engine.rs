@@ -10,7 +10,7 @@ use super::job::Job;
 use crate::host::{self, EventSource};
 use crate::metrics::Kind;
 use crate::node::Node;
-use crate::runtime::{Call, Failure, Finished, Returned, Variant};
+use crate::runtime::{Busy, Call, Failure, Finished, Returned, Variant};
 
 impl Engine for Node {
     async fn run_operator(self, _: Context, job: OperatorJob) -> Result<OperatorOutcome, WireError> {
@@ -85,11 +85,13 @@ impl Node {
             WireError::backoff(ErrorCode::Busy, full.to_string())
         })?;
         let ticking = inner.ticker.running();
-        let run = inner.executor.spawn(async move {
-            // Both end with the run, however it ends.
-            let (_slot, _ticking) = (slot, ticking);
-            job.run(&prepared, call).await
-        });
+        let siblings = slot.siblings();
+        let run = async move {
+            // Ends with the run, however it ends.
+            let _ticking = ticking;
+            job.run(&prepared, call, siblings).await
+        };
+        let run = inner.executor.spawn(Busy::new(run, slot));
         let finished = run.await.unwrap_or_else(|cause| {
             // A panic inside a host function ends this run alone; otherwise the process is stopping.
             tracing::error!(service_id = %service, workflow_id = %workflow, panic = cause.is_panic(), %cause, "the host failed during a run");

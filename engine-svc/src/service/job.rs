@@ -2,18 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use tokio::time::Instant;
 use wavs_ipc::contract::engine::RunContext;
-use wavs_ipc::contract::job::Usage;
 use wavs_ipc::{ErrorCode, WireError};
 use wavs_types::{ChainConfig, ChainKey, Component, ComponentSource, ServiceId, Workflow, WorkflowId};
 
 use crate::egress::{Destination, GuestEgress, HttpPermission, endpoint};
-use crate::host::{EventSource, GuestState, RunLog, RunSetup};
+use crate::host::{EventSource, FileQuota, GuestState, RunLog, RunSetup};
 use crate::limits::RunLimits;
 use crate::node::Node;
-use crate::runtime::{Call, Failure, Finished, Prepared, Variant, run};
+use crate::runtime::{Call, Finished, Prepared, Terms, Variant, run};
 
 /// A job that only waits for its component and a slot.
 pub(super) struct Job {
@@ -81,7 +81,7 @@ impl Job {
         let directory = component
             .permissions
             .file_system
-            .then(|| inner.settings.state_dir.join("app").join(service_id.to_string()));
+            .then(|| inner.settings.files_dir().join(service_id.to_string()));
         let log = RunLog::new(
             inner.logs.clone(),
             run,
@@ -125,15 +125,28 @@ impl Job {
     }
 
     /// Runs on the guest threads. Time counts from here.
-    pub(super) async fn run(self, prepared: &Prepared, call: Call) -> Finished {
+    pub(super) async fn run(self, prepared: &Prepared, call: Call, siblings: Arc<AtomicUsize>) -> Finished {
         let started = Instant::now();
-        match GuestState::new(self.setup, &self.limits, started + self.limits.time.value) {
-            Ok(state) => run(prepared, call, state, self.limits, started).await,
-            Err(cause) => Finished {
-                result: Err(Failure::Host(cause.to_string())),
-                usage: Usage::default(),
+        let limits = self.limits;
+        let directory = self.setup.directory.clone();
+        let state = match GuestState::new(self.setup, &limits, started + limits.time.value) {
+            Ok(state) => state,
+            Err(cause) => return Finished::host_fault(cause.to_string()),
+        };
+        let files = match directory {
+            None => None,
+            Some(path) => match FileQuota::start(path).await {
+                Ok(quota) => Some(quota),
+                Err(cause) => return Finished::host_fault(format!("cannot count the files of the service: {cause}")),
             },
-        }
+        };
+        let terms = Terms {
+            limits,
+            started,
+            files,
+            siblings,
+        };
+        run(prepared, call, state, terms).await
     }
 }
 

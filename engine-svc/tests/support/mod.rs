@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use wavs_engine::{Node, Settings};
+use wavs_engine::{CompileHost, Node, Settings};
 use wavs_ipc::contract::engine::{
     AggregatorCall, AggregatorJob, AggregatorOutcome, Engine, OperatorJob, OperatorOutcome, Prefetch, RunContext, World,
 };
@@ -31,6 +31,7 @@ pub const WORKFLOW: &str = "default";
 pub struct Fixture {
     pub directory: TempDir,
     pub node: Node,
+    pub metrics: wavs_service::Metrics,
 }
 
 impl Fixture {
@@ -48,9 +49,30 @@ impl Fixture {
         fs::create_dir_all(&uploads).unwrap();
         let mut settings = Settings::new(directory.path().join("engine"), uploads).unwrap();
         settings.workers = 2;
+        settings.compiler = env!("CARGO_BIN_EXE_wavs-engine").into();
         change(&mut settings);
-        let node = Node::open(settings, &wavs_service::Metrics::new()).unwrap();
-        Self { directory, node }
+        let host = CompileHost::spawn(&settings).unwrap();
+        let metrics = wavs_service::Metrics::new();
+        let node = Node::open(settings, host, &metrics).unwrap();
+        Self {
+            directory,
+            node,
+            metrics,
+        }
+    }
+
+    /// Ends the node as a kill does, and opens another one over its state.
+    pub fn restart(self) -> Self {
+        let Self { directory, node, .. } = self;
+        drop(node);
+        Self::reopen(directory, |_| {})
+    }
+
+    /// The value of a sample in the metrics; 0 when there is none.
+    pub fn sample(&self, name: &str) -> f64 {
+        let text = self.metrics.render();
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.map_or(0.0, |value| value.parse().unwrap())
     }
 
     /// Uploads a guest of the examples and returns its digest.

@@ -187,6 +187,7 @@ pub const KEYS: &[Key] = &[
         "Longest wait before a restart; the first one waits 250 ms",
     ),
     file_unset("process.*.log_level", Kind::List, "Log filter of the process"),
+    file("process.*.sandbox", Kind::Choice(&["strict", "available"]), "strict", "Start only with all protections, or with those that the kernel has"),
     file("process.*.enabled", Kind::Flag, "true", "Whether the process runs"),
     file("process.*.worker_threads", Kind::Number(1, 256), "2", "Threads that serve calls"),
     file_unset("p2p.*.listen_port", PORT, "TCP and UDP port"),

@@ -18,6 +18,7 @@ use super::telemetry::TelemetryConfig;
 use super::trigger::TriggerConfig;
 use super::values::Values;
 use crate::process::ProcessName;
+use crate::sandbox::Strictness;
 use crate::secret::Secret;
 
 /// Everything, validated.
@@ -58,6 +59,8 @@ pub struct ProcessLimits {
     pub log_level: Option<Vec<String>>,
     /// Whether it runs at all.
     pub enabled: bool,
+    /// Whether it may start where the kernel lacks a protection.
+    pub sandbox: Strictness,
 }
 
 /// The configuration type of one process: what it is handed, and which secrets it may hold.
@@ -102,6 +105,14 @@ impl NodeConfig {
         })
     }
 
+    /// Whether a process may start where the kernel lacks a protection.
+    #[must_use]
+    pub fn strictness_of(&self, name: ProcessName) -> Strictness {
+        self.processes
+            .get(&name)
+            .map_or(Strictness::Strict, |limits| limits.sandbox)
+    }
+
     /// How a process logs: its own level if it has one.
     #[must_use]
     pub fn telemetry_of(&self, name: ProcessName) -> TelemetryConfig {
@@ -123,6 +134,7 @@ impl ProcessLimits {
             restart_delay_max: Duration::from_millis(values.number("restart_delay_max_ms")?),
             log_level: values.optional_list("log_level")?,
             enabled: values.flag("enabled")?,
+            sandbox: values.choice("sandbox")?,
         })
     }
 }
