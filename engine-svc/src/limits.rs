@@ -22,8 +22,8 @@ pub(crate) const HOSTCALL_BYTES: usize = 32 << 20;
 pub(crate) const HANDLES: usize = 10_000;
 /// Open sockets of one run; the next one fails with `new-socket-limit`.
 pub(crate) const SOCKETS: usize = 32;
-/// Bytes of all files of one service on the disk; a run that adds to more is a limit error.
-pub(crate) const SERVICE_FILE_BYTES: u64 = 1 << 30;
+/// The default of [`Caps::files`].
+pub const SERVICE_FILE_BYTES: u64 = 1 << 30;
 /// Files and directories of one service; a run that adds to more is a limit error.
 pub(crate) const SERVICE_FILES: u64 = 100_000;
 /// Bytes of one request for randomness; a larger request traps.
@@ -83,6 +83,8 @@ pub struct Caps {
     pub memory: usize,
     /// Bytes of all payloads of one result.
     pub response: usize,
+    /// Bytes of all files of one service; a run that adds to more is a limit error.
+    pub files: u64,
 }
 
 /// Caps for one service in place of the node's.
@@ -102,6 +104,7 @@ pub(crate) struct RunLimits {
     pub(crate) time: Bound<Duration>,
     pub(crate) memory: usize,
     pub(crate) response: usize,
+    pub(crate) files: u64,
 }
 
 impl Caps {
@@ -132,6 +135,7 @@ impl Caps {
             },
             memory: self.memory,
             response: self.response,
+            files: self.files,
         }
     }
 }
@@ -192,6 +196,7 @@ mod tests {
         hard_seconds: 3600,
         memory: 1,
         response: 1,
+        files: 1,
     };
 
     fn check(fuel: Option<u64>, seconds: Option<u64>, grant: CapGrant, expect: (Option<(u64, SetBy)>, (u64, SetBy))) {

@@ -12,7 +12,7 @@ use wavs_service::ProcessName;
 use wavs_service::config::EngineConfig;
 use wavs_types::ServiceId;
 
-use crate::limits::{CapGrant, Caps, NO_FUEL_CAP};
+use crate::limits::{CapGrant, Caps, NO_FUEL_CAP, SERVICE_FILE_BYTES};
 
 /// What an answer needs besides payloads: salts, usage and framing.
 const ANSWER_OVERHEAD: usize = 128 << 10;
@@ -125,6 +125,7 @@ impl Settings {
                 hard_seconds: config.hard_timeout.as_secs(),
                 memory: size(config.guest_memory_bytes),
                 response: Self::response_cap(size(config.response_max_bytes)),
+                files: SERVICE_FILE_BYTES,
             },
             compiled: NonZeroUsize::new(config.component_cache).unwrap_or(COMPILED),
             fetch: Self::fetch_limits(config.fetch.max_component_bytes, config.fetch.timeout),
@@ -154,6 +155,7 @@ impl Settings {
                 hard_seconds: 3600,
                 memory: 256 << 20,
                 response: Self::response_cap(4 << 20),
+                files: SERVICE_FILE_BYTES,
             },
             compiled: COMPILED,
             fetch: Self::fetch_limits(64 << 20, Duration::from_secs(30)),

@@ -22,9 +22,10 @@ pub(crate) struct Guests {
 }
 
 /// Crates that become components. The other members of that workspace are libraries.
-const COMPONENTS: [&str; 7] = [
+const COMPONENTS: [&str; 8] = [
     "aggregator",
     "echo",
+    "hostile",
     "http-get",
     "kv",
     "square",

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
-use crate::limits::{Exceeded, SERVICE_FILE_BYTES, SERVICE_FILES};
+use crate::limits::{Exceeded, SERVICE_FILES};
 
 /// Time between two counts during a run.
 const PERIOD: Duration = Duration::from_millis(500);
@@ -35,13 +35,13 @@ pub(crate) struct FileQuota {
 }
 
 impl FileQuota {
-    /// Counts what is there before the run.
+    /// Counts what is there before the run. All files may come to `bytes`.
     ///
     /// # Errors
     /// When the directory cannot be read.
-    pub(crate) async fn start(directory: PathBuf) -> io::Result<Self> {
+    pub(crate) async fn start(directory: PathBuf, bytes: u64) -> io::Result<Self> {
         let limit = Usage {
-            bytes: SERVICE_FILE_BYTES,
+            bytes,
             files: SERVICE_FILES,
         };
         Self::with_limit(directory, limit).await

@@ -135,7 +135,7 @@ impl Job {
         };
         let files = match directory {
             None => None,
-            Some(path) => match FileQuota::start(path).await {
+            Some(path) => match FileQuota::start(path, limits.files).await {
                 Ok(quota) => Some(quota),
                 Err(cause) => return Finished::host_fault(format!("cannot count the files of the service: {cause}")),
             },
