@@ -23,7 +23,7 @@ pub(crate) const HANDLES: usize = 10_000;
 /// Open sockets of one run; the next one fails with `new-socket-limit`.
 pub(crate) const SOCKETS: usize = 32;
 /// The default of [`Caps::files`].
-pub const SERVICE_FILE_BYTES: u64 = 1 << 30;
+pub(crate) const SERVICE_FILE_BYTES: u64 = 1 << 30;
 /// Files and directories of one service; a run that adds to more is a limit error.
 pub(crate) const SERVICE_FILES: u64 = 100_000;
 /// Bytes of one request for randomness; a larger request traps.

@@ -99,15 +99,15 @@ fn action() -> TriggerAction {
 }
 
 /// One engine, one linked component, pooled instances.
-pub struct Bare {
+pub(crate) struct Bare {
     pre: WavsWorldPre<State>,
     /// How long the compilation took.
-    pub compiled: Duration,
+    pub(crate) compiled: Duration,
 }
 
 impl Bare {
     /// Compiles and links.
-    pub fn new(bytes: &[u8]) -> Self {
+    pub(crate) fn new(bytes: &[u8]) -> Self {
         let mut config = Config::new();
         let mut pool = PoolingAllocationConfig::new();
         pool.max_unused_warm_slots(100).linear_memory_keep_resident(256 << 10);
@@ -126,7 +126,7 @@ impl Bare {
     }
 
     /// One call in a fresh store, as a task of its own.
-    pub async fn call(&self) {
+    pub(crate) async fn call(&self) {
         let pre = self.pre.clone();
         let call = async move {
             let mut store = Store::new(pre.engine(), State::new());
@@ -143,14 +143,14 @@ impl Bare {
 }
 
 /// A linker for each call, instances made on demand, fuel counted.
-pub struct Naive {
+pub(crate) struct Naive {
     engine: Engine,
     component: Component,
 }
 
 impl Naive {
     /// Compiles.
-    pub fn new(bytes: &[u8]) -> Self {
+    pub(crate) fn new(bytes: &[u8]) -> Self {
         let mut config = Config::new();
         config.epoch_interruption(true).consume_fuel(true);
         let engine = Engine::new(&config).expect("an engine");
@@ -159,7 +159,7 @@ impl Naive {
     }
 
     /// One call.
-    pub async fn call(&self) {
+    pub(crate) async fn call(&self) {
         let (engine, component) = (self.engine.clone(), self.component.clone());
         let call = async move {
             let mut store = Store::new(&engine, State::new());

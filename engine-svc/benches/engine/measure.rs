@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 /// Measured times, in ascending order.
-pub struct Sample {
+pub(crate) struct Sample {
     times: Vec<Duration>,
     span: Duration,
 }
 
 impl Sample {
     /// Sorts times.
-    pub fn new(times: Vec<Duration>) -> Self {
+    pub(crate) fn new(times: Vec<Duration>) -> Self {
         let span = times.iter().sum();
         Self::within(times, span)
     }
@@ -30,12 +30,12 @@ impl Sample {
     }
 
     /// The median in milliseconds.
-    pub fn p50(&self) -> f64 {
+    pub(crate) fn p50(&self) -> f64 {
         self.percentile(50)
     }
 
     /// The 99th percentile in milliseconds.
-    pub fn p99(&self) -> f64 {
+    pub(crate) fn p99(&self) -> f64 {
         self.percentile(99)
     }
 
@@ -46,7 +46,7 @@ impl Sample {
 }
 
 /// Keeps `in_flight` calls going for `span`. The first tenth of the time warms up and does not count.
-pub async fn drive<F, Call>(in_flight: usize, span: Duration, call: F) -> Sample
+pub(crate) async fn drive<F, Call>(in_flight: usize, span: Duration, call: F) -> Sample
 where
     F: Fn(usize) -> Call,
     Call: Future<Output = ()>,
@@ -70,7 +70,7 @@ where
 }
 
 /// The component with a custom section more, which changes its digest and nothing else.
-pub fn variant(component: &[u8], n: usize) -> Vec<u8> {
+pub(crate) fn variant(component: &[u8], n: usize) -> Vec<u8> {
     let name = format!("bench{n:03}");
     let length = u8::try_from(name.len()).unwrap_or_default();
     let mut bytes = component.to_vec();
@@ -81,14 +81,14 @@ pub fn variant(component: &[u8], n: usize) -> Vec<u8> {
 
 /// Everything that was measured.
 #[derive(Default)]
-pub struct Report {
+pub(crate) struct Report {
     throughput: Vec<(String, usize, f64, f64, f64)>,
     notes: Vec<(String, &'static str, f64)>,
 }
 
 impl Report {
     /// Adds a throughput.
-    pub fn throughput(&mut self, set_up: &str, in_flight: usize, sample: Sample) {
+    pub(crate) fn throughput(&mut self, set_up: &str, in_flight: usize, sample: Sample) {
         let row = (
             set_up.to_owned(),
             in_flight,
@@ -100,12 +100,12 @@ impl Report {
     }
 
     /// Adds a single figure.
-    pub fn note(&mut self, name: &str, unit: &'static str, value: f64) {
+    pub(crate) fn note(&mut self, name: &str, unit: &'static str, value: f64) {
         self.notes.push((name.to_owned(), unit, value));
     }
 
     /// Adds the median and the 99th percentile of a sample.
-    pub fn sample(&mut self, name: &str, sample: &Sample) {
+    pub(crate) fn sample(&mut self, name: &str, sample: &Sample) {
         self.note(&format!("{name}, p50"), "ms", sample.p50());
         self.note(&format!("{name}, p99"), "ms", sample.p99());
     }
@@ -128,7 +128,7 @@ impl Report {
     }
 
     /// For programs.
-    pub fn json(&self) -> String {
+    pub(crate) fn json(&self) -> String {
         let rows: Vec<_> = self.throughput.iter().map(|(set_up, in_flight, rate, p50, p99)| {
             json!({"set_up": set_up, "in_flight": in_flight, "per_second": rate, "p50_ms": p50, "p99_ms": p99})
         }).collect();
@@ -146,7 +146,7 @@ impl Report {
     }
 
     /// For people.
-    pub fn table(&self) -> String {
+    pub(crate) fn table(&self) -> String {
         let mut lines = vec![format!(
             "{:<28} {:>9} {:>10} {:>9} {:>9}",
             "set-up", "in flight", "calls/s", "p50 ms", "p99 ms"

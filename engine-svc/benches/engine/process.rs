@@ -19,7 +19,7 @@ use crate::support::{Job, PATIENCE};
 const SLOTS_PER_WORKER: usize = 8;
 
 /// A running engine-svc.
-pub struct Engine {
+pub(crate) struct Engine {
     directory: TempDir,
     child: Child,
     admin: Reconnecting<EngineAdminClient>,
@@ -28,7 +28,7 @@ pub struct Engine {
 
 impl Engine {
     /// Starts it in a directory of its own and waits until it answers.
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         fs::create_dir_all(directory.path().join("run/uploads")).expect("the upload directory");
         let ctl = ProcessName::Engine.ctl_socket(directory.path());
@@ -44,20 +44,20 @@ impl Engine {
     }
 
     /// Kills it and starts it again.
-    pub async fn restart(&mut self) {
+    pub(crate) async fn restart(&mut self) {
         self.child.kill().expect("a kill");
         self.child.wait().expect("its end");
         self.child = spawn(&self.directory);
     }
 
     /// Ends it.
-    pub async fn stop(mut self) {
+    pub(crate) async fn stop(mut self) {
         self.child.kill().expect("a kill");
         self.child.wait().expect("its end");
     }
 
     /// Uploads and compiles a component.
-    pub async fn upload(&self, bytes: &[u8]) -> ComponentDigest {
+    pub(crate) async fn upload(&self, bytes: &[u8]) -> ComponentDigest {
         fs::write(self.directory.path().join("run/uploads/file"), bytes).expect("an upload");
         let stored = self.admin.call(PATIENCE, |client, context| async move {
             client.store_component(context, "file".into()).await
@@ -66,7 +66,7 @@ impl Engine {
     }
 
     /// Has a component ready.
-    pub async fn prefetch(&self, digest: ComponentDigest) {
+    pub(crate) async fn prefetch(&self, digest: ComponentDigest) {
         let request = Prefetch {
             source: Json::from_text(json!({"digest": digest.to_string()}).to_string()),
             world: World::Operator,
@@ -79,12 +79,12 @@ impl Engine {
     }
 
     /// Runs a job, which must return.
-    pub async fn run(&self, job: &Job) {
+    pub(crate) async fn run(&self, job: &Job) {
         self.try_run(job).await.expect("a run").result.expect("a result");
     }
 
     /// Runs a job.
-    pub async fn try_run(&self, job: &Job) -> Result<OperatorOutcome, WireError> {
+    pub(crate) async fn try_run(&self, job: &Job) -> Result<OperatorOutcome, WireError> {
         // A process that was just started has no socket yet; then the call had no effect.
         loop {
             let job = job.operator();
@@ -99,13 +99,13 @@ impl Engine {
     }
 
     /// Guests that it runs at a time.
-    pub fn slots(&self) -> usize {
+    pub(crate) fn slots(&self) -> usize {
         let workers = std::thread::available_parallelism().map_or(1, usize::from);
         (workers * SLOTS_PER_WORKER).max(16)
     }
 
     /// Its resident memory in bytes.
-    pub fn resident(&self) -> u64 {
+    pub(crate) fn resident(&self) -> u64 {
         let path = format!("/proc/{}/smaps_rollup", self.child.id());
         let text = fs::read_to_string(path).unwrap_or_default();
         let pss = text.lines().find_map(|line| line.strip_prefix("Pss:"));

@@ -20,7 +20,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
-use clap::Args;
+use clap::{Args, Subcommand};
 use e2e::anvil::Anvil;
 use e2e::node::Node;
 
@@ -44,8 +44,10 @@ const SETTLE_LIMIT: Duration = Duration::from_secs(10);
 /// standard error. Other work on the machine spoils the figures.
 #[derive(Debug, Args)]
 pub(crate) struct Bench {
+    #[command(subcommand)]
+    part: Option<Part>,
     /// Print JSON instead of a table
-    #[arg(long)]
+    #[arg(long, global = true)]
     json: bool,
     /// Lone events that are fired for the latency
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=10_000))]
@@ -55,9 +57,31 @@ pub(crate) struct Bench {
     skip_build: bool,
 }
 
+/// A part that is measured by itself.
+#[derive(Debug, Clone, Copy, Subcommand)]
+enum Part {
+    /// Compare the engine with bare wasmtime and with a naive host
+    Engine,
+}
+
 impl Bench {
     /// Measures everything and answers the report.
     pub(crate) fn run(self, _root: &Path) -> Result<String> {
+        if let Some(Part::Engine) = self.part {
+            // wasmtime belongs to the engine alone, so its benchmark is a target of that package and prints for itself.
+            let mut arguments = vec![
+                "bench",
+                "--locked",
+                "--package",
+                "wavs-engine",
+                "--bench",
+                "engine",
+                "--",
+            ];
+            arguments.extend(self.json.then_some("--json"));
+            shell::cargo(&arguments)?;
+            return Ok(String::new());
+        }
         let binaries = if self.skip_build {
             shell::node_dir(Profile::Release)?
         } else {
