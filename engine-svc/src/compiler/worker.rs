@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use nix::sys::prctl;
-use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
 use nix::unistd::alarm;
 use wavs_service::sandbox::{Profile, Strictness, lock_down};
@@ -54,6 +54,8 @@ fn restrict() -> io::Result<()> {
         (Resource::RLIMIT_FSIZE, 0),
         (Resource::RLIMIT_CORE, 0),
     ] {
+        // What it inherited may be tighter, and cannot be raised.
+        let limit = limit.min(getrlimit(resource)?.1);
         setrlimit(resource, limit, limit)?;
     }
     alarm::set(u32::try_from(TIME.as_secs()).unwrap_or(u32::MAX));

@@ -3,8 +3,8 @@
 
 use super::layer::Layer;
 
-/// The keys, or tables of keys, without effect.
-const DORMANT: [&str; 17] = [
+/// The keys without effect; `*` stands for any name.
+const DORMANT: [&str; 20] = [
     "jaeger",
     "prometheus",
     "prometheus_push_interval_secs",
@@ -22,14 +22,44 @@ const DORMANT: [&str; 17] = [
     "http.sse_max",
     "http.legacy_aggregator_port",
     "telemetry.log_file",
+    "service.*.kv_mode",
+    "service.*.deterministic",
+    "service.*.ordered",
 ];
 
 /// Warns about each key of `layer` that has no effect.
 pub(super) fn warn(layer: &Layer, warnings: &mut Vec<String>) {
     for path in layer.entries.keys() {
-        let name = path.join(".");
-        if DORMANT.contains(&name.as_str()) {
+        if DORMANT.iter().any(|dormant| is(path, dormant)) {
+            let name = path.join(".");
             warnings.push(format!("{name} is set but has no effect in this version"));
+        }
+    }
+}
+
+fn is(path: &[String], dormant: &str) -> bool {
+    let mut segments = dormant.split('.');
+    path.iter()
+        .all(|name| segments.next().is_some_and(|segment| segment == "*" || segment == name))
+        && segments.next().is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_star_stands_for_one_name() {
+        let path = |text: &str| text.split('/').map(str::to_owned).collect::<Vec<_>>();
+        assert!(is(&path("service/1111.2/kv_mode"), "service.*.kv_mode"));
+        assert!(is(&path("jaeger"), "jaeger"));
+        for other in [
+            "service/kv_mode",
+            "service/1/kv_mode/more",
+            "service/1/callback",
+            "jaeger",
+        ] {
+            assert!(!is(&path(other), "service.*.kv_mode"), "{other}");
         }
     }
 }
