@@ -53,7 +53,7 @@ impl EngineAdmin for Node {
     async fn erase_service(self, _: Context, service_id: ServiceId) -> Result<(), WireError> {
         let erased = self.inner.kv.service(&service_id).erase().await;
         erased.map_err(|cause| WireError::internal(cause.to_string()))?;
-        let files = self.inner.settings.state_dir.join("app").join(service_id.to_string());
+        let files = self.inner.settings.files_dir().join(service_id.to_string());
         match tokio::fs::remove_dir_all(&files).await {
             Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => {
                 let text = format!("cannot remove the files of service {service_id}: {cause}");
