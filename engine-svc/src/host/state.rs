@@ -92,6 +92,9 @@ impl GuestState {
             .stderr(GuestOutput::new(setup.log.clone(), Stream::Stderr))
             .max_random_size(RANDOM_BYTES)
             .allow_ip_name_lookup(setup.dns)
+            // Without the permission a socket can be made, but every address is refused.
+            .allow_tcp(true)
+            .allow_udp(true)
             .socket_addr_check(move |address, usage| {
                 let permitted = sockets.permits_socket(address, usage);
                 Box::pin(async move { permitted })
