@@ -11,7 +11,7 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use nix::sys::signal::Signal;
+use nix::sys::signal::{SigSet, Signal};
 use wavs_service::sandbox::{Profile, Strictness, lock_down};
 use wavs_types::ComponentDigest;
 
@@ -52,6 +52,9 @@ pub(super) fn run(store: &Path, cache: &Path) -> ExitCode {
 }
 
 fn serve(store: &Path, cache: &Path) -> io::Result<()> {
+    // A stop goes to all processes of the group or unit at once. This one ends when engine-svc, which may still need it, is done.
+    let stops = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
+    stops.into_iter().collect::<SigSet>().thread_block()?;
     let compat = |variant| {
         let engine = compiler_engine(variant).map_err(|cause| io::Error::other(format!("{cause:#}")))?;
         io::Result::Ok(fingerprint(&engine))
