@@ -155,7 +155,7 @@ async fn measure() -> Report {
     }
     report.sample("compile a component, upload to ready", &Sample::new(cold));
     let started = Instant::now();
-    engine.restart().await;
+    engine.restart();
     engine.run(&Job::new(digests[0], "first")).await;
     report.note(
         &format!("kill to first execution with {CACHED} cached components"),
@@ -169,7 +169,7 @@ async fn measure() -> Report {
         loads.push(started.elapsed());
     }
     report.sample("load a cached component", &Sample::new(loads));
-    engine.stop().await;
+    engine.stop();
     report
 }
 

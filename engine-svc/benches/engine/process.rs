@@ -44,14 +44,14 @@ impl Engine {
     }
 
     /// Kills it and starts it again.
-    pub(crate) async fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         self.child.kill().expect("a kill");
         self.child.wait().expect("its end");
         self.child = spawn(&self.directory);
     }
 
     /// Ends it.
-    pub(crate) async fn stop(mut self) {
+    pub(crate) fn stop(mut self) {
         self.child.kill().expect("a kill");
         self.child.wait().expect("its end");
     }
