@@ -347,6 +347,23 @@ async fn injected_triggers_are_waited_for() {
     node.post("/dev/triggers", &with("count", json!(10_001)))
         .await
         .expect(400, "invalid-parameter", "10000");
+    let several = json!([{"Raw": [1]}, {"Raw": [2]}]);
+    let mut batch = with("data", several.clone());
+    batch["wait_for_completion"] = json!(false);
+    batch["count"] = json!(2);
+    assert_eq!(node.post("/dev/triggers", &batch).await.status, 200);
+    let injected = node.script.injected().last().cloned().unwrap();
+    assert_eq!((injected.data.len(), injected.count), (2, 2));
+    batch["count"] = json!(5_001);
+    node.post("/dev/triggers", &batch)
+        .await
+        .expect(400, "invalid-parameter", "10002 triggers");
+    node.post("/dev/triggers", &with("data", json!([])))
+        .await
+        .expect(400, "invalid-parameter", "0 data");
+    node.post("/dev/triggers", &with("data", json!([{"Nothing": 1}])))
+        .await
+        .expect(422, "invalid-shape", "Nothing");
     node.post("/dev/triggers", &with("workflow_id", json!("nothing")))
         .await
         .expect(404, "not-found", "nothing");

@@ -209,7 +209,7 @@ mod tests {
     use wavs_ipc::contract::lifecycle::Health;
     use wavs_ipc::contract::trigger_admin::Inject;
     use wavs_service::ProcessName;
-    use wavs_types::{ServiceId, Trigger, TriggerAction, TriggerConfig, TriggerData};
+    use wavs_types::{ServiceId, Trigger, TriggerConfig, TriggerData};
 
     use super::*;
     use crate::spool::Quota;
@@ -233,12 +233,11 @@ mod tests {
             workflow_id: "one".parse().unwrap(),
             trigger: Trigger::Manual,
         };
-        let data = TriggerData::Raw(vec![1]);
-        let action = Json::encode(&TriggerAction { config, data }).unwrap();
         spool
             .inject(Inject {
                 id: 1,
-                action,
+                config: Json::encode(&config).unwrap(),
+                data: vec![Json::encode(&TriggerData::Raw(vec![1])).unwrap()],
                 count: 2,
             })
             .await

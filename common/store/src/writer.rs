@@ -152,6 +152,11 @@ where
     }
 }
 
+/// Runs a statement that is the same for every change; kept prepared, because parsing it costs more than running it.
+fn step(transaction: &Transaction<'_>, sql: &'static str) -> rusqlite::Result<()> {
+    transaction.prepare_cached(sql)?.execute([]).map(drop)
+}
+
 struct Thread {
     connection: Connection,
     /// The `synchronous` setting in force; it survives commits, so it is only changed when the next batch needs another.
@@ -248,7 +253,7 @@ impl Thread {
         for job in batch.drain(..) {
             // A lone change needs no savepoint: its failure undoes the whole transaction.
             if !alone {
-                transaction.execute_batch("SAVEPOINT change")?;
+                step(&transaction, "SAVEPOINT change")?;
             }
             let ran = (job.work)(Ok(&transaction));
             fault::point("writer.ran");
@@ -260,8 +265,11 @@ impl Thread {
             match (alone, ran.keep) {
                 (true, true) => {}
                 (true, false) => return transaction.rollback().map(|()| false).map_err(Undone::from),
-                (false, true) => transaction.execute_batch("RELEASE change")?,
-                (false, false) => transaction.execute_batch("ROLLBACK TO change; RELEASE change")?,
+                (false, true) => step(&transaction, "RELEASE change")?,
+                (false, false) => {
+                    step(&transaction, "ROLLBACK TO change")?;
+                    step(&transaction, "RELEASE change")?;
+                }
             }
         }
         fault::point("writer.before_commit");

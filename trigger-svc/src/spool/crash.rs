@@ -8,7 +8,7 @@ use std::time::Duration;
 use wavs_ipc::Json;
 use wavs_ipc::contract::trigger_feed::SpoolBody;
 use wavs_store::fault::{self, Crash};
-use wavs_types::{B256, Trigger, TriggerAction, TriggerConfig, TriggerData};
+use wavs_types::{B256, Trigger, TriggerConfig, TriggerData};
 
 use super::tests::{chain, route};
 use super::*;
@@ -233,13 +233,10 @@ fn injection() -> Inject {
         workflow_id,
         trigger,
     };
-    let action = TriggerAction {
-        config,
-        data: TriggerData::Raw(vec![1]),
-    };
     Inject {
         id: 9,
-        action: Json::encode(&action).unwrap(),
+        config: Json::encode(&config).unwrap(),
+        data: vec![Json::encode(&TriggerData::Raw(vec![1])).unwrap()],
         count: COPIES,
     }
 }

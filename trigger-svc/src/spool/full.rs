@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use wavs_ipc::Json;
 use wavs_ipc::contract::trigger_admin::Inject;
-use wavs_types::{TriggerAction, TriggerConfig, TriggerData};
+use wavs_types::{TriggerConfig, TriggerData};
 
 use super::tests::{chain, progress, route, seen};
 use super::*;
@@ -103,13 +103,10 @@ async fn inside() {
         workflow_id,
         trigger,
     };
-    let action = TriggerAction {
-        config,
-        data: TriggerData::Raw(vec![1; 100_000]),
-    };
     let request = Inject {
         id: 9,
-        action: Json::encode(&action).unwrap(),
+        config: Json::encode(&config).unwrap(),
+        data: vec![Json::encode(&TriggerData::Raw(vec![1; 100_000])).unwrap()],
         count: 40,
     };
     assert_eq!(spool.inject(request.clone()).await.unwrap_err().code, ErrorCode::Busy);

@@ -117,26 +117,33 @@ impl Entry {
         }
     }
 
-    /// The copies of an injection.
+    /// The triggers of an injection, all copies of one before the next.
     ///
     /// # Errors
-    /// `Invalid` when the count is out of range or the action does not parse.
+    /// `Invalid` when their number is out of range or they do not parse.
     pub(crate) fn injected(request: &Inject) -> Result<Vec<SpoolBody>, WireError> {
-        if request.count == 0 || request.count > MAX_INJECTED {
-            let detail = format!("count is {}; it must be 1 to {MAX_INJECTED}", request.count);
+        let total = request.data.len().saturating_mul(request.count as usize);
+        if total == 0 || total > MAX_INJECTED as usize {
+            let detail = format!("{total} triggers are to be injected; there must be 1 to {MAX_INJECTED}");
             return Err(WireError::never(ErrorCode::Invalid, detail));
         }
-        let action = request.action.decode()?;
-        let first = trigger(String::new(), &action, Some(request.id))?;
-        Ok((0..request.count)
-            .map(|copy| {
+        let config: TriggerConfig = request.config.decode()?;
+        let mut bodies = Vec::with_capacity(total);
+        for data in &request.data {
+            let action = TriggerAction {
+                config: config.clone(),
+                data: data.decode()?,
+            };
+            let first = trigger(String::new(), &action, Some(request.id))?;
+            for _ in 0..request.count {
                 let mut body = first.clone();
                 if let SpoolBody::Trigger { source_key, .. } = &mut body {
-                    *source_key = format!("injected/{:032x}/{copy}", request.id);
+                    *source_key = format!("injected/{:032x}/{}", request.id, bodies.len());
                 }
-                body
-            })
-            .collect())
+                bodies.push(body);
+            }
+        }
+        Ok(bodies)
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use wavs_ipc::Json;
 use wavs_ipc::contract::trigger_feed::SpoolBody;
-use wavs_types::{ServiceId, Trigger, TriggerAction, TriggerConfig, TriggerData, WorkflowId};
+use wavs_types::{ServiceId, Trigger, TriggerConfig, TriggerData, WorkflowId};
 
 use super::*;
 use wavs_ipc::contract::trigger_admin::MAX_INJECTED;
@@ -206,13 +206,11 @@ async fn injected_copies_are_kept_apart_and_a_repeat_changes_nothing() {
         workflow_id,
         trigger: Trigger::Manual,
     };
-    let action = TriggerAction {
-        config,
-        data: TriggerData::Raw(vec![1]),
-    };
+    let data = |byte| Json::encode(&TriggerData::Raw(vec![byte])).unwrap();
     let request = |count| Inject {
         id: 9,
-        action: Json::encode(&action).unwrap(),
+        config: Json::encode(&config).unwrap(),
+        data: vec![data(1), data(2)],
         count,
     };
     spool.inject(request(3)).await.unwrap();
@@ -230,8 +228,8 @@ async fn injected_copies_are_kept_apart_and_a_repeat_changes_nothing() {
             other => panic!("unexpected {other:?}"),
         })
         .collect();
-    assert_eq!((batch.items.len(), keys.len()), (3, 3));
-    for count in [0, MAX_INJECTED + 1] {
+    assert_eq!((batch.items.len(), keys.len()), (6, 6));
+    for count in [0, MAX_INJECTED / 2 + 1] {
         assert_eq!(spool.inject(request(count)).await.unwrap_err().code, ErrorCode::Invalid);
     }
 }

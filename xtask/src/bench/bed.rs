@@ -1,6 +1,7 @@
 //! What is measured: one chain, one node of release binaries, and one service whose workflows differ in how far they go.
 
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use e2e::anvil::Anvil;
@@ -98,13 +99,18 @@ impl Bed {
         })
     }
 
-    /// Injects copies of a trigger and waits until all are as deep as their workflow goes.
+    /// Injects copies of a trigger and waits until each is executed, and signed if its workflow submits.
     pub(super) async fn inject(&self, depth: Depth, data: &[u8], count: u32) -> Result<()> {
+        self.inject_each(depth, &json!({"Raw": data}), count).await
+    }
+
+    /// Injects `count` copies of each of `data`, which is one or a list, and waits in the same way.
+    pub(super) async fn inject_each(&self, depth: Depth, data: &Value, count: u32) -> Result<()> {
         let body = json!({
             "service_id": self.service_id,
             "workflow_id": depth.workflow(),
             "trigger": "manual",
-            "data": {"Raw": data},
+            "data": data,
             "count": count,
             "wait_for_completion": true,
             "timeout_secs": INJECTION_SECS,
@@ -118,6 +124,20 @@ impl Bed {
             answer.text().await.unwrap_or_default()
         );
         Ok(())
+    }
+
+    /// Waits until no signed event of the workflow waits for its aggregator component any more.
+    pub(super) async fn aggregated(&self, depth: Depth) -> Result<()> {
+        let path = format!(
+            "/v1/jobs?service_id={}&workflow_id={}&state=collecting&limit=1",
+            self.service_id,
+            depth.workflow()
+        );
+        let none = |page: &Value| page["items"].as_array().is_some_and(Vec::is_empty);
+        self.node
+            .wait_for(&path, Duration::from_secs(INJECTION_SECS), none)
+            .await
+            .map(drop)
     }
 
     /// All jobs of the workflow that submits.

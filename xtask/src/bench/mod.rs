@@ -52,6 +52,9 @@ pub(crate) struct Bench {
     /// Lone events that are fired for the latency
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     events: u32,
+    /// Measure the throughput alone
+    #[arg(long)]
+    throughput_only: bool,
     /// Use the release binaries as they are
     #[arg(long)]
     skip_build: bool,
@@ -100,6 +103,15 @@ impl Bench {
 
     async fn measure(&self, binaries: &Path) -> Result<Report> {
         let mut report = Report::new();
+        if self.throughput_only {
+            let chain = Anvil::start().await?;
+            let node = Node::start(&bed::config(&chain, binaries)).await?;
+            let bed = Bed::new(chain, node).await?;
+            report.add(throughput::figures(&bed).await?);
+            bed.node.stop().await?;
+            bed.chain.stop().await?;
+            return Ok(report);
+        }
         let chain = Anvil::start().await?;
         report.add([starts::starts(&chain, binaries).await?]);
 

@@ -2,8 +2,9 @@
 
 use std::time::Instant;
 
-use anyhow::Result;
-use futures::{StreamExt as _, TryStreamExt as _, stream};
+use anyhow::{Context as _, Result};
+use e2e::node::Node;
+use serde_json::{Value, json};
 
 use super::bed::{Bed, Depth};
 use super::figure::{Figure, ratio};
@@ -11,64 +12,89 @@ use super::progress::Step;
 
 /// Copies in one request; the most that the node takes.
 const COPIES: u32 = 10_000;
-/// Triggers with data of their own, each in a request of its own.
-const DISTINCT: u32 = 2_000;
-/// Requests that are under way at once.
-const IN_FLIGHT: usize = 32;
+/// Triggers with data of their own.
+const DISTINCT: u32 = 20_000;
+/// How many of them travel in one request.
+const IN_REQUEST: u32 = 2_000;
 /// Triggers that are run first, so that components are compiled and pools are filled.
-const WARM: u32 = 200;
+const WARM: u32 = 2_000;
 
-/// Measures both depths in both ways.
+/// A rate, and what it took.
+struct Rate {
+    per_second: f64,
+    /// Processor time of each process for one trigger.
+    cost: String,
+}
+
+/// Measures both depths with copies and with triggers of their own.
 pub(super) async fn figures(bed: &Bed) -> Result<Vec<Figure>> {
-    let total = 2 * (u64::from(COPIES) + u64::from(DISTINCT));
-    let step = Step::new("injected triggers", total)?;
+    let step = Step::new("injected triggers", 2 * u64::from(WARM + COPIES + DISTINCT))?;
     let mut rates = Vec::new();
     for depth in [Depth::Run, Depth::Sign] {
-        bed.inject(depth, b"warm", WARM).await?;
-        let copies = rate(COPIES, bed.inject(depth, b"the same", COPIES)).await?;
+        inject_distinct(bed, depth, "warm", WARM, &step).await?;
+        bed.aggregated(depth).await?;
+        let copies = rate(bed, COPIES, bed.inject(depth, b"the same", COPIES)).await?;
         step.advance(u64::from(COPIES));
-        let distinct = rate(DISTINCT, distinct(bed, depth, &step)).await?;
+        let distinct = rate(bed, DISTINCT, async {
+            inject_distinct(bed, depth, "distinct", DISTINCT, &step).await?;
+            bed.aggregated(depth).await
+        })
+        .await?;
         rates.push((copies, distinct));
     }
-    let [(run_copies, run_distinct), (sign_copies, sign_distinct)] = rates[..] else {
+    let [(run_copies, run), (sign_copies, sign)] = &rates[..] else {
         anyhow::bail!("two depths were measured")
     };
-    let compared = |sign, run, what: &str| {
-        let share = ratio(Some(sign), Some(run)).unwrap_or_default();
-        format!("{share:.2} of the rate without signature; {what}")
-    };
+    let share = ratio(Some(sign.per_second), Some(run.per_second)).unwrap_or_default();
+    let figure = |name: &str, rate: &Rate| Figure::new(name, Some(rate.per_second), "/s").note(rate.cost.clone());
     Ok(vec![
-        Figure::new("executions per second, no submission", Some(run_copies), "/s")
-            .note(format!("{COPIES} copies in one request")),
-        Figure::new("triggers per second to a stored signature", Some(sign_copies), "/s").note(compared(
-            sign_copies,
-            run_copies,
-            "copies share one signature",
-        )),
-        Figure::new("  with data of their own, no submission", Some(run_distinct), "/s")
-            .note(format!("{DISTINCT} requests, {IN_FLIGHT} at once")),
-        Figure::new("  with data of their own, to signatures", Some(sign_distinct), "/s").note(compared(
-            sign_distinct,
-            run_distinct,
-            "a signature each",
-        )),
+        figure("executions per second, no submission", run),
+        figure("  copies of one trigger", run_copies),
+        figure("through operator, signature and aggregator component, durable", sign)
+            .note(format!("{share:.2} of the rate without submission; {}", sign.cost)),
+        figure("  copies of one trigger, which share a signature", sign_copies),
     ])
 }
 
-async fn distinct(bed: &Bed, depth: Depth, step: &Step) -> Result<()> {
-    stream::iter(0..DISTINCT)
-        .map(|index| async move { bed.inject(depth, format!("{depth:?} {index}").as_bytes(), 1).await })
-        .buffer_unordered(IN_FLIGHT)
-        .try_for_each(async |()| {
-            step.advance(1);
-            Ok(())
-        })
-        .await
+/// Injects triggers that differ, a few requests at a time, until all are signed.
+async fn inject_distinct(bed: &Bed, depth: Depth, label: &str, count: u32, step: &Step) -> Result<()> {
+    let requests = (0..count).step_by(IN_REQUEST as usize).map(async |first| {
+        let data: Vec<Value> = (first..count.min(first + IN_REQUEST))
+            .map(|index| json!({"Raw": format!("{label} {depth:?} {index}").as_bytes()}))
+            .collect();
+        let sent = data.len() as u64;
+        bed.inject_each(depth, &Value::from(data), 1).await?;
+        step.advance(sent);
+        anyhow::Ok(())
+    });
+    futures::future::try_join_all(requests).await.map(drop)
 }
 
-/// Things per second.
-async fn rate(count: u32, work: impl Future<Output = Result<()>>) -> Result<f64> {
+/// How many a second, and at which cost.
+async fn rate(bed: &Bed, count: u32, work: impl Future<Output = Result<()>>) -> Result<Rate> {
+    let before = processor_seconds(&bed.node).await?;
     let started = Instant::now();
     work.await?;
-    Ok(f64::from(count) / started.elapsed().as_secs_f64())
+    let elapsed = started.elapsed();
+    let after = processor_seconds(&bed.node).await?;
+    let each = |((name, before), (_, after)): (&(String, f64), &(String, f64))| {
+        format!("{name} {:.0}", (after - before) * 1e6 / f64::from(count))
+    };
+    let parts: Vec<String> = before.iter().zip(&after).map(each).collect();
+    Ok(Rate {
+        per_second: f64::from(count) / elapsed.as_secs_f64(),
+        cost: format!("µs of processor each: {}", parts.join(", ")),
+    })
+}
+
+/// Processor time of every process since it started.
+async fn processor_seconds(node: &Node) -> Result<Vec<(String, f64)>> {
+    let rows = node.processes().await?;
+    rows.iter()
+        .map(|row| {
+            let name = row["name"].as_str().context("a process has no name")?;
+            let seconds = row["cpu_seconds"].as_f64().unwrap_or_default();
+            Ok((name.trim_end_matches("-svc").to_owned(), seconds))
+        })
+        .collect()
 }

@@ -1,17 +1,17 @@
 //! What the supervisor asks of trigger-svc for the HTTP API.
 
 use serde::{Deserialize, Serialize};
-use wavs_types::{ChainKey, TriggerAction};
+use wavs_types::{ChainKey, TriggerConfig, TriggerData};
 
 use crate::error::WireError;
 use crate::json::Json;
 
-/// Most copies in one injection.
+/// Most triggers in one injection.
 pub const MAX_INJECTED: u32 = 10_000;
 
 #[tarpc::service]
 pub trait TriggerAdmin {
-    /// Put copies of a trigger into the spool, past all matching. The answer means that they are on disk.
+    /// Put triggers into the spool, past all matching. The answer means that they are on disk.
     /// A repeat with the same id changes nothing.
     async fn inject(request: Inject) -> Result<(), WireError>;
 
@@ -25,14 +25,16 @@ pub trait TriggerAdmin {
     async fn chains() -> Result<Vec<ChainStatus>, WireError>;
 }
 
-/// Copies of one trigger.
+/// Triggers of one workflow, past all matching: `count` copies for each of `data`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Inject {
     /// Drawn by the caller; names the injection in `Registry::injection`.
     pub id: u128,
-    /// The action, which need not fit the service's own trigger.
-    pub action: Json<TriggerAction>,
-    /// How many copies, 1 to [`MAX_INJECTED`].
+    /// Whose triggers they are. The trigger in it need not be the service's own.
+    pub config: Json<TriggerConfig>,
+    /// What happened, which need not fit the trigger.
+    pub data: Vec<Json<TriggerData>>,
+    /// Copies of each, from 1. All together are at most [`MAX_INJECTED`].
     pub count: u32,
 }
 

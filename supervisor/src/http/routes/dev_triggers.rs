@@ -1,18 +1,22 @@
 //! `/dev/triggers` and `/dev/trigger-streams`: fire a workflow by hand, and see which sources are live.
 
+use std::fmt;
 use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use serde::Deserialize;
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use tokio::time::{Instant, timeout_at};
 use ulid::Ulid;
+use wavs_ipc::WireError;
 use wavs_ipc::contract::registry::{InjectionProgress, MAX_INJECTION_WAIT_MS, ServiceView};
 use wavs_ipc::contract::trigger_admin::{Inject, MAX_INJECTED};
-use wavs_types::{Service, ServiceId, Trigger, TriggerAction, TriggerConfig, TriggerData, WorkflowId};
+use wavs_types::{Service, ServiceId, Trigger, TriggerConfig, TriggerData, WorkflowId};
 
 use super::service_ref;
 use crate::http::api::{Api, READ};
@@ -36,18 +40,50 @@ pub struct Simulated {
     service_id: ServiceId,
     workflow_id: WorkflowId,
     trigger: Trigger,
-    data: TriggerData,
+    data: OneOrMany,
     count: Option<u32>,
     wait_for_completion: bool,
     timeout_secs: Option<u64>,
 }
 
-/// Fires copies of a trigger, past all matching.
+/// What happened, once or several times: one request with a list is much cheaper than a request for each.
+#[derive(Debug)]
+struct OneOrMany(Vec<TriggerData>);
+
+impl<'de> Deserialize<'de> for OneOrMany {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(OneOrManyVisitor)
+    }
+}
+
+/// Looks at the first byte, so that an error is about what is wrong inside and not about the choice.
+struct OneOrManyVisitor;
+
+impl<'de> Visitor<'de> for OneOrManyVisitor {
+    type Value = OneOrMany;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("trigger data, or a list of them")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<OneOrMany, A::Error> {
+        TriggerData::deserialize(MapAccessDeserializer::new(map)).map(|one| OneOrMany(vec![one]))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<OneOrMany, A::Error> {
+        Vec::deserialize(SeqAccessDeserializer::new(seq)).map(OneOrMany)
+    }
+}
+
+/// Fires triggers, past all matching: `count` copies for each of the data.
 pub async fn inject(State(api): State<Api>, JsonBody(body): JsonBody<Simulated>) -> Result<Response, Problem> {
     let count = body.count.unwrap_or(1);
-    if !(1..=MAX_INJECTED).contains(&count) {
+    let OneOrMany(data) = body.data;
+    let total = u32::try_from(data.len()).unwrap_or(u32::MAX).saturating_mul(count);
+    if !(1..=MAX_INJECTED).contains(&total) {
         return Err(Problem::parameter(format!(
-            "count is {count}; it must be 1 to {MAX_INJECTED}"
+            "count is {count} for {} data, {total} triggers in all; there must be 1 to {MAX_INJECTED}",
+            data.len()
         )));
     }
     let wait_secs = body.timeout_secs.unwrap_or(DEFAULT_WAIT_SECS);
@@ -70,19 +106,23 @@ pub async fn inject(State(api): State<Api>, JsonBody(body): JsonBody<Simulated>)
         workflow_id: body.workflow_id,
         trigger: body.trigger,
     };
-    let action = TriggerAction {
-        config,
-        data: body.data,
-    };
-    let action = wavs_ipc::Json::encode(&action).map_err(|error| Problem::internal(error.detail))?;
-    let request = Inject { id, action, count };
+    let request = encoded(id, &config, &data, count).map_err(|error| Problem::internal(error.detail))?;
     api.triggers(READ, async |client, context| client.inject(context, request).await)
         .await?;
     if !body.wait_for_completion {
         return Ok(StatusCode::OK.into_response());
     }
-    let progress = completion(&api, id, count, Duration::from_secs(wait_secs)).await?;
+    let progress = completion(&api, id, total, Duration::from_secs(wait_secs)).await?;
     Ok(([(FAILED_JOBS, HeaderValue::from(progress.failed))], StatusCode::OK).into_response())
+}
+
+fn encoded(id: u128, config: &TriggerConfig, data: &[TriggerData], count: u32) -> Result<Inject, WireError> {
+    Ok(Inject {
+        id,
+        config: wavs_ipc::Json::encode(config)?,
+        data: data.iter().map(wavs_ipc::Json::encode).collect::<Result<_, _>>()?,
+        count,
+    })
 }
 
 /// The live sources.
