@@ -112,6 +112,18 @@ impl Contracts {
         mined(call.send().await?.get_receipt().await?, "setOperator").map(drop)
     }
 
+    /// Sets the share of the weight that a result needs.
+    ///
+    /// # Errors
+    /// When the chain refuses.
+    pub async fn set_quorum(&self, numerator: u64, denominator: u64) -> Result<()> {
+        let manager = ServiceManager::new(self.manager, &self.provider);
+        let call = manager
+            .setQuorumThreshold(U256::from(numerator), U256::from(denominator))
+            .gas(GAS_LIMIT);
+        mined(call.send().await?.get_receipt().await?, "setQuorumThreshold").map(drop)
+    }
+
     /// Points the manager at a service document.
     ///
     /// # Errors

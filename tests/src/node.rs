@@ -217,6 +217,14 @@ impl Node {
         Ok(now)
     }
 
+    /// Kills the supervisor with SIGKILL, and with it all processes, and waits until it is gone.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub async fn kill_all(mut self) -> Result<()> {
+        self.child.kill().await.context("cannot kill the node")
+    }
+
     /// Everything that the node has logged since this start.
     #[must_use]
     pub fn log(&self) -> String {

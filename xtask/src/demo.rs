@@ -18,6 +18,8 @@ use serde_json::Value;
 
 use crate::shell::{self, Profile};
 
+mod network;
+
 /// Show the main job: chain, contracts, node, service, one event, and its result on the chain
 ///
 /// Builds everything, starts a local chain and the five processes, deploys the example contracts, uploads the example
@@ -30,6 +32,9 @@ pub(crate) struct Demo {
     /// The number that the service squares
     #[arg(long, default_value_t = 12)]
     number: u32,
+    /// How many operators run a node each; with more than one, two thirds of them have to sign a result
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=15))]
+    operators: u32,
     /// Use optimised binaries, which take minutes longer to build
     #[arg(long)]
     release: bool,
@@ -41,6 +46,9 @@ impl Demo {
         say(&style("Building the node").bold())?;
         let binaries = shell::build_node(if self.release { Profile::Release } else { Profile::Dev })?;
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        if self.operators > 1 {
+            return runtime.block_on(network::show(self.operators, self.number, &binaries));
+        }
         runtime.block_on(async {
             let scenario = tokio::select! {
                 scenario = self.show(&binaries) => scenario?,

@@ -9,6 +9,7 @@ mod catch_up;
 mod figure;
 mod latency;
 mod memory;
+mod network;
 mod progress;
 mod recovery;
 mod stages;
@@ -61,10 +62,16 @@ pub(crate) struct Bench {
 }
 
 /// A part that is measured by itself.
-#[derive(Debug, Clone, Copy, Subcommand)]
+#[derive(Debug, Clone, Subcommand)]
 enum Part {
     /// Compare the engine with bare wasmtime and with a naive host
     Engine,
+    /// Measure what it costs several operators to agree on an event and to land it once
+    Network {
+        /// Sizes of the networks
+        #[arg(long, value_delimiter = ',', default_value = "3,7,15", value_parser = clap::value_parser!(u32).range(2..=15))]
+        operators: Vec<u32>,
+    },
 }
 
 impl Bench {
@@ -93,12 +100,19 @@ impl Bench {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         let report = runtime.block_on(async {
             tokio::select! {
-                report = self.measure(&binaries) => report,
+                report = self.measure_part(&binaries) => report,
                 // Dropping what was started ends it.
                 _ = tokio::signal::ctrl_c() => anyhow::bail!("interrupted"),
             }
         })?;
         if self.json { report.json() } else { Ok(report.table()) }
+    }
+
+    async fn measure_part(&self, binaries: &Path) -> Result<Report> {
+        match &self.part {
+            Some(Part::Network { operators }) => network::figures(binaries, operators, self.events).await,
+            Some(Part::Engine) | None => self.measure(binaries).await,
+        }
     }
 
     async fn measure(&self, binaries: &Path) -> Result<Report> {
