@@ -64,12 +64,13 @@ pub async fn run(boot: Boot<EngineConfig>, (settings, host): (Settings, CompileH
             stop.cancel();
         }
     });
+    // The last owner of the node ends the compile host, which is no failure then.
+    let owner = node.clone();
     serve(node, lifecycle, ctl, rpc, shutdown).await;
     watch.abort();
-    anyhow::ensure!(
-        !broken.is_cancelled(),
-        "the compile host ended; a fresh engine-svc starts another one"
-    );
+    let failed = broken.is_cancelled();
+    drop(owner);
+    anyhow::ensure!(!failed, "the compile host ended; a fresh engine-svc starts another one");
     Ok(())
 }
 

@@ -76,7 +76,7 @@ fn fill(file: &Path) -> Result<()> {
 
 /// Copies the databases to where SQLite finds them by name; a path through another namespace is none that it can resolve.
 fn copy_databases(from: &Path, to: &Path) -> Result<()> {
-    for directory in ["trigger", "engine", "aggregator"] {
+    for directory in ["trigger", "engine/kv", "aggregator"] {
         std::fs::create_dir_all(to.join(directory))?;
         for entry in std::fs::read_dir(from.join(directory))? {
             let entry = entry?;
