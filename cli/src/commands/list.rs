@@ -107,7 +107,8 @@ fn line(text: &str) -> String {
     let plain = text.chars().map(|c| if c.is_control() { ' ' } else { c });
     let mut cut: String = plain.take(MAX_CELL + 1).collect();
     if cut.chars().count() > MAX_CELL {
-        cut.pop();
+        // The sign of the cut takes the place of a character too.
+        cut.truncate(cut.char_indices().nth(MAX_CELL - 1).map_or(0, |(at, _)| at));
         cut.push('…');
     }
     cut
@@ -131,7 +132,7 @@ mod tests {
     fn texts_of_guests_are_tamed() {
         assert_eq!(line("a\u{1b}[2Jb\nc"), "a [2Jb c");
         let long = line(&"x".repeat(100));
-        assert_eq!((long.chars().count(), long.ends_with('…')), (MAX_CELL + 1 - 1, true));
+        assert_eq!((long.chars().count(), long.ends_with('…')), (MAX_CELL, true));
         assert_eq!(line(&"x".repeat(MAX_CELL)), "x".repeat(MAX_CELL));
     }
 }
