@@ -7,6 +7,7 @@ mod support;
 use support::engine::response;
 use support::trigger::action;
 use support::{Running, World};
+use wavs_ipc::contract::engine::{Action, AggregatorCall};
 use wavs_ipc::contract::job::{GuestError, GuestErrorClass};
 use wavs_ipc::contract::records::{
     DeadLetter, DeadLetterQuery, ExecutionQuery, ExecutionView, GuestKind, HistoryEntry, QuorumQuery, Records as _,
@@ -272,5 +273,54 @@ async fn a_held_service_keeps_its_triggers_and_a_dropped_one_counts_them() {
     node.job(|job| job.state == "skipped").await;
     let counters = progress(&node, service).await.workflows[0].counters;
     assert_eq!((counters.triggers, counters.triggers_dropped), (4, 1));
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_target_that_is_retried_tells_its_new_end_too() {
+    let world = World::new();
+    world.engine.on_aggregator(|job| {
+        Ok(Ok(match &job.call {
+            AggregatorCall::ProcessInput => vec![Action::SubmitEvm {
+                chain: "evm:404".parse().unwrap(),
+                address: [7; 20],
+                gas_price: None,
+            }],
+            _ => vec![],
+        }))
+    });
+    let node = world.start().await;
+    let service = node.add(support::ADDRESS).await.unwrap().service_id;
+    world
+        .trigger
+        .fire("manual/1/0", &action(service, "submit", b"1"), Some(1));
+    let told = async |times: usize| {
+        let is_callback = |call: &AggregatorCall| matches!(call, AggregatorCall::Submitted(Err(_)));
+        let count = || {
+            world
+                .engine
+                .aggregator_runs()
+                .iter()
+                .filter(|run| is_callback(&run.call))
+                .count()
+        };
+        let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(30);
+        while count() < times {
+            assert!(tokio::time::Instant::now() < deadline, "the callback did not come");
+            tokio::task::yield_now().await;
+        }
+    };
+    let failed = node.job(|job| job.state == "failed").await;
+    told(1).await;
+    let found = letters(&node).await.remove(0);
+    assert_eq!((found.stage, found.reason.as_str()), (Stage::Submit, "unknown_chain"));
+
+    assert_eq!(retry(&node, job(failed.job)).await, Ok(1));
+    told(2).await;
+    let again = node.job(|job| job.state == "failed").await;
+    assert_eq!(again.events[0].digest, failed.events[0].digest);
+    assert_eq!(again.events[0].targets.len(), 1, "the target is the same one");
+    assert_eq!(letters(&node).await.len(), 1);
+    assert_eq!(world.engine.runs().len(), 1);
     node.stop().await;
 }

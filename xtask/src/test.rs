@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use crate::contracts::Contracts;
 use crate::guests::Guests;
-use crate::shell::{self, Profile};
+use crate::shell;
 
 /// Verify the committed artefacts and run every test
 ///
@@ -22,7 +22,8 @@ impl Test {
     pub(crate) fn run(&self, root: &Path) -> Result<String> {
         Guests { check: true }.run(root)?;
         Contracts { check: true }.run(root)?;
-        shell::build_node(Profile::Dev)?;
+        // The binaries too, with the features that the tests bring in, so that no library is compiled twice.
+        shell::cargo(&["build", "--locked", "--workspace", "--bins", "--tests"])?;
         // Fetched once here, so that a test that starts a chain is not the one that waits for it.
         e2e::tools::anvil()?;
         let mut arguments = vec!["test", "--locked", "--workspace"];

@@ -213,11 +213,12 @@ fn open_event(
 ) -> Result<()> {
     let event = blob(event_id.as_bytes());
     // A target that was tried looks for its landing before it is tried again, so its attempts are kept; the callback
-    // tells the new outcome.
+    // tells the new outcome, in an attempt of its own: engine-svc knows a run by its number.
     let targets: Vec<i64> = tx
         .prepare_cached(
             "UPDATE targets SET state = ?2, rank = ?3, error = NULL, attempt = max(attempt, 1), reverts = 0, next_ms = 0,
-                                deadline_ms = ?4, callback = 'none', callback_ms = 0
+                                deadline_ms = ?4, callback = 'none', callback_ms = 0,
+                                callback_attempt = callback_attempt + 1
              WHERE event_id = ?1 AND rank IN (10, 11) RETURNING id",
         )?
         .query_map(

@@ -282,10 +282,13 @@ pub fn end(tx: &Connection, target: &TargetRow, ending: &Ending, now_us: u64) ->
     Ok(())
 }
 
-/// The callback was delivered, or given up.
-pub fn callback_done(tx: &Connection, id: i64) -> Result<()> {
-    tx.prepare_cached("UPDATE targets SET callback = 'done' WHERE id = ?1")?
-        .execute([id])?;
+/// The callback was delivered, or given up, in its attempt `attempt`. A target that was opened again meanwhile has another one
+/// to tell, so nothing changes then.
+pub fn callback_done(tx: &Connection, id: i64, attempt: u32) -> Result<()> {
+    tx.prepare_cached(
+        "UPDATE targets SET callback = 'done' WHERE id = ?1 AND callback = 'due' AND callback_attempt = ?2",
+    )?
+    .execute(params![id, attempt])?;
     Ok(())
 }
 

@@ -46,19 +46,19 @@ pub(super) async fn deliver(core: &Core, id: i64) -> Result<Next, StoreError> {
     let Ran { result, execution } = match aggregate::call(core, &bucket, run, call).await {
         Called::Ran(ran) => ran,
         Called::Paused => return Ok(Next::Done),
-        Called::Removed(_) => return done(core, id, None).await,
+        Called::Removed(_) => return done(core, &target, None).await,
     };
     match result {
-        Ok(_) => done(core, id, execution).await,
+        Ok(_) => done(core, &target, execution).await,
         Err(RunFault::Guest(error))
             if error.class == GuestErrorClass::Limit || target.callback_attempt >= MAX_GUEST_FAULTS =>
         {
             tracing::warn!(service_id = %bucket.service_id, %event_id, detail = error.detail, "a submit callback failed for good");
-            done(core, id, execution).await
+            done(core, &target, execution).await
         }
         Err(RunFault::Death(detail)) if target.callback_attempt >= MAX_GUEST_FAULTS => {
             tracing::error!(service_id = %bucket.service_id, %event_id, detail, "a submit callback is given up because engine-svc dies of it");
-            done(core, id, execution).await
+            done(core, &target, execution).await
         }
         Err(fault) => {
             let (counted, delay) = aggregate::rest(&fault, target.callback_attempt);
@@ -91,11 +91,12 @@ fn outcome(target: &TargetRow) -> Result<TxHash, String> {
     }
 }
 
-async fn done(core: &Core, id: i64, execution: Option<Box<Execution>>) -> Result<Next, StoreError> {
+async fn done(core: &Core, target: &TargetRow, execution: Option<Box<Execution>>) -> Result<Next, StoreError> {
+    let (id, attempt) = (target.id, target.callback_attempt);
     core.ledger
         .write(Durability::Process, move |tx| {
             executions::record_some(tx, execution.as_deref())?;
-            targets::callback_done(tx, id)
+            targets::callback_done(tx, id, attempt)
         })
         .await?;
     Ok(Next::Done)

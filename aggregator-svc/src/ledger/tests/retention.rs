@@ -80,7 +80,7 @@ async fn an_event_loses_its_bodies_then_its_rows_and_is_never_opened_again() {
         sign(tx, 1)?;
         let target = target(tx, 1, "a")?;
         targets::mined(tx, &target, "0xabc", State::Final, 10_000_000)?;
-        targets::callback_done(tx, target.id)?;
+        targets::callback_done(tx, target.id, 0)?;
 
         // Within the life of the tombstone everything is there.
         sweep_all(tx, 11_000)?;
@@ -134,7 +134,7 @@ async fn a_due_callback_and_an_open_event_keep_their_input() {
         targets::mined(tx, &target, "0xabc", State::Final, 6)?;
         sweep_all(tx, 1_000_000)?;
         assert_eq!(count(tx, "buckets")?, 2);
-        targets::callback_done(tx, target.id)?;
+        targets::callback_done(tx, target.id, 0)?;
         sweep_all(tx, 1_000_000)?;
         assert_eq!(count(tx, "buckets")?, 1);
         assert_eq!(state(tx, 2), State::Collecting);
