@@ -20,6 +20,8 @@ pub struct Settings {
     pub overrides: BTreeMap<ServiceId, Override>,
     /// How long a node that may have its own result waits before it fetches that of another operator.
     pub own_input_grace: Duration,
+    /// Whether this node takes part in events whose trigger is bound to nothing that their operators signed.
+    pub allow_unbound_inputs: bool,
     /// How many operators post in each stage; nothing: all that are left.
     pub stages: Vec<Option<u32>>,
     /// Time between two stages; nothing: two block times of the chain.
@@ -64,6 +66,8 @@ pub struct Override {
     pub collect_ttl: Option<Duration>,
     /// Replaces [`Settings::submit_ttl`].
     pub submit_ttl: Option<Duration>,
+    /// Replaces [`Settings::allow_unbound_inputs`].
+    pub allow_unbound_inputs: Option<bool>,
 }
 
 /// What the operator grants to one service.
@@ -96,6 +100,15 @@ impl Settings {
             .unwrap_or(self.submit_ttl)
     }
 
+    /// Whether bodies of a service may be run whose trigger is bound to nothing that was signed.
+    #[must_use]
+    pub fn allows_unbound_inputs(&self, service: &ServiceId) -> bool {
+        self.overrides
+            .get(service)
+            .and_then(|own| own.allow_unbound_inputs)
+            .unwrap_or(self.allow_unbound_inputs)
+    }
+
     /// What the ledger keeps, and for how long.
     #[must_use]
     pub fn retention(&self) -> Policy {
@@ -124,6 +137,7 @@ impl From<&AggregatorConfig> for Settings {
         let policy = |policy: &ServicePolicy| Override {
             collect_ttl: Some(policy.collect_ttl),
             submit_ttl: Some(policy.submit_ttl),
+            allow_unbound_inputs: Some(policy.allow_unbound_inputs),
         };
         let grant = |grant: &config::Grant| Grant {
             env: grant.env.clone(),
@@ -138,6 +152,7 @@ impl From<&AggregatorConfig> for Settings {
             collect_ttl: config.service_defaults.collect_ttl,
             submit_ttl: config.service_defaults.submit_ttl,
             own_input_grace: config.own_input_grace,
+            allow_unbound_inputs: config.service_defaults.allow_unbound_inputs,
             stages: config.stages.iter().map(|size| stage(*size)).collect(),
             schedule_keys: config.schedule_keys.clone(),
             overrides: config.services.iter().map(|(id, own)| (*id, policy(own))).collect(),
@@ -170,6 +185,7 @@ impl Default for Settings {
             collect_ttl: Duration::from_secs(86_400),
             submit_ttl: Duration::from_secs(86_400),
             own_input_grace: Duration::from_secs(2),
+            allow_unbound_inputs: false,
             stages: vec![Some(1), Some(1), Some(1), Some(2), Some(2), Some(4), None],
             stage: None,
             schedule_keys: BTreeMap::new(),

@@ -11,7 +11,7 @@ use lru::LruCache;
 use wavs_types::{EventId, EvmAddress, MAX_RECORD_BYTES, RecordError, ServiceId, SignedRecord};
 
 use crate::budget::{Budget, Rate};
-use crate::members::{Members, Standing};
+use crate::members::{Members, Standing, TopicMembers};
 
 /// Records of one signer. Beyond it they are ignored, so that one operator cannot fill the others' stores.
 const SIGNER_RATE: Rate = Rate {
@@ -37,6 +37,17 @@ pub enum Judgement {
     Ignore(&'static str),
     /// Drop it and blame the sender.
     Reject(&'static str),
+}
+
+/// What the author's standing says about something well-formed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admission {
+    /// Store it and send it on.
+    Accept,
+    /// By somebody who was not looked up yet: keep it aside and ask.
+    Unknown,
+    /// Drop it, without blame.
+    Ignore(&'static str),
 }
 
 /// The state behind the decisions.
@@ -87,11 +98,7 @@ impl Gate {
         }
         let said = record.record();
         let attests = matches!(said.statement, wavs_types::Statement::Attestation(_));
-        if let Some(event) = said.event_id().filter(|_| attests)
-            && self.retired.contains(&(*service, event))
-        {
-            return Judgement::Ignore("retired");
-        }
+        let event = said.event_id().filter(|_| attests);
         let skew = millis(CLOCK_SKEW);
         if said.issued_ms > now_ms.saturating_add(skew) {
             return Judgement::Ignore("from_the_future");
@@ -99,11 +106,30 @@ impl Gate {
         if said.issued_ms.saturating_add(millis(topic.ttl)).saturating_add(skew) < now_ms {
             return Judgement::Ignore("too_old");
         }
-        match topic.standing(&record.author()) {
-            Standing::Stranger => Judgement::Ignore("no_operator"),
-            Standing::Unknown => Judgement::Unknown(record),
-            Standing::Member if self.may_speak(service, record.author(), now) => Judgement::Accept(record),
-            Standing::Member => Judgement::Ignore("signer_quota"),
+        match self.admit(topic, service, event, record.author(), now) {
+            Admission::Accept => Judgement::Accept(record),
+            Admission::Unknown => Judgement::Unknown(record),
+            Admission::Ignore(reason) => Judgement::Ignore(reason),
+        }
+    }
+
+    /// Decides about something well-formed that `author` signed, whatever wire it came by. `event` is what it attests.
+    pub fn admit(
+        &mut self,
+        topic: &TopicMembers,
+        service: &ServiceId,
+        event: Option<EventId>,
+        author: EvmAddress,
+        now: Instant,
+    ) -> Admission {
+        if event.is_some_and(|event| self.retired.contains(&(*service, event))) {
+            return Admission::Ignore("retired");
+        }
+        match topic.standing(&author) {
+            Standing::Stranger => Admission::Ignore("no_operator"),
+            Standing::Unknown => Admission::Unknown,
+            Standing::Member if self.may_speak(service, author, now) => Admission::Accept,
+            Standing::Member => Admission::Ignore("signer_quota"),
         }
     }
 

@@ -2,9 +2,11 @@
 //!
 //! Records that aggregator-svc signed are kept in the [`store`] and gossiped, one topic per service; records of others are
 //! judged by the [`gate`] before they are forwarded or stored, and wait in the store until aggregator-svc has pulled them.
-//! [`network`] owns the connections, [`wire`] what is said on them. This process never holds a signing key, never runs a
-//! guest, and calls no other process: who may speak on which topic is pushed to it.
+//! [`network`] owns the connections of our own generation, and [`wire`] has what is said on them and on every other wire
+//! that runs beside it. This process never holds a signing key, never runs a guest, and calls no other process: who may
+//! speak on which topic is pushed to it.
 
+pub mod aside;
 pub mod budget;
 pub mod disabled;
 pub mod gate;
@@ -35,6 +37,8 @@ use metrics::NetworkMetrics;
 use service::GossipService;
 use settings::Settings;
 use store::Store;
+use wire::Wire;
+use wire::v1::{Bridge, BridgeSettings};
 
 /// What p2p-svc may do: reach other operators, and keep its own state.
 #[must_use]
@@ -50,14 +54,26 @@ pub async fn run(boot: Boot<P2pConfig>) -> anyhow::Result<()> {
     let Some(settings) = Settings::read(&boot.config).map_err(|error| Fatal::config(error.to_string()))? else {
         return disabled::run(boot).await;
     };
+    let bridge = BridgeSettings::read(&boot.config).map_err(|error| Fatal::config(error.to_string()))?;
     let state = ProcessName::P2p.state_dir(&boot.data_dir);
     let store = Store::open(&state.join("p2p.db")).await?;
     let keys = identity::load(boot.config.identity.as_ref(), &state)?;
     let metrics = Arc::new(NetworkMetrics::new(&boot.lifecycle.metrics));
     let status = boot.lifecycle.status.clone();
     status.fact("peer id", keys.public().to_peer_id());
-    let (network, task) = network::start(settings, keys, store.clone(), metrics, boot.shutdown.clone()).await?;
-    let service = GossipService::new(network, store);
+    let (network, task) = network::start(
+        settings,
+        keys,
+        store.clone(),
+        Arc::clone(&metrics),
+        boot.shutdown.clone(),
+    )
+    .await?;
+    let mut service = GossipService::new(network, store.clone());
+    if let Some(settings) = bridge {
+        let bridge = Bridge::start(settings, store, metrics, boot.shutdown.clone());
+        service = service.with(Wire::V1(bridge));
+    }
     let routers = [
         (
             Router::new(Identity::new(Role::P2p))

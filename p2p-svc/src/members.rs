@@ -7,13 +7,13 @@ use wavs_ipc::contract::gossip::{MAX_SIGNERS, Topic, TopicSet};
 use wavs_types::{EvmAddress, RecordError, ServiceId, SignedRecord};
 
 /// The services of this node and their operators.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Members {
     topics: BTreeMap<ServiceId, TopicMembers>,
 }
 
 /// One service.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct TopicMembers {
     signers: HashSet<EvmAddress>,
     strangers: HashSet<EvmAddress>,

@@ -1,16 +1,17 @@
-//! The contracts: what aggregator-svc and the supervisor ask, answered from the store and the network.
+//! The contracts: what aggregator-svc and the supervisor ask, answered from the store, the network and the other wires.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures::future::select_all;
 use tarpc::context::Context;
 use tokio::time::Instant;
 use wavs_ipc::contract::gossip::{
     Bytes, Gossip, InboxBatch, InboxCursor, MAX_GOSSIP_ITEMS, MAX_GOSSIP_WAIT_MS, MAX_RETIRED, NetworkIdentity,
     Publication, RecordVerdict, TopicSet,
 };
-use wavs_ipc::contract::p2p_admin::{NetworkStatus, P2pAdmin, PeerView};
+use wavs_ipc::contract::p2p_admin::{MAX_PEERS, NetworkStatus, P2pAdmin, PeerView};
 use wavs_ipc::{ErrorCode, WireError};
 use wavs_store::StoreError;
 use wavs_types::{B256, EventId, EvmAddress, ServiceId, SignedRecord};
@@ -18,6 +19,7 @@ use wavs_types::{B256, EventId, EvmAddress, ServiceId, SignedRecord};
 use crate::members::Members;
 use crate::network::{Network, Stopping, now_ms};
 use crate::store::Store;
+use crate::wire::{PublishError, Wire};
 
 /// How long a retired event is remembered, at least.
 const RETIRED_FOR: Duration = Duration::from_secs(48 * 3_600);
@@ -28,6 +30,7 @@ const MAX_BODY: usize = 4 * 1024 * 1024 - 8_192;
 #[derive(Clone)]
 pub struct GossipService {
     network: Network,
+    wires: Vec<Wire>,
     store: Store,
     synced: Arc<tokio::sync::Mutex<Synced>>,
     told: Arc<Mutex<HashSet<(ServiceId, EvmAddress)>>>,
@@ -46,11 +49,19 @@ impl GossipService {
     #[must_use]
     pub fn new(network: Network, store: Store) -> Self {
         Self {
+            wires: vec![Wire::V2(network.clone())],
             network,
             store,
             synced: Arc::default(),
             told: Arc::default(),
         }
+    }
+
+    /// The same with a further wire beside the network.
+    #[must_use]
+    pub fn with(mut self, wire: Wire) -> Self {
+        self.wires.push(wire);
+        self
     }
 
     /// Authors to look up that aggregator-svc was not told about yet.
@@ -96,7 +107,9 @@ impl Gossip for GossipService {
             .map(|(service, topic)| (*service, ttl_ms(topic.ttl)))
             .collect();
         synced.generation = topics.generation;
-        self.network.sync(members).await.map_err(stopping)?;
+        for wire in &self.wires {
+            wire.sync(&members).await.map_err(stopping)?;
+        }
         // Whoever was told and is still not known has to be asked about again.
         self.told.lock().unwrap_or_else(PoisonError::into_inner).clear();
         Ok(NetworkIdentity {
@@ -125,10 +138,21 @@ impl Gossip for GossipService {
             )
         })?;
         self.store
-            .publish(record.clone(), body, now_ms(), ttl)
+            .publish(record.clone(), body.clone(), now_ms(), ttl)
             .await
             .map_err(failed)?;
-        self.network.publish(record).await.map_err(stopping)
+        // What one wire cannot carry goes out on the others all the same.
+        let mut refused = Ok(());
+        for wire in &self.wires {
+            match wire.publish(&record, &body).await {
+                Ok(()) => {}
+                Err(PublishError::Stopping(cause)) => return Err(stopping(cause)),
+                Err(PublishError::Refused(cause)) => {
+                    refused = Err(WireError::never(ErrorCode::TooLarge, cause.to_string()));
+                }
+            }
+        }
+        refused
     }
 
     async fn retire(self, _: Context, service_id: ServiceId, events: Vec<EventId>) -> Result<(), WireError> {
@@ -141,16 +165,24 @@ impl Gossip for GossipService {
             .retire(service_id, events.clone(), until)
             .await
             .map_err(failed)?;
-        self.network.retire(service_id, events).await.map_err(stopping)
+        for wire in &self.wires {
+            wire.retire(service_id, &events).await.map_err(stopping)?;
+        }
+        Ok(())
     }
 
     async fn pull(self, _: Context, after: InboxCursor, max: u32, wait_ms: u32) -> Result<InboxBatch, WireError> {
         let until = Instant::now() + Duration::from_millis(u64::from(wait_ms.min(MAX_GOSSIP_WAIT_MS)));
         let mut arrivals = self.store.arrivals();
-        let mut unknown = self.network.unknown();
+        let mut unknown: Vec<_> = self.wires.iter().map(Wire::unknown).collect();
         loop {
             arrivals.mark_unchanged();
-            let authors = unknown.borrow_and_update().clone();
+            let mut authors: Vec<_> = unknown
+                .iter_mut()
+                .flat_map(|unknown| unknown.borrow_and_update().clone())
+                .collect();
+            authors.sort_unstable();
+            authors.dedup();
             let news = self.news(&authors);
             let items = self
                 .store
@@ -168,7 +200,9 @@ impl Gossip for GossipService {
             tokio::select! {
                 () = tokio::time::sleep_until(until) => return Ok(batch),
                 changed = arrivals.changed() => changed.map_err(|_| stopping(Stopping))?,
-                changed = unknown.changed() => changed.map_err(|_| stopping(Stopping))?,
+                (changed, ..) = select_all(unknown.iter_mut().map(|unknown| Box::pin(unknown.changed()))) => {
+                    changed.map_err(|_| stopping(Stopping))?;
+                }
             }
         }
     }
@@ -179,7 +213,10 @@ impl Gossip for GossipService {
             RecordVerdict::Ignore => self.store.remove(record).await.map_err(failed),
             RecordVerdict::Reject => {
                 self.store.remove(record).await.map_err(failed)?;
-                self.network.blame(record).await.map_err(stopping)
+                for wire in &self.wires {
+                    wire.blame(record).await.map_err(stopping)?;
+                }
+                Ok(())
             }
         }
     }
@@ -212,7 +249,12 @@ impl P2pAdmin for GossipService {
     }
 
     async fn peers(self, _: Context) -> Result<Vec<PeerView>, WireError> {
-        self.network.peers().await.map_err(stopping)
+        let mut peers = Vec::new();
+        for wire in &self.wires {
+            peers.extend(wire.peers().await.map_err(stopping)?);
+        }
+        peers.truncate(MAX_PEERS);
+        Ok(peers)
     }
 }
 

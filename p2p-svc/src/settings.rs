@@ -54,6 +54,17 @@ pub struct SettingsError {
     example: &'static str,
 }
 
+impl SettingsError {
+    pub(crate) fn new(key: &'static str, value: &str, wrong: &'static str, example: &'static str) -> Self {
+        Self {
+            key,
+            value: value.to_owned(),
+            wrong,
+            example,
+        }
+    }
+}
+
 impl Settings {
     /// The settings, or nothing when the network is switched off.
     ///
@@ -117,7 +128,7 @@ fn peer_id(text: &str) -> Result<PeerId, SettingsError> {
     })
 }
 
-fn addresses(key: &'static str, texts: &[String]) -> Result<Vec<Multiaddr>, SettingsError> {
+pub(crate) fn addresses(key: &'static str, texts: &[String]) -> Result<Vec<Multiaddr>, SettingsError> {
     let read = |text: &String| {
         text.parse().map_err(|_| SettingsError {
             key,

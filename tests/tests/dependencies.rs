@@ -93,12 +93,14 @@ fn no_process_is_built_from_another_one() {
 #[test]
 fn what_tests_share_is_built_from_no_process_and_no_process_from_it() {
     let graph = Graph::resolve();
-    let testkit = graph.closure("testkit");
-    assert!(testkit.contains("tokio"), "it is in the graph");
-    let ours = testkit.iter().find(|name| name.starts_with("wavs-"));
-    assert_eq!(ours, None, "every process can test itself with it");
+    for shared in ["testkit", "gen1peer"] {
+        let closure = graph.closure(shared);
+        assert!(closure.contains("tokio"), "it is in the graph");
+        let ours = closure.iter().find(|name| name.starts_with("wavs-"));
+        assert_eq!(ours, None, "every process can test itself with {shared}");
+    }
     for process in PROCESSES.into_iter().chain(["wavs-supervisor", "wavs-cli"]) {
-        for tests in ["testkit", "e2e"] {
+        for tests in ["testkit", "gen1peer", "e2e"] {
             assert!(!graph.closure(process).contains(tests), "{process} ships {tests}");
         }
     }
@@ -154,7 +156,11 @@ fn only_the_aggregator_and_the_client_can_sign() {
 fn only_the_supervisor_serves_http_and_only_p2p_speaks_libp2p() {
     let graph = Graph::resolve();
     assert_eq!(graph.users("axum"), BTreeSet::from(["wavs-supervisor"]));
-    assert!(graph.users("libp2p").is_subset(&BTreeSet::from(["wavs-p2p"])));
+    assert!(
+        graph
+            .users("libp2p")
+            .is_subset(&BTreeSet::from(["wavs-p2p", "gen1peer"]))
+    );
     for process in ["wavs-trigger", "wavs-engine", "wavs-aggregator", "wavs-p2p"] {
         assert!(!graph.closure(process).contains("axum"), "{process} is built from axum");
     }

@@ -41,7 +41,8 @@ pub struct Wanted {
     pub attempt: u32,
 }
 
-/// Parks a signature. The body is fetched from `due_ms` on; never without it. False when it is known or there are too many.
+/// Parks a signature. The body is fetched from `due_ms` on; never without it. A copy with a body to fetch adds it to one
+/// without. False when it is known or there are too many.
 pub fn insert(tx: &Connection, parked: &Parked, due_ms: Option<u64>, now_ms: u64) -> Result<bool> {
     let others: u32 = tx
         .prepare_cached("SELECT count(DISTINCT digest) FROM parked WHERE event_id = ?1 AND digest <> ?2")?
@@ -55,7 +56,9 @@ pub fn insert(tx: &Connection, parked: &Parked, due_ms: Option<u64>, now_ms: u64
     let rows = tx
         .prepare_cached(
             "INSERT INTO parked (event_id, digest, signer, service_id, workflow_id, kind, signature, body_digest, due_ms, received_ms)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) ON CONFLICT DO NOTHING",
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
+             ON CONFLICT (event_id, digest, signer) DO UPDATE SET due_ms = excluded.due_ms, body_digest = excluded.body_digest
+                 WHERE due_ms IS NULL AND excluded.due_ms IS NOT NULL",
         )?
         .execute(params![
             blob(parked.event_id.as_bytes()),

@@ -11,6 +11,7 @@ use super::jobs::{self, NewJob};
 use super::targets::{self, NewTarget};
 use super::{Ending, Ledger, State, timers, views};
 
+mod parked;
 mod retention;
 
 const SERVICE: ServiceId = ServiceId::new([3; 32]);

@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use rusqlite::Transaction;
 use tokio_util::sync::CancellationToken;
-use wavs_ipc::contract::gossip::{GossipClient, InboxBatch, InboxCursor, RecordVerdict};
+use wavs_ipc::contract::gossip::{Generation, GossipClient, InboxBatch, InboxCursor, RecordVerdict};
 use wavs_ipc::{ErrorCode, Reconnecting, WireError};
 use wavs_store::Durability;
-use wavs_types::{Attestation, B256, EventId, EvmAddress, ServiceId, SignedRecord, Statement};
+use wavs_types::{Attestation, B256, EventId, EvmAddress, ServiceId, Statement};
 
 use super::operators;
+use super::said::{self, Refusal, Said};
 use crate::clock;
 use crate::ledger::buckets::{self, SignatureRow};
 use crate::ledger::parked::{self, Parked};
@@ -67,29 +68,27 @@ async fn take(core: &Core, gossip: &Reconnecting<GossipClient>) -> Result<(), Wi
     let mut known = Vec::new();
     let mut rejected = Vec::new();
     for item in &batch.items {
-        match SignedRecord::decode(&item.record) {
-            Ok(record) => match admit(core, &record) {
-                Admission::Take(policy) => known.push((record, policy)),
-                Admission::Ignore(reason) => count(core, reason),
-                Admission::Reject => rejected.push(record.id()),
-            },
-            Err(_) => rejected.push(wavs_types::record_id(&item.record)),
+        match said::read(core, item).and_then(|said| Ok((admit(core, &said)?, said))) {
+            Ok((policy, said)) => known.push((said, policy)),
+            Err(Refusal::Ignore(reason)) => count(core, reason),
+            Err(Refusal::Reject) => rejected.push(wavs_types::record_id(&item.record)),
         }
     }
-    for (record, _) in &known {
-        if let Statement::Hello(said) = &record.record().statement {
-            let (service, author) = (record.record().service_id, record.author());
-            operators::heard(core, service, author, said.posts_on.clone())
+    for (said, _) in &known {
+        match &said.statement {
+            Statement::Hello(hello) => operators::heard(core, said.service, said.author, hello.posts_on.clone())
                 .await
-                .map_err(ledger_failed)?;
+                .map_err(ledger_failed)?,
+            _ if said.generation == Generation::V1 => core.peers.operators.heard_by_bridge(said.service),
+            _ => {}
         }
     }
     let taken = core
         .ledger
         .write(Durability::Process, move |tx| {
             let mut taken = Taken::default();
-            for (record, policy) in &known {
-                enter(tx, record, *policy, &mut taken)?;
+            for (said, policy) in &known {
+                enter(tx, said, *policy, &mut taken)?;
             }
             meta::set_gossip_cursor(tx, cursor)?;
             Ok(taken)
@@ -129,42 +128,34 @@ async fn look_up(core: &Core, batch: &InboxBatch) -> Result<(), WireError> {
 /// How records of a service are treated.
 #[derive(Debug, Clone, Copy)]
 struct Policy {
-    /// When the body of an unknown envelope is fetched: this node may have its own result by then.
-    grace_ms: u64,
-}
-
-/// Whether a record is taken.
-enum Admission {
-    Take(Policy),
-    Ignore(&'static str),
-    Reject,
+    /// When the body of an unknown envelope is fetched, if it may be run: this node may have its own result by then.
+    grace_ms: Option<u64>,
 }
 
 /// Checks what needs no ledger: the service, the author, the workflow and the kind of signature.
-fn admit(core: &Core, record: &SignedRecord) -> Admission {
-    let said = record.record();
-    let Some(entry) = core.directory.get(&said.service_id) else {
-        return Admission::Ignore("no_service");
+fn admit(core: &Core, said: &Said) -> Result<Policy, Refusal> {
+    let Some(entry) = core.directory.get(&said.service) else {
+        return Err(Refusal::Ignore("no_service"));
     };
-    if entry.pin.1 == record.author() {
+    if entry.pin.1 == said.author {
         // Our own from before a restart with an empty store, or of a second node with the same key.
-        return Admission::Ignore("own");
+        return Err(Refusal::Ignore("own"));
     }
-    if !core.peers.operators.is_operator(&said.service_id, &record.author()) {
-        return Admission::Ignore("no_operator");
+    if !core.peers.operators.is_operator(&said.service, &said.author) {
+        return Err(Refusal::Ignore("no_operator"));
     }
     if let Statement::Attestation(attested) = &said.statement {
         let workflow = entry.service().workflows.get(&attested.workflow_id);
         let Some(submit) = workflow.and_then(|workflow| workflow.aggregator()) else {
-            return Admission::Ignore("no_workflow");
+            return Err(Refusal::Ignore("no_workflow"));
         };
         if submit.signature_kind != attested.kind {
-            return Admission::Reject;
+            return Err(Refusal::Reject);
         }
     }
-    let grace = core.settings.own_input_grace;
-    Admission::Take(Policy {
-        grace_ms: u64::try_from(grace.as_millis()).unwrap_or(u64::MAX),
+    let grace = u64::try_from(core.settings.own_input_grace.as_millis()).unwrap_or(u64::MAX);
+    Ok(Policy {
+        grace_ms: said.is_bound.then_some(grace),
     })
 }
 
@@ -181,13 +172,13 @@ struct Taken {
     refused: Vec<&'static str>,
 }
 
-fn enter(tx: &Transaction<'_>, record: &SignedRecord, policy: Policy, taken: &mut Taken) -> rusqlite::Result<()> {
-    let service = record.record().service_id;
-    match &record.record().statement {
+fn enter(tx: &Transaction<'_>, said: &Said, policy: Policy, taken: &mut Taken) -> rusqlite::Result<()> {
+    let (service, author) = (said.service, said.author);
+    match &said.statement {
         Statement::Hello(_) => Ok(()),
-        Statement::Attestation(said) => attested(tx, service, record.author(), said, policy, taken),
+        Statement::Attestation(said) => attested(tx, service, author, said, policy, taken),
         Statement::Landed(said) => {
-            if rows::notice(tx, &record.author(), said, clock::now_ms())? {
+            if rows::notice(tx, &author, said, clock::now_ms())? {
                 let open = targets::of_event(tx, &said.event_id)?
                     .into_iter()
                     .filter(|target| target.state < State::Submitting);
@@ -242,7 +233,8 @@ fn attested(
         tracing::warn!(%event_id, operator = %author, %digest, %own, "another operator has another result for an event; one of the two is wrong");
     }
     // An envelope that differs from our own result is evidence, and nothing to run.
-    let due_ms = own.is_none().then(|| clock::now_ms().saturating_add(policy.grace_ms));
+    let grace_ms = policy.grace_ms.filter(|_| own.is_none());
+    let due_ms = grace_ms.map(|grace_ms| clock::now_ms().saturating_add(grace_ms));
     let parked = Parked {
         event_id,
         digest,

@@ -12,7 +12,7 @@ pub mod inbox;
 pub mod notices;
 pub mod operators;
 pub mod order;
-
+mod said;
 pub mod stage;
 pub mod topics;
 

@@ -25,6 +25,8 @@ const STRANGER_TIME: Duration = Duration::from_secs(30);
 const MAX_STRANGERS: usize = 10_000;
 /// Operators of one service that are remembered; a further one is not taken, which needs more operators than any manager has.
 const MAX_OPERATORS: usize = 1_024;
+/// How long an operator that was heard by the bridge counts as one that posts at once.
+const BRIDGED_TIME: Duration = Duration::from_secs(3_600);
 /// Keys in one round of lookups; the others come with the next record.
 const MAX_LOOKUPS: usize = 64;
 
@@ -36,6 +38,8 @@ pub struct Operators {
 struct Inner {
     known: BTreeMap<ServiceId, BTreeMap<EvmAddress, Option<Vec<ChainKey>>>>,
     strangers: LruCache<(ServiceId, EvmAddress), Instant>,
+    /// When an operator of generation 1 was heard last, by service: one entry for each that is bridged.
+    bridged: BTreeMap<ServiceId, Instant>,
 }
 
 impl Default for Operators {
@@ -43,6 +47,7 @@ impl Default for Operators {
         Self {
             inner: Mutex::new(Inner {
                 known: BTreeMap::new(),
+                bridged: BTreeMap::new(),
                 strangers: LruCache::new(NonZeroUsize::new(MAX_STRANGERS).unwrap_or(NonZeroUsize::MIN)),
             }),
         }
@@ -92,6 +97,18 @@ impl Operators {
             (key.0 == *service && at.elapsed() < STRANGER_TIME).then_some(key.1)
         };
         inner.strangers.iter().filter_map(fresh).collect()
+    }
+
+    /// An operator of a service was heard by the bridge to generation 1.
+    pub(super) fn heard_by_bridge(&self, service: ServiceId) {
+        self.lock().bridged.insert(service, Instant::now());
+    }
+
+    /// Whether a service has operators of generation 1, as far as they were heard lately. They do not take turns.
+    #[must_use]
+    pub fn has_bridged(&self, service: &ServiceId) -> bool {
+        let inner = self.lock();
+        inner.bridged.get(service).is_some_and(|at| at.elapsed() < BRIDGED_TIME)
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

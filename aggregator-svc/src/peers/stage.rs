@@ -55,7 +55,9 @@ pub async fn turn(core: &Core, target: &TargetRow) -> Result<Turn, StoreError> {
     let posts = |posts_on: &Option<Vec<_>>| posts_on.as_ref().is_none_or(|chains| chains.contains(&target.chain));
     let others = operators.iter().map(|(signer, posts_on)| (*signer, posts(posts_on)));
     let rank = order::rank(&key, posting, &own, others);
-    let stage = order::stage(rank, &core.settings.stages);
+    // Nodes of generation 1 post at once, all of them: let theirs land before ours is tried.
+    let shift = u32::from(core.peers.operators.has_bridged(&target.service_id));
+    let stage = order::stage(rank, &core.settings.stages) + shift;
     let id = target.id;
     let now_ms = clock::now_ms();
     let since_ms = core

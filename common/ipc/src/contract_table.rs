@@ -84,7 +84,7 @@ contract!(
     EngineAdminRequest,
     EngineAdminResponse
 );
-contract!(7, "Gossip", 1..=1, GossipClient, GossipRequest, GossipResponse);
+contract!(7, "Gossip", 2..=2, GossipClient, GossipRequest, GossipResponse);
 contract!(8, "P2pAdmin", 1..=1, P2pAdminClient, P2pAdminRequest, P2pAdminResponse);
 contract!(9, "Records", 1..=1, RecordsClient, RecordsRequest, RecordsResponse);
 

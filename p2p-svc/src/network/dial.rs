@@ -29,19 +29,19 @@ struct Target {
 
 /// All addresses to try.
 #[derive(Debug, Default)]
-pub(super) struct Dialler {
+pub(crate) struct Dialler {
     targets: HashMap<Multiaddr, Target>,
 }
 
 impl Dialler {
     /// An address from the configuration: tried for as long as it is not connected.
-    pub(super) fn list(&mut self, address: Multiaddr, now: Instant) {
+    pub(crate) fn list(&mut self, address: Multiaddr, now: Instant) {
         let target = new_target(&address, true, now);
         self.targets.insert(address, target);
     }
 
     /// An address that was found.
-    pub(super) fn found(&mut self, peer: PeerId, address: &Multiaddr, now: Instant) {
+    pub(crate) fn found(&mut self, peer: PeerId, address: &Multiaddr, now: Instant) {
         let full = address.clone().with_p2p(peer).unwrap_or_else(|other| other);
         if self.targets.len() < MAX_TARGETS {
             self.targets
@@ -51,7 +51,7 @@ impl Dialler {
     }
 
     /// The addresses that are due, given who is connected. They count as being tried from now on.
-    pub(super) fn due(&mut self, now: Instant, connected: impl Fn(&PeerId) -> bool) -> Vec<Multiaddr> {
+    pub(crate) fn due(&mut self, now: Instant, connected: impl Fn(&PeerId) -> bool) -> Vec<Multiaddr> {
         let mut due = Vec::new();
         for (address, target) in &mut self.targets {
             let is_connected = target.peer.as_ref().is_some_and(&connected);
@@ -67,7 +67,7 @@ impl Dialler {
     }
 
     /// A try ended with a connection to `peer`.
-    pub(super) fn reached(&mut self, address: &Multiaddr, peer: PeerId) {
+    pub(crate) fn reached(&mut self, address: &Multiaddr, peer: PeerId) {
         for (known, target) in &mut self.targets {
             if same(known, address) || target.peer == Some(peer) {
                 target.peer = Some(peer);
@@ -78,7 +78,7 @@ impl Dialler {
     }
 
     /// A try failed. `jitter` is between 0 and 1.
-    pub(super) fn failed(&mut self, address: &Multiaddr, now: Instant, jitter: f64) {
+    pub(crate) fn failed(&mut self, address: &Multiaddr, now: Instant, jitter: f64) {
         let Some(known) = self.targets.keys().find(|known| same(known, address)).cloned() else {
             return;
         };
@@ -101,7 +101,7 @@ impl Dialler {
     }
 
     /// The address is this node itself, or somebody who must not be connected.
-    pub(super) fn forget(&mut self, address: &Multiaddr) {
+    pub(crate) fn forget(&mut self, address: &Multiaddr) {
         self.targets.retain(|known, _| !same(known, address));
     }
 }

@@ -15,6 +15,7 @@ mod records;
 mod status;
 mod task;
 
+pub(crate) use dial::Dialler;
 pub(crate) use task::now_ms;
 
 use std::sync::Arc;

@@ -9,6 +9,7 @@ use wavs_types::{B256, EvmAddress, ServiceId, SignedRecord, Statement};
 
 use super::gossip::topic_scores;
 use super::task::{Task, now_ms};
+use crate::aside::Waiting;
 use crate::gate::Judgement;
 use crate::members::Members;
 use crate::wire::v2;
@@ -17,68 +18,6 @@ use crate::wire::v2;
 const INVALID: f64 = 45.0;
 /// What a record beyond the budget costs its sender.
 const FLOOD: f64 = 0.5;
-/// Records of unknown authors that are kept aside per service; further ones are dropped.
-const MAX_ASIDE: usize = 64;
-/// Services with records aside; a record of a further one is dropped.
-const MAX_ASIDE_SERVICES: usize = 256;
-/// How long they are kept: operators do sign a little before their registration is mined.
-const ASIDE_TIME: Duration = Duration::from_secs(600);
-
-/// A record whose author is to be looked up.
-#[derive(Debug)]
-struct Waiting {
-    record: SignedRecord,
-    from: PeerId,
-    since: Instant,
-}
-
-/// Records of authors that are not known yet.
-#[derive(Debug, Default)]
-pub(super) struct Aside {
-    waiting: std::collections::BTreeMap<ServiceId, Vec<Waiting>>,
-}
-
-impl Aside {
-    /// Keeps a record. False when there is no room.
-    fn put(&mut self, record: SignedRecord, from: PeerId, now: Instant) -> bool {
-        let service = record.record().service_id;
-        if !self.waiting.contains_key(&service) && self.waiting.len() >= MAX_ASIDE_SERVICES {
-            return false;
-        }
-        let list = self.waiting.entry(service).or_default();
-        if list.len() >= MAX_ASIDE || list.iter().any(|waiting| waiting.record.id() == record.id()) {
-            return false;
-        }
-        list.push(Waiting {
-            record,
-            from,
-            since: now,
-        });
-        true
-    }
-
-    /// The authors to look up.
-    fn authors(&self) -> Vec<(ServiceId, EvmAddress)> {
-        let authors: BTreeSet<_> = self
-            .waiting
-            .iter()
-            .flat_map(|(service, list)| list.iter().map(|waiting| (*service, waiting.record.author())))
-            .collect();
-        authors.into_iter().collect()
-    }
-
-    fn take_all(&mut self) -> Vec<Waiting> {
-        std::mem::take(&mut self.waiting).into_values().flatten().collect()
-    }
-
-    pub(super) fn expire(&mut self, now: Instant) {
-        self.waiting.retain(|_, list| {
-            list.retain(|waiting| now.saturating_duration_since(waiting.since) < ASIDE_TIME);
-            !list.is_empty()
-        });
-    }
-}
-
 impl Task {
     /// Takes new topics and tables over.
     pub(super) fn sync(&mut self, members: Members) {
@@ -233,8 +172,12 @@ impl Task {
     }
 
     /// A record whose author may be known now.
-    fn reconsider(&mut self, waiting: Waiting) {
-        let Waiting { record, from, since } = waiting;
+    fn reconsider(&mut self, waiting: Waiting<SignedRecord>) {
+        let Waiting {
+            said: record,
+            from,
+            since,
+        } = waiting;
         let service = record.record().service_id;
         let judgement = self
             .gate
@@ -284,11 +227,7 @@ impl Task {
     }
 
     fn tell_unknown(&mut self) {
-        let mut authors = self.aside.authors();
-        authors.retain(|(service, author)| {
-            let topic = self.members.topic(service);
-            topic.is_some_and(|topic| topic.standing(author) == crate::members::Standing::Unknown)
-        });
+        let authors = self.aside.unknown(&self.members);
         self.unknown.send_if_modified(|known| {
             let changed = *known != authors;
             *known = authors;

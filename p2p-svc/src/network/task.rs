@@ -24,7 +24,7 @@ use super::behaviour::{Behaviour, BehaviourEvent};
 use super::dial::Dialler;
 use super::exchange::{Asked, Search};
 use super::peers::Peers;
-use super::records::Aside;
+use crate::aside::Aside;
 use crate::gate::Gate;
 use crate::members::Members;
 use crate::metrics::NetworkMetrics;
@@ -67,7 +67,7 @@ pub(super) struct Task {
     pub(super) peers: Peers,
     pub(super) dialler: Dialler,
     pub(super) dials: HashMap<ConnectionId, Multiaddr>,
-    pub(super) aside: Aside,
+    pub(super) aside: Aside<SignedRecord>,
     pub(super) unknown: watch::Sender<Vec<(ServiceId, EvmAddress)>>,
     pub(super) senders: LruCache<B256, PeerId>,
     pub(super) keeper: mpsc::Sender<(SignedRecord, u64)>,

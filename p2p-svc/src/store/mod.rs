@@ -5,6 +5,7 @@
 //! aggregator-svc notices.
 
 mod bodies;
+mod bridged;
 mod peers;
 mod records;
 mod schema;
@@ -16,6 +17,9 @@ use wavs_ipc::contract::gossip::{InboxCursor, InboxItem};
 use wavs_store::{Database, Durability, StoreError, Transaction};
 use wavs_types::{B256, EventId, ServiceId, SignedRecord};
 
+use crate::wire::v1::Heard;
+
+pub use bridged::Outgoing;
 pub use peers::KnownPeer;
 pub use records::{Held, SHORT_ID, Window};
 
@@ -26,6 +30,8 @@ pub struct Store {
     id: u128,
     /// Counted up when something new came into the inbox.
     arrived: watch::Sender<u64>,
+    /// Counted up when there is something new at all.
+    news: watch::Sender<u64>,
 }
 
 impl Store {
@@ -45,6 +51,7 @@ impl Store {
             database,
             id,
             arrived: watch::Sender::new(0),
+            news: watch::Sender::new(0),
         })
     }
 
@@ -58,6 +65,12 @@ impl Store {
     #[must_use]
     pub fn arrivals(&self) -> watch::Receiver<u64> {
         self.arrived.subscribe()
+    }
+
+    /// Follows all that is stored, ours and others'.
+    #[must_use]
+    pub fn news(&self) -> watch::Receiver<u64> {
+        self.news.subscribe()
     }
 
     /// Keeps a record of our own with its body. A repeat changes nothing.
@@ -84,7 +97,9 @@ impl Store {
             }
             Ok(())
         })
-        .await
+        .await?;
+        self.news.send_modify(|count| *count += 1);
+        Ok(())
     }
 
     /// Keeps records of others, each with the life in milliseconds that its service gives it. Answers how many are new.
@@ -103,8 +118,54 @@ impl Store {
             .await?;
         if new > 0 {
             self.arrived.send_modify(|count| *count += 1);
+            self.news.send_modify(|count| *count += 1);
         }
         Ok(new)
+    }
+
+    /// Keeps submissions of generation 1, each with the life in milliseconds that its service gives it. Answers how many are
+    /// new.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub async fn bridge(&self, heard: Vec<(Heard, u64)>, now_ms: u64) -> Result<usize, StoreError> {
+        let new = self
+            .write(move |tx| {
+                let mut new = 0;
+                for (heard, ttl_ms) in &heard {
+                    new += usize::from(bridged::insert(tx, heard, now_ms, *ttl_ms)?);
+                }
+                Ok(new)
+            })
+            .await?;
+        if new > 0 {
+            self.arrived.send_modify(|count| *count += 1);
+        }
+        Ok(new)
+    }
+
+    /// Attestations after `after` that were issued since `since_ms` and whose body is here, oldest first: our own, and with
+    /// `relay` those of others that did not come by the bridge themselves. At most `max`.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn outgoing(
+        &self,
+        after: u64,
+        since_ms: u64,
+        relay: bool,
+        max: usize,
+    ) -> Result<Vec<Outgoing>, StoreError> {
+        self.read(move |conn| bridged::outgoing(conn, after, since_ms, relay, max))
+            .await
+    }
+
+    /// Attestations of others for an event that [`Self::outgoing`] passed because their body was not here yet.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn relayed(&self, service: ServiceId, event: EventId) -> Result<Vec<Outgoing>, StoreError> {
+        self.read(move |conn| bridged::relayed(conn, &service, &event)).await
     }
 
     /// The inbox after `after`.

@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 
 use rusqlite::{Connection, OptionalExtension as _, Result, params};
-use wavs_ipc::contract::gossip::InboxItem;
-use wavs_types::{B256, EventId, ServiceId, SignedRecord, Statement};
+use wavs_ipc::contract::gossip::{Generation, InboxItem};
+use wavs_types::{B256, EventId, EvmAddress, ServiceId, SignedRecord, Statement};
 
 /// Records of one kind that one author may have stored per service. A further one displaces that author's oldest.
 const MAX_PER_AUTHOR: u64 = 2_048;
@@ -102,10 +102,22 @@ pub(super) fn insert(tx: &Connection, record: &SignedRecord, own: bool, now_ms: 
     if inserted == 0 {
         return Ok(false);
     }
+    Ok(own || within_quota(tx, &said.service_id, &author, kind, &record.id())?)
+}
+
+/// Makes room for the newest record of an author, or takes it out again. True: it stays.
+pub(super) fn within_quota(
+    tx: &Connection,
+    service: &ServiceId,
+    author: &EvmAddress,
+    kind: &str,
+    id: &B256,
+) -> Result<bool> {
+    let service = service.as_bytes().as_slice();
     let count: u64 = tx
         .prepare_cached("SELECT count(*) FROM records WHERE service_id = ?1 AND author = ?2 AND kind = ?3")?
         .query_row(params![service, author.as_slice(), kind], |row| row.get(0))?;
-    if count <= MAX_PER_AUTHOR || own {
+    if count <= MAX_PER_AUTHOR {
         return Ok(true);
     }
     // What aggregator-svc has not seen yet is not displaced; the newcomer has to come again.
@@ -117,20 +129,21 @@ pub(super) fn insert(tx: &Connection, record: &SignedRecord, own: bool, now_ms: 
         .execute(params![service, author.as_slice(), kind, acked(tx)?])?;
     if displaced == 0 {
         tx.prepare_cached("DELETE FROM records WHERE id = ?1")?
-            .execute([record.id().as_slice()])?;
+            .execute([id.as_slice()])?;
     }
     Ok(displaced > 0)
 }
 
-fn is_retired(conn: &Connection, service: &[u8], event: Option<&[u8]>) -> Result<bool> {
+pub(super) fn is_retired(conn: &Connection, service: &[u8], event: Option<&[u8]>) -> Result<bool> {
     conn.prepare_cached("SELECT 1 FROM retired WHERE service_id = ?1 AND event_id = ?2")?
         .exists(params![service, event])
 }
 
 /// Records of others after `after`, oldest first.
 pub(super) fn inbox(conn: &Connection, after: u64, max: u32) -> Result<Vec<InboxItem>> {
-    let mut statement =
-        conn.prepare_cached("SELECT seq, encoded FROM records WHERE seq > ?1 AND own = 0 ORDER BY seq LIMIT ?2")?;
+    let mut statement = conn.prepare_cached(
+        "SELECT seq, encoded, kind = 'gen1' FROM records WHERE seq > ?1 AND own = 0 ORDER BY seq LIMIT ?2",
+    )?;
     let mut rows = statement.query(params![after, max])?;
     let (mut items, mut bytes) = (Vec::new(), 0);
     while let Some(row) = rows.next()? {
@@ -141,6 +154,7 @@ pub(super) fn inbox(conn: &Connection, after: u64, max: u32) -> Result<Vec<Inbox
         }
         items.push(InboxItem {
             seq: row.get(0)?,
+            generation: if row.get(2)? { Generation::V1 } else { Generation::V2 },
             record,
         });
     }
@@ -159,8 +173,10 @@ pub(super) fn ack(tx: &Connection, upto: u64) -> Result<()> {
 /// An event is over.
 pub(super) fn retire(tx: &Connection, service: &ServiceId, event: &EventId, until_ms: u64) -> Result<()> {
     let key = params![service.as_bytes().as_slice(), event.as_bytes().as_slice()];
-    tx.prepare_cached("DELETE FROM records WHERE service_id = ?1 AND event_id = ?2 AND kind = 'attestation'")?
-        .execute(key)?;
+    tx.prepare_cached(
+        "DELETE FROM records WHERE service_id = ?1 AND event_id = ?2 AND kind IN ('attestation', 'gen1')",
+    )?
+    .execute(key)?;
     tx.prepare_cached("DELETE FROM bodies WHERE service_id = ?1 AND event_id = ?2")?
         .execute(key)?;
     tx.prepare_cached("INSERT OR IGNORE INTO retired (service_id, event_id, until_ms) VALUES (?1, ?2, ?3)")?
@@ -202,7 +218,8 @@ pub(super) fn sweep(tx: &Connection, now_ms: u64) -> Result<()> {
 /// Short ids of the newest records issued before `before_ms`.
 pub(super) fn held(conn: &Connection, service: &ServiceId, before_ms: u64, max: usize) -> Result<Held> {
     let mut statement = conn.prepare_cached(
-        "SELECT id, issued_ms FROM records WHERE service_id = ?1 AND issued_ms < ?2 ORDER BY issued_ms DESC LIMIT ?3",
+        "SELECT id, issued_ms FROM records WHERE service_id = ?1 AND issued_ms < ?2 AND kind <> 'gen1'
+         ORDER BY issued_ms DESC LIMIT ?3",
     )?;
     let before = i64::try_from(before_ms).unwrap_or(i64::MAX);
     let mut rows = statement.query(params![service.as_bytes().as_slice(), before, max])?;
@@ -222,7 +239,7 @@ pub(super) fn held(conn: &Connection, service: &ServiceId, before_ms: u64, max: 
 /// Records of a window that the asker lacks, newest first.
 pub(super) fn missing(conn: &Connection, window: &Window) -> Result<(Vec<Vec<u8>>, bool)> {
     let mut statement = conn.prepare_cached(
-        "SELECT id, encoded FROM records WHERE service_id = ?1 AND issued_ms >= ?2 AND issued_ms < ?3
+        "SELECT id, encoded FROM records WHERE service_id = ?1 AND issued_ms >= ?2 AND issued_ms < ?3 AND kind <> 'gen1'
          ORDER BY issued_ms DESC",
     )?;
     let (from, to) = (

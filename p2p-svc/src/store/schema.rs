@@ -1,4 +1,5 @@
-//! The tables of the store. Times are milliseconds since the Unix epoch, ids are raw bytes.
+//! The tables of the store. Times are milliseconds since the Unix epoch, ids are raw bytes. Submissions of generation 1 are
+//! rows of `records` of the kind `gen1`.
 
 use wavs_store::Migration;
 

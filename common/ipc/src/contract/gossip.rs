@@ -115,9 +115,20 @@ pub struct InboxBatch {
 pub struct InboxItem {
     /// Position in the inbox; never used twice.
     pub seq: u64,
-    /// Canonical bytes.
+    /// Which generation it came by.
+    pub generation: Generation,
+    /// Its bytes.
     #[serde(with = "serde_bytes")]
     pub record: Vec<u8>,
+}
+
+/// Generations of the network of operators.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Generation {
+    /// A submission as JSON text, which nobody signed but its envelope.
+    V1,
+    /// A signed record in its canonical bytes.
+    V2,
 }
 
 /// What became of a record.

@@ -46,7 +46,7 @@ pub use kind::Kind;
 pub use layer::Origin;
 pub use loader::{Loaded, Loader};
 pub use node::{NodeConfig, ProcessConfig, ProcessLimits};
-pub use p2p::{P2pConfig, P2pMode, P2pNetwork};
+pub use p2p::{P2pBridge, P2pConfig, P2pMode, P2pNetwork};
 pub use redacted::RedactedConfig;
 pub use sources::Sources;
 pub use telemetry::{LogFormat, TelemetryConfig};

@@ -16,9 +16,24 @@ pub struct P2pConfig {
     pub worker_threads: usize,
     /// How peers are found, if at all.
     pub mode: P2pMode,
+    /// The bridge to nodes of generation 1.
+    pub bridge: P2pBridge,
     /// The network identity; absent means that one is made and kept in the state directory.
     #[serde(skip)]
     pub identity: Option<Secret>,
+}
+
+/// The bridge to nodes of generation 1.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct P2pBridge {
+    /// The services that are bridged, or `*`; empty is none.
+    pub services: Vec<String>,
+    /// TCP port; 0 is any free one.
+    pub listen_port: u16,
+    /// Nodes of generation 1 that are connected to, as multiaddresses.
+    pub bootstrap_nodes: Vec<String>,
+    /// Whether attestations of other operators are sent on to them.
+    pub relay: bool,
 }
 
 /// How peers are found.
@@ -99,10 +114,30 @@ impl P2pConfig {
             .map(|name| values.section(&["p2p", name]).secret(P2P, "identity"))
             .transpose()?
             .flatten();
+        let bridge = P2pBridge::read(&values.section(&["p2p_bridge"]))?;
+        if matches!(mode, P2pMode::Disabled) && !bridge.services.is_empty() {
+            return Err(values.wrong(
+                &["p2p_bridge", "services"],
+                "the bridge runs beside our own network: set p2p = { local = … } or { remote = … } as well, or take the services out",
+            ));
+        }
         Ok(Self {
             worker_threads: values.size("process.p2p.worker_threads")?,
             mode,
+            bridge,
             identity,
+        })
+    }
+}
+
+impl P2pBridge {
+    fn read(values: &Values<'_>) -> Result<Self, ConfigError> {
+        let port = values.optional_number("listen_port")?.unwrap_or_default();
+        Ok(Self {
+            services: values.list("services")?,
+            listen_port: u16::try_from(port).map_err(|_| values.wrong(&["listen_port"], "expected a port"))?,
+            bootstrap_nodes: values.list("bootstrap_nodes")?,
+            relay: values.flag("relay")?,
         })
     }
 }
