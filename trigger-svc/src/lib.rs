@@ -20,12 +20,12 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use tokio::sync::Mutex;
-use wavs_fetch::{AddressPolicy, Fetcher, Gateways};
+use wavs_fetch::{AddressPolicy, Fetcher, Gateways, Verify};
 use wavs_ipc::contract::lifecycle::{Lifecycle, LifecycleClient};
 use wavs_ipc::contract::trigger_admin::{TriggerAdmin, TriggerAdminClient};
 use wavs_ipc::contract::trigger_feed::{TriggerFeed, TriggerFeedClient};
 use wavs_ipc::{Identity, Role, Router, handler};
-use wavs_service::config::TriggerConfig;
+use wavs_service::config::{IpfsVerify, TriggerConfig};
 use wavs_service::sandbox::Profile;
 use wavs_service::{Boot, Fatal, ProcessName};
 
@@ -102,6 +102,14 @@ pub async fn run(boot: Boot<TriggerConfig>) -> anyhow::Result<()> {
     Ok(())
 }
 
+fn verify(configured: IpfsVerify) -> Verify {
+    match configured {
+        IpfsVerify::Require => Verify::Require,
+        IpfsVerify::Prefer => Verify::Prefer,
+        IpfsVerify::Off => Verify::Off,
+    }
+}
+
 fn resolver(config: &TriggerConfig) -> anyhow::Result<Resolver> {
     let fetch = &config.fetch;
     let allowed = fetch
@@ -114,7 +122,7 @@ fn resolver(config: &TriggerConfig) -> anyhow::Result<Resolver> {
     let gateways = gateways.map_err(|error| Fatal::config(format!("ipfs_gateway: {error}")))?;
     let policy = AddressPolicy::new(allowed).with_loopback(config.dev_endpoints);
     Ok(Resolver::new(
-        Fetcher::new(policy, gateways),
+        Fetcher::new(policy, gateways).verifying(verify(fetch.ipfs_verify)),
         fetch.timeout,
         fetch.allow_file,
     ))

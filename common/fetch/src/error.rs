@@ -84,6 +84,32 @@ pub enum FetchError {
         /// The limit.
         limit: Duration,
     },
+    /// A gateway answered something else than the content id names.
+    #[error("{uri}: the gateway answered something else than was asked for: {cause}")]
+    Corrupt {
+        /// The URI.
+        uri: String,
+        /// What does not fit.
+        cause: String,
+    },
+    /// The content cannot be checked against its content id, and must be.
+    #[error(
+        "{uri}: it cannot be checked against its content id: {cause}; use a gateway that serves CAR files, or set fetch.ipfs_verify = \"prefer\""
+    )]
+    Unverifiable {
+        /// The URI.
+        uri: String,
+        /// Why not.
+        cause: String,
+    },
+    /// A registry does not work as it should, or the package has no proper name.
+    #[error("{uri}: {cause}")]
+    Registry {
+        /// Registry and package.
+        uri: String,
+        /// What is wrong.
+        cause: String,
+    },
     /// The receiver of the bytes failed.
     #[error("{uri}: cannot store the download: {cause}")]
     Sink {

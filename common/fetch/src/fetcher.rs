@@ -9,6 +9,8 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, timeout, timeout_at};
 use url::{Host, Url};
 
+use crate::car::ContentError;
+use crate::content::{Content, Verify};
 use crate::error::FetchError;
 use crate::ipfs::Gateways;
 use crate::policy::AddressPolicy;
@@ -19,6 +21,12 @@ const MAX_REDIRECTS: usize = 5;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pause before the one retry of a transient failure.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
+
+/// The type of an archive of blocks (IANA media types), which a gateway makes of one file when asked by its query.
+const CAR: &str = "application/vnd.ipld.car";
+/// What an archive may have beyond the file in it: one part in so many, and a little for small files.
+const ARCHIVE_SHARE: u64 = 16;
+const ARCHIVE_LEAST: u64 = 1 << 20;
 
 /// The bounds of one download.
 #[derive(Debug, Clone, Copy)]
@@ -36,6 +44,16 @@ pub struct FetchLimits {
 pub struct Fetcher {
     policy: AddressPolicy,
     gateways: Gateways,
+    verify: Verify,
+}
+
+/// A request with what it adds to a URL.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Ask {
+    /// Sent to the first host alone, never to one that it redirects to.
+    pub(crate) authorization: Option<String>,
+    /// What is asked for.
+    pub(crate) accept: Option<&'static str>,
 }
 
 /// A hop whose addresses are checked.
@@ -49,7 +67,18 @@ impl Fetcher {
     /// A fetcher for http, https and, through `gateways`, ipfs.
     #[must_use]
     pub fn new(policy: AddressPolicy, gateways: Gateways) -> Self {
-        Self { policy, gateways }
+        Self {
+            policy,
+            gateways,
+            verify: Verify::default(),
+        }
+    }
+
+    /// Checks what comes from gateways in this way.
+    #[must_use]
+    pub fn verifying(mut self, verify: Verify) -> Self {
+        self.verify = verify;
+        self
     }
 
     /// Downloads into memory.
@@ -108,16 +137,21 @@ impl Fetcher {
                     uri: shown(uri),
                     cause: cause.to_string(),
                 })?;
-                Ok(vec![Attempt { url, exempt: false }])
+                Ok(vec![Attempt::at(url)])
             }
-            "ipfs" => self
-                .gateways
-                .resolve(uri)
-                .map(|urls| urls.into_iter().map(|url| Attempt { url, exempt: true }).collect())
-                .map_err(|cause| FetchError::Uri {
+            "ipfs" => {
+                let (content, urls) = self.gateways.locate(uri).map_err(|cause| FetchError::Uri {
                     uri: shown(uri),
                     cause: cause.to_string(),
-                }),
+                })?;
+                let content = (self.verify != Verify::Off).then_some(content);
+                let attempt = |url| Attempt {
+                    url,
+                    exempt: true,
+                    content: content.clone(),
+                };
+                Ok(urls.into_iter().map(attempt).collect())
+            }
             _ => Err(FetchError::Scheme {
                 uri: shown(uri),
                 scheme,
@@ -137,18 +171,17 @@ impl Fetcher {
     {
         let deadline = Instant::now() + limits.total;
         let run = async {
-            let mut retried = false;
-            let response = loop {
-                match self.open(uri, attempt, limits).await {
-                    Ok(response) => break response,
-                    Err(error) if error.is_transient() && !retried => {
-                        retried = true;
-                        tokio::time::sleep(RETRY_PAUSE).await;
-                    }
-                    Err(error) => return Err(error),
-                }
+            let verified = match &attempt.content {
+                Some(content) => self.verified(uri, attempt, content, limits).await?,
+                None => None,
             };
-            copy(uri, response, limits, sink).await
+            match verified {
+                Some(bytes) => store(uri, sink, &bytes).await,
+                None => {
+                    let response = self.open(uri, attempt, &Ask::default(), limits).await?;
+                    copy(uri, response, limits, sink).await
+                }
+            }
         };
         timeout_at(deadline, run).await.map_err(|_| FetchError::TimedOut {
             uri: shown(uri),
@@ -156,8 +189,99 @@ impl Fetcher {
         })?
     }
 
+    /// The content after a check against its id; nothing if it cannot be checked and need not be.
+    async fn verified(
+        &self,
+        uri: &str,
+        attempt: &Attempt,
+        content: &Content,
+        limits: FetchLimits,
+    ) -> Result<Option<Vec<u8>>, FetchError> {
+        let checked = if content.is_file_hash() {
+            let response = self.open(uri, attempt, &Ask::default(), limits).await?;
+            let mut bytes = Vec::new();
+            copy(uri, response, limits, &mut bytes).await?;
+            content.check_file(&bytes).map(|()| bytes)
+        } else {
+            self.assembled(uri, attempt, content, limits).await?
+        };
+        match checked {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(ContentError::Corrupt(cause)) => Err(FetchError::Corrupt { uri: shown(uri), cause }),
+            Err(ContentError::Unverifiable(cause)) if self.verify == Verify::Require => {
+                Err(FetchError::Unverifiable { uri: shown(uri), cause })
+            }
+            Err(ContentError::Unverifiable(cause)) => {
+                tracing::warn!(uri = shown(uri), cause, "content of a gateway is taken without a check");
+                Ok(None)
+            }
+        }
+    }
+
+    /// The file from the archive that the gateway makes of it.
+    async fn assembled(
+        &self,
+        uri: &str,
+        attempt: &Attempt,
+        content: &Content,
+        limits: FetchLimits,
+    ) -> Result<Result<Vec<u8>, ContentError>, FetchError> {
+        let mut archive = attempt.clone();
+        archive.url.set_query(Some("format=car&dag-scope=entity"));
+        let ask = Ask {
+            accept: Some(CAR),
+            ..Ask::default()
+        };
+        let unverifiable = |cause: String| Ok(Err(ContentError::Unverifiable(cause)));
+        let response = match self.open(uri, &archive, &ask, limits).await {
+            Ok(response) => response,
+            // Gateways that make no archives refuse the form of the request.
+            Err(FetchError::Status {
+                status: status @ (400 | 405 | 406 | 415 | 501),
+                ..
+            }) => return unverifiable(format!("the gateway answered {status} to a request for a CAR file")),
+            Err(cause) => return Err(cause),
+        };
+        let kind = response.headers().get(reqwest::header::CONTENT_TYPE);
+        if !kind.is_some_and(|kind| kind.as_bytes().starts_with(CAR.as_bytes())) {
+            return unverifiable("the gateway serves no CAR files".to_owned());
+        }
+        let with_overhead = FetchLimits {
+            max_bytes: limits.max_bytes + limits.max_bytes / ARCHIVE_SHARE + ARCHIVE_LEAST,
+            ..limits
+        };
+        let mut bytes = Vec::new();
+        copy(uri, response, with_overhead, &mut bytes).await?;
+        Ok(content.assemble(&bytes, limits.max_bytes))
+    }
+
+    /// The successful answer to a request, with one more try after a transient failure.
+    pub(crate) async fn open(
+        &self,
+        uri: &str,
+        attempt: &Attempt,
+        ask: &Ask,
+        limits: FetchLimits,
+    ) -> Result<reqwest::Response, FetchError> {
+        let first = self.follow(uri, attempt, ask, limits).await;
+        match first.and_then(|response| success(uri, response)) {
+            Err(error) if error.is_transient() => {
+                tokio::time::sleep(RETRY_PAUSE).await;
+                success(uri, self.follow(uri, attempt, ask, limits).await?)
+            }
+            result => result,
+        }
+    }
+
     /// Follows redirects by hand, since each hop is a new address to check.
-    async fn open(&self, uri: &str, attempt: &Attempt, limits: FetchLimits) -> Result<reqwest::Response, FetchError> {
+    pub(crate) async fn follow(
+        &self,
+        uri: &str,
+        attempt: &Attempt,
+        ask: &Ask,
+        limits: FetchLimits,
+    ) -> Result<reqwest::Response, FetchError> {
+        let mut ask = ask.clone();
         let redirect = |cause: &str| FetchError::Redirect {
             uri: shown(uri),
             cause: cause.to_owned(),
@@ -166,9 +290,9 @@ impl Fetcher {
         let mut exempt = attempt.exempt;
         for _ in 0..=MAX_REDIRECTS {
             let hop = self.check(uri, url.clone(), exempt).await?;
-            let response = request(uri, &hop, limits).await?;
+            let response = request(uri, &hop, &ask, limits).await?;
             if !response.status().is_redirection() {
-                return success(uri, response);
+                return Ok(response);
             }
             let target = response
                 .headers()
@@ -183,9 +307,10 @@ impl Fetcher {
                 return Err(redirect("it leaves http"));
             }
             // Only the gateway itself is exempt; subdomain gateways redirect within their own host name.
-            exempt = exempt
-                && target.host() == hop.url.host()
-                && target.port_or_known_default() == hop.url.port_or_known_default();
+            let same =
+                target.host() == hop.url.host() && target.port_or_known_default() == hop.url.port_or_known_default();
+            exempt = exempt && same;
+            ask.authorization = ask.authorization.filter(|_| same);
             url = target;
         }
         Err(redirect("there were more than 5"))
@@ -238,13 +363,27 @@ impl Fetcher {
     }
 }
 
+/// A place to try.
 #[derive(Debug, Clone)]
-struct Attempt {
+pub(crate) struct Attempt {
     url: Url,
     exempt: bool,
+    /// What it must turn out to be, if that is to be checked.
+    content: Option<Content>,
 }
 
-async fn request(uri: &str, hop: &Hop, limits: FetchLimits) -> Result<reqwest::Response, FetchError> {
+impl Attempt {
+    /// A URL that a stranger chose.
+    pub(crate) fn at(url: Url) -> Self {
+        Self {
+            url,
+            exempt: false,
+            content: None,
+        }
+    }
+}
+
+async fn request(uri: &str, hop: &Hop, ask: &Ask, limits: FetchLimits) -> Result<reqwest::Response, FetchError> {
     let transfer = |cause: &reqwest::Error| FetchError::Transfer {
         uri: shown(uri),
         cause: causes(cause),
@@ -259,14 +398,17 @@ async fn request(uri: &str, hop: &Hop, limits: FetchLimits) -> Result<reqwest::R
         builder = builder.resolve_to_addrs(name, addresses);
     }
     let client = builder.build().map_err(|cause| transfer(&cause))?;
-    client
-        .get(hop.url.clone())
-        .send()
-        .await
-        .map_err(|cause| transfer(&cause.without_url()))
+    let mut request = client.get(hop.url.clone());
+    if let Some(accept) = ask.accept {
+        request = request.header(reqwest::header::ACCEPT, accept);
+    }
+    if let Some(authorization) = &ask.authorization {
+        request = request.header(reqwest::header::AUTHORIZATION, authorization);
+    }
+    request.send().await.map_err(|cause| transfer(&cause.without_url()))
 }
 
-fn success(uri: &str, response: reqwest::Response) -> Result<reqwest::Response, FetchError> {
+pub(crate) fn success(uri: &str, response: reqwest::Response) -> Result<reqwest::Response, FetchError> {
     if response.status().is_success() {
         Ok(response)
     } else {
@@ -277,7 +419,12 @@ fn success(uri: &str, response: reqwest::Response) -> Result<reqwest::Response, 
     }
 }
 
-async fn copy<S>(uri: &str, response: reqwest::Response, limits: FetchLimits, sink: &mut S) -> Result<(), FetchError>
+pub(crate) async fn copy<S>(
+    uri: &str,
+    response: reqwest::Response,
+    limits: FetchLimits,
+    sink: &mut S,
+) -> Result<(), FetchError>
 where
     S: AsyncWrite + Unpin + Send,
 {
@@ -309,6 +456,17 @@ where
     sink.flush()
         .await
         .map_err(|cause| FetchError::Sink { uri: shown(uri), cause })
+}
+
+async fn store<S>(uri: &str, sink: &mut S, bytes: &[u8]) -> Result<(), FetchError>
+where
+    S: AsyncWrite + Unpin + Send,
+{
+    let write = async {
+        sink.write_all(bytes).await?;
+        sink.flush().await
+    };
+    write.await.map_err(|cause| FetchError::Sink { uri: shown(uri), cause })
 }
 
 /// The whole chain of causes: the outermost text of an HTTP client alone rarely says what happened.

@@ -3,6 +3,8 @@
 use cid::Cid;
 use url::Url;
 
+use crate::content::Content;
+
 /// HTTP gateways, tried in order.
 #[derive(Debug, Clone)]
 pub struct Gateways(Vec<Url>);
@@ -52,6 +54,11 @@ impl Gateways {
     /// # Errors
     /// [`GatewayError::Cid`] when the authority is not a CID v0 or v1.
     pub fn resolve(&self, uri: &str) -> Result<Vec<Url>, GatewayError> {
+        self.locate(uri).map(|(_, urls)| urls)
+    }
+
+    /// What the URI names, and the URLs under which the gateways serve it.
+    pub(crate) fn locate(&self, uri: &str) -> Result<(Content, Vec<Url>), GatewayError> {
         let error = |cause: String| GatewayError::Cid {
             uri: uri.to_owned(),
             cause,
@@ -60,15 +67,17 @@ impl Gateways {
         let rest = uri.get(7..).filter(|_| uri.is_char_boundary(7)).unwrap_or_default();
         let (cid, path) = rest.split_once('/').map_or((rest, ""), |(cid, path)| (cid, path));
         let parsed = Cid::try_from(cid).map_err(|cause| error(cause.to_string()))?;
-        self.0
-            .iter()
-            .map(|gateway| {
-                let slash = if path.is_empty() { "" } else { "/" };
-                gateway
-                    .join(&format!("{parsed}{slash}{path}"))
-                    .map_err(|cause| error(cause.to_string()))
-            })
-            .collect()
+        let content = Content {
+            cid: parsed,
+            path: path.to_owned(),
+        };
+        let urls = self.0.iter().map(|gateway| {
+            let slash = if path.is_empty() { "" } else { "/" };
+            gateway
+                .join(&format!("{parsed}{slash}{path}"))
+                .map_err(|cause| error(cause.to_string()))
+        });
+        Ok((content, urls.collect::<Result<_, _>>()?))
     }
 }
 

@@ -5,14 +5,20 @@
 //! yields must be public or allowed by the operator, and the connection goes to one of the checked addresses. Each
 //! redirect starts again from the beginning. No proxy, cookie or credential is ever sent.
 //!
-//! This crate does not know what it downloads: digests and formats are the caller's.
+//! What comes from an IPFS gateway is checked against its content id (`content`), since a gateway may answer anything.
+//! Otherwise this crate does not know what it downloads: digests and formats are the caller's.
 
+mod car;
+mod content;
 mod error;
 mod fetcher;
 mod ipfs;
 mod policy;
+mod registry;
 
+pub use content::Verify;
 pub use error::FetchError;
 pub use fetcher::{FetchLimits, Fetcher};
 pub use ipfs::{GatewayError, Gateways};
 pub use policy::{AddressPolicy, AllowEntry, AllowEntryError, is_public};
+pub use registry::{DEFAULT_REGISTRY, Package};
