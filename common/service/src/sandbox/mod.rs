@@ -14,6 +14,7 @@ mod inherited;
 mod jail;
 mod kernel;
 mod lockdown;
+mod probe;
 mod profile;
 
 pub use files::FilesError;
@@ -21,4 +22,5 @@ pub use inherited::Inherited;
 pub use jail::{Jail, JailError, Limits};
 pub use kernel::landlock_abi;
 pub use lockdown::{LockDownError, Protections, Strictness, lock_down};
+pub use probe::forbidden_calls;
 pub use profile::Profile;
