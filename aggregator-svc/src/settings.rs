@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use wavs_ipc::contract::job::RunMode;
 use wavs_service::Secret;
-use wavs_service::config::{self, AggregatorConfig, EnvDefault, ServicePolicy, StageSize};
+use wavs_service::config::{self, AggregatorConfig, EnvDefault, KvMode, ServicePolicy, StageSize};
 use wavs_types::{ChainConfig, ChainKey, ServiceId};
 
 use crate::ledger::retention::Policy;
@@ -68,6 +69,8 @@ pub struct Override {
     pub submit_ttl: Option<Duration>,
     /// Replaces [`Settings::allow_unbound_inputs`].
     pub allow_unbound_inputs: Option<bool>,
+    /// How its guests run.
+    pub mode: RunMode,
 }
 
 /// What the operator grants to one service.
@@ -109,6 +112,12 @@ impl Settings {
             .unwrap_or(self.allow_unbound_inputs)
     }
 
+    /// How guests of a service run.
+    #[must_use]
+    pub fn mode(&self, service: &ServiceId) -> RunMode {
+        self.overrides.get(service).map(|own| own.mode).unwrap_or_default()
+    }
+
     /// What the ledger keeps, and for how long.
     #[must_use]
     pub fn retention(&self) -> Policy {
@@ -138,6 +147,10 @@ impl From<&AggregatorConfig> for Settings {
             collect_ttl: Some(policy.collect_ttl),
             submit_ttl: Some(policy.submit_ttl),
             allow_unbound_inputs: Some(policy.allow_unbound_inputs),
+            mode: RunMode {
+                deterministic: policy.deterministic,
+                transactional: policy.kv_mode == KvMode::Transactional,
+            },
         };
         let grant = |grant: &config::Grant| Grant {
             env: grant.env.clone(),

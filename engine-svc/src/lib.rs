@@ -12,6 +12,8 @@ mod compiler;
 mod components;
 mod documents;
 mod egress;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod host;
 mod kv;
 mod limits;

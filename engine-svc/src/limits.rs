@@ -24,6 +24,8 @@ pub(crate) const HANDLES: usize = 10_000;
 pub(crate) const SOCKETS: usize = 32;
 /// The default of [`Caps::files`].
 pub(crate) const SERVICE_FILE_BYTES: u64 = 1 << 30;
+/// The default of the quota on the key-value data of one service.
+pub(crate) const SERVICE_KV_BYTES: u64 = 256 << 20;
 /// Files and directories of one service; a run that adds to more is a limit error.
 pub(crate) const SERVICE_FILES: u64 = 100_000;
 /// Bytes of one request for randomness; a larger request traps.
@@ -36,6 +38,9 @@ pub(crate) const RESULTS: usize = 64;
 pub(crate) const SALT_BYTES: usize = 1 << 10;
 /// Bytes of a guest's own error text that are kept.
 pub(crate) const ERROR_TEXT_BYTES: usize = 8 << 10;
+/// Fuel of a deterministic run for which nobody set a limit: on common machines it burns up well before the default time
+/// limit, so that runs end at the same instruction everywhere. All operators must have the same, so it is not configurable.
+const DETERMINISTIC_FUEL: u64 = 100_000_000_000;
 /// The fuel cap that stands for "no cap".
 pub const NO_FUEL_CAP: u64 = u64::MAX;
 
@@ -51,6 +56,8 @@ pub(crate) enum SetBy {
     Node,
     /// The operator's grant to the service.
     Grant,
+    /// The deterministic mode, where nobody else did.
+    Determinism,
 }
 
 impl fmt::Display for SetBy {
@@ -59,6 +66,7 @@ impl fmt::Display for SetBy {
             Self::Component => "the component in the service document",
             Self::Node => "this node's configuration",
             Self::Grant => "this operator's grant to the service",
+            Self::Determinism => "the deterministic mode of the service",
         })
     }
 }
@@ -108,8 +116,8 @@ pub(crate) struct RunLimits {
 }
 
 impl Caps {
-    /// The limits of a run of `component`.
-    pub(crate) fn effective(&self, component: &Component, grant: CapGrant) -> RunLimits {
+    /// The limits of a run of `component`. A deterministic one always has a fuel limit.
+    pub(crate) fn effective(&self, component: &Component, grant: CapGrant, deterministic: bool) -> RunLimits {
         let cap = |granted: Option<u64>, node: u64| match granted {
             Some(value) => Bound {
                 value,
@@ -120,7 +128,13 @@ impl Caps {
                 set_by: SetBy::Node,
             },
         };
-        let fuel = lower(component.fuel_limit, cap(grant.max_fuel, self.max_fuel));
+        let mut fuel = lower(component.fuel_limit, cap(grant.max_fuel, self.max_fuel));
+        if deterministic && fuel.value == NO_FUEL_CAP {
+            fuel = Bound {
+                value: DETERMINISTIC_FUEL,
+                set_by: SetBy::Determinism,
+            };
+        }
         let time = lower(component.time_limit_seconds, cap(grant.max_seconds, self.max_seconds));
         let hard = Bound {
             value: self.hard_seconds.min(LONGEST_SECONDS),
@@ -167,6 +181,10 @@ pub(crate) enum Exceeded {
     )]
     Table { asked: usize },
     #[error(
+        "Instance limit exceeded: {0}; one run of this node has at most {CORE_INSTANCES} core instances, {MEMORIES} memories and {TABLES} tables, use fewer"
+    )]
+    Objects(String),
+    #[error(
         "Host call limit exceeded: one call to the host carried more than {HOSTCALL_BYTES} bytes, the limit of this node; pass less at a time"
     )]
     HostCall,
@@ -175,7 +193,7 @@ pub(crate) enum Exceeded {
     )]
     Handles,
     #[error(
-        "File limit exceeded: the files of the service come to {asked} {what}, above {limit}, the limit of this node; delete what is no longer needed"
+        "File limit exceeded: the files of the service come to {asked} {what}, above {limit}, which engine.files_mb_per_service of this node allows; delete what is no longer needed"
     )]
     Files { what: &'static str, asked: u64, limit: u64 },
     #[error("Result limit exceeded: {what} {asked} is above {limit}, the limit set by this node; return less")]
@@ -201,7 +219,7 @@ mod tests {
 
     fn check(fuel: Option<u64>, seconds: Option<u64>, grant: CapGrant, expect: (Option<(u64, SetBy)>, (u64, SetBy))) {
         let component = crate::testing::component(fuel, seconds);
-        let limits = CAPS.effective(&component, grant);
+        let limits = CAPS.effective(&component, grant, false);
         assert_eq!(limits.fuel.map(|bound| (bound.value, bound.set_by)), expect.0);
         assert_eq!((limits.time.value.as_secs(), limits.time.set_by), expect.1);
     }
@@ -226,9 +244,19 @@ mod tests {
             hard_seconds: u64::MAX,
             ..CAPS
         };
-        let limits = endless.effective(&crate::testing::component(None, Some(u64::MAX)), none);
+        let limits = endless.effective(&crate::testing::component(None, Some(u64::MAX)), none, false);
         assert_eq!(limits.time.value.as_secs(), LONGEST_SECONDS);
         check(None, None, grant(Some(5), Some(2)), (Some((5, Grant)), (2, Grant)));
+        let fuel = |own| {
+            CAPS.effective(&crate::testing::component(own, None), none, true)
+                .fuel
+                .unwrap()
+        };
+        assert_eq!(
+            (fuel(None).value, fuel(None).set_by),
+            (DETERMINISTIC_FUEL, SetBy::Determinism)
+        );
+        assert_eq!((fuel(Some(7)).value, fuel(Some(7)).set_by), (7, Component));
     }
 
     #[test]

@@ -167,5 +167,6 @@ fn outcome(run: &Finished) -> &'static str {
         Ok(_) => "ok",
         Err(Failure::Guest(error)) => error.class.as_str(),
         Err(Failure::Host(_)) => "host_fault",
+        Err(Failure::Conflict(_)) => "conflict",
     }
 }

@@ -81,11 +81,12 @@ impl Node {
             path: settings.kv_dir(),
             cause,
         })?;
-        let kv = Kv::open(&settings.kv_dir().join("kv.db"))?;
+        let kv = Kv::open(&settings.kv_dir().join("kv.db"), settings.kv_bytes)?;
         let metrics = Arc::new(Metrics::new(registry));
         let ticker = Arc::new(Ticker::start().map_err(OpenError::Threads)?);
         let executor = GuestExecutor::start(settings.workers).map_err(OpenError::Threads)?;
-        let fetcher = Fetcher::new(settings.fetch_policy.clone(), settings.gateways.clone());
+        let fetcher =
+            Fetcher::new(settings.fetch_policy.clone(), settings.gateways.clone()).verifying(settings.ipfs_verify);
         let sources = Sources::new(store.clone(), fetcher, settings.fetch);
         let slots = settings.slots();
         let pool = PoolSize {

@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use wavs_fetch::{AddressPolicy, AllowEntry, AllowEntryError, FetchLimits, GatewayError, Gateways};
+use wavs_fetch::{AddressPolicy, AllowEntry, AllowEntryError, FetchLimits, GatewayError, Gateways, Verify};
 use wavs_ipc::bounds::MAX_PAYLOAD;
 use wavs_service::ProcessName;
-use wavs_service::config::EngineConfig;
+use wavs_service::config::{EngineConfig, IpfsVerify};
 use wavs_types::ServiceId;
 
-use crate::limits::{CapGrant, Caps, NO_FUEL_CAP, SERVICE_FILE_BYTES};
+use crate::limits::{CapGrant, Caps, NO_FUEL_CAP, SERVICE_FILE_BYTES, SERVICE_KV_BYTES};
 
 /// What an answer needs besides payloads: salts, usage and framing.
 const ANSWER_OVERHEAD: usize = 128 << 10;
@@ -48,6 +48,8 @@ pub struct Settings {
     pub queue_per_service: usize,
     /// Caps of one run.
     pub caps: Caps,
+    /// Bytes of all key-value data of one service; a write beyond them is refused to the guest.
+    pub kv_bytes: u64,
     /// Compiled components in memory; the one unused for the longest time is dropped and mapped again when needed.
     pub compiled: NonZeroUsize,
     /// Bounds of a component download; `max_bytes` also bounds uploads.
@@ -56,6 +58,8 @@ pub struct Settings {
     pub fetch_policy: AddressPolicy,
     /// IPFS gateways for components.
     pub gateways: Gateways,
+    /// Whether what a gateway answers is checked against its content id, before its digest is.
+    pub ipfs_verify: Verify,
     /// Addresses that guests may reach.
     pub guest_policy: Arc<AddressPolicy>,
     /// What the operator granted to single services.
@@ -125,12 +129,18 @@ impl Settings {
                 hard_seconds: config.hard_timeout.as_secs(),
                 memory: size(config.guest_memory_bytes),
                 response: Self::response_cap(size(config.response_max_bytes)),
-                files: SERVICE_FILE_BYTES,
+                files: config.files_bytes_per_service,
             },
+            kv_bytes: config.kv_bytes_per_service,
             compiled: NonZeroUsize::new(config.component_cache).unwrap_or(COMPILED),
             fetch: Self::fetch_limits(config.fetch.max_component_bytes, config.fetch.timeout),
             fetch_policy: AddressPolicy::new(allow("fetch.allow_hosts", &config.fetch.allow_hosts)?),
             gateways: Gateways::parse(config.fetch.ipfs_gateways.iter().map(String::as_str))?,
+            ipfs_verify: match config.fetch.ipfs_verify {
+                IpfsVerify::Require => Verify::Require,
+                IpfsVerify::Prefer => Verify::Prefer,
+                IpfsVerify::Off => Verify::Off,
+            },
             guest_policy: Arc::new(AddressPolicy::new(guests)),
             grants,
         })
@@ -157,10 +167,12 @@ impl Settings {
                 response: Self::response_cap(4 << 20),
                 files: SERVICE_FILE_BYTES,
             },
+            kv_bytes: SERVICE_KV_BYTES,
             compiled: COMPILED,
             fetch: Self::fetch_limits(64 << 20, Duration::from_secs(30)),
             fetch_policy: AddressPolicy::default(),
             gateways: Gateways::parse(["https://ipfs.io/ipfs/"])?,
+            ipfs_verify: Verify::default(),
             guest_policy: Arc::default(),
             grants: BTreeMap::new(),
         })
@@ -241,7 +253,7 @@ mod tests {
         let service = "11".repeat(32);
         serde_json::from_value(json!({
             "worker_threads": 1, "workers": 3, "max_parallel_per_service": 8, "queue_per_service": 9,
-            "guest_memory_bytes": 1 << 20, "response_max_bytes": u64::MAX, "hard_timeout": seconds(10), "max_execution": seconds(5),
+            "guest_memory_bytes": 1 << 20, "files_bytes_per_service": 5, "kv_bytes_per_service": 6, "response_max_bytes": u64::MAX, "hard_timeout": seconds(10), "max_execution": seconds(5),
             "max_fuel": null, "component_cache": 2, "http_allow_private": [allow_private], "cache_dir": "/x", "dev_endpoints": false,
             "fetch": {"timeout": seconds(30), "max_component_bytes": 7, "allow_hosts": [], "allow_file": false,
                 "ipfs_verify": "prefer", "ipfs_gateways": ["https://ipfs.io/ipfs/"]},
@@ -258,6 +270,7 @@ mod tests {
         assert_eq!(settings.uploads_dir, Path::new("/data/run/uploads"));
         assert!(settings.caps.response < MAX_PAYLOAD);
         assert_eq!(settings.caps.max_fuel, NO_FUEL_CAP);
+        assert_eq!((settings.caps.files, settings.kv_bytes), (5, 6));
         let permits = |grant: &Grant, ip: &str| grant.addresses.permits(ip, ip.parse().unwrap(), 80);
         let (granted, other) = (
             settings.grant(&ServiceId::new([0x11; 32])),

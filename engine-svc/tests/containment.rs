@@ -92,7 +92,7 @@ fn whoever_takes_over_the_engine_finds_nothing() {
 }
 
 /// Probes that must fail, so that none is lost.
-const REFUSED: usize = 24;
+const REFUSED: usize = 32;
 /// Probes that must succeed: what the process does all day.
 const ALLOWED: usize = 7;
 
@@ -106,6 +106,7 @@ async fn probe(boot: Boot<EngineConfig>, (settings, host): (Settings, CompileHos
         uses(&settings, port);
         files(&data, &settings);
         processes();
+        calls();
         sockets(&data);
     })
     .await?;
@@ -120,6 +121,7 @@ async fn work(settings: &Settings, host: CompileHost) -> io::Result<()> {
         source: Json::from_text(json!({"digest": digest.to_string()}).to_string()),
         world: World::Operator,
         metered: true,
+        deterministic: false,
     };
     node.prefetch(context::current(), request)
         .await
@@ -201,6 +203,12 @@ fn peek(parent: Pid) -> io::Result<()> {
     let remote = RemoteIoVec { base: 0x1000, len: 8 };
     process_vm_readv(parent, &mut [io::IoSliceMut::new(&mut buffer)], &[remote])?;
     Ok(())
+}
+
+fn calls() {
+    for (name, outcome) in wavs_service::sandbox::forbidden_calls() {
+        refused(name, outcome);
+    }
 }
 
 fn sockets(data: &Path) {

@@ -44,6 +44,7 @@ async fn a_component_is_uploaded_prefetched_and_run_over_the_sockets() {
         source: Json::from_text(serde_json::json!({"digest": stored.digest.to_string()}).to_string()),
         world: World::Operator,
         metered: false,
+        deterministic: false,
     };
     engine
         .call(PATIENCE, |client, context| async move {

@@ -180,6 +180,7 @@ fn context(core: &Core, run: &Run<'_>) -> RunContext {
     let chains = core.directory.chains();
     RunContext {
         run: run.id,
+        mode: core.settings.mode(&id),
         service_id: id,
         service_digest: run.entry.digest(),
         service: run.entry.encoded.clone(),

@@ -34,6 +34,7 @@ pub(super) async fn begin(core: &Core, run: &Run<'_>, deaths: u32) -> Result<Alo
         source: Json::encode(&run.component.source)?,
         world: World::Operator,
         metered: run.component.fuel_limit.is_some() || core.settings.fuel_capped,
+        deterministic: core.settings.mode(&run.entry.id()).deterministic,
     };
     let loaded = core
         .engine

@@ -5,6 +5,7 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use wavs_ipc::contract::engine::{Prefetch, World};
+use wavs_ipc::contract::job::RunMode;
 use wavs_ipc::{Json, Retry, WireError};
 use wavs_types::{Component, Service};
 
@@ -25,24 +26,32 @@ impl Registry {
     /// # Errors
     /// The first failure, with the place of the component in front.
     pub(super) async fn prepare(&self, service: &Service) -> Result<(), WireError> {
+        let mode = self.core().settings.mode(&service.id());
         let mut fetches = Vec::new();
         for (id, workflow) in &service.workflows {
             let place = format!("/workflows/{id}/component");
-            fetches.push(self.prefetch(place, &workflow.component, World::Operator).boxed());
+            fetches.push(self.prefetch(place, &workflow.component, World::Operator, mode).boxed());
             if let Some(submit) = workflow.aggregator() {
                 let place = format!("/workflows/{id}/submit/aggregator/component");
-                fetches.push(self.prefetch(place, &submit.component, World::Aggregator).boxed());
+                fetches.push(self.prefetch(place, &submit.component, World::Aggregator, mode).boxed());
             }
         }
         stream::iter(fetches).buffer_unordered(PARALLEL).try_collect().await
     }
 
-    async fn prefetch(&self, place: String, component: &Component, world: World) -> Result<(), WireError> {
+    async fn prefetch(
+        &self,
+        place: String,
+        component: &Component,
+        world: World,
+        mode: RunMode,
+    ) -> Result<(), WireError> {
         let metered = component.fuel_limit.is_some() || self.core().settings.fuel_capped;
         let request = Prefetch {
             source: Json::encode(&component.source)?,
             world,
             metered,
+            deterministic: mode.deterministic,
         };
         let mut attempt = 1;
         loop {

@@ -7,19 +7,25 @@
 
 mod bare;
 mod measure;
-mod process;
 #[path = "../../tests/support/mod.rs"]
 mod support;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use measure::{Report, Sample, drive};
+use support::attacks::{self, Attack, Servers};
+use support::process::Engine;
 use support::{Fixture, Job};
 
 /// Calls in flight.
 const IN_FLIGHT: [usize; 4] = [1, 2, 8, 64];
 /// Services that the calls belong to, so that the limit of one service does not bound them.
 const SERVICES: u8 = 16;
+/// The service that is measured beside hostile ones.
+const NEIGHBOUR: u8 = 200;
+/// Hostile guests of one kind at a time, each of a service of its own.
+const ATTACKERS: u8 = 4;
 /// How long each throughput is measured.
 const SPAN: Duration = Duration::from_secs(3);
 /// Components that are in the cache before the restart.
@@ -89,7 +95,7 @@ async fn measure() -> Report {
     drop(fixture);
 
     eprintln!("engine-svc through its socket");
-    let mut engine = process::Engine::start().await;
+    let mut engine = Engine::start().await;
     let digest = engine.upload(&echo).await;
     for in_flight in IN_FLIGHT {
         let call = |n: usize| {
@@ -99,20 +105,8 @@ async fn measure() -> Report {
         report.throughput("c: engine-svc by RPC", in_flight, drive(in_flight, SPAN, call).await);
     }
 
-    eprintln!("a neighbour");
-    let neighbour = |n: usize| {
-        let (engine, job) = (&engine, Job::new(digest, &n.to_string()).service(200));
-        async move { engine.run(&job).await }
-    };
-    let quiet = drive(1, SPAN, neighbour).await;
-    let loops = (0..8).map(|_| Job::new(digest, "do:loop").service(201).limit("time_limit_seconds", 5));
-    let loops = futures::future::join_all(loops.map(|job| {
-        let engine = &engine;
-        async move { engine.try_run(&job).await }
-    }));
-    let (_, noisy) = tokio::join!(loops, drive(1, SPAN, neighbour));
-    report.note("p99 of a lone service, quiet", "ms", quiet.p99());
-    report.note("p99 of a lone service beside 8 hot loops of another", "ms", noisy.p99());
+    eprintln!("a neighbour of hostile guests");
+    beside_attacks(&mut report).await;
 
     eprintln!("memory");
     let before = engine.resident();
@@ -171,6 +165,44 @@ async fn measure() -> Report {
     report.sample("load a cached component", &Sample::new(loads));
     engine.stop();
     report
+}
+
+/// The 99th percentile of a service that has nothing to do with it, while each kind of hostile guest is at work.
+async fn beside_attacks(report: &mut Report) {
+    let servers = Servers::start().await;
+    let engine = attacks::engine().await;
+    let attacks = attacks::attacks(&engine, &servers).await;
+    let digest = engine.upload(&support::guest_bytes("echo")).await;
+    let neighbour = |n: usize| {
+        let (engine, job) = (&engine, Job::new(digest, &n.to_string()).service(NEIGHBOUR));
+        async move { engine.run(&job).await }
+    };
+    let quiet = drive(1, SPAN, neighbour).await;
+    report.note("p99 of a neighbour, quiet", "ms", quiet.p99());
+    for attack in &attacks {
+        eprintln!("  {}", attack.name);
+        let over = AtomicBool::new(false);
+        let copies = (1..=ATTACKERS).map(|n| again_and_again(attack, &engine, n, &over));
+        let measure = async {
+            let noisy = drive(1, SPAN, neighbour).await;
+            over.store(true, Ordering::Release);
+            noisy
+        };
+        let (_, noisy) = tokio::join!(futures::future::join_all(copies), measure);
+        report.disturbance(attack.name, noisy.p99(), noisy.p99() / quiet.p99());
+    }
+    engine.stop();
+}
+
+/// Keeps an attack up until the measurement is over.
+async fn again_and_again(attack: &Attack, engine: &Engine, n: u8, over: &AtomicBool) {
+    while !over.load(Ordering::Acquire) {
+        if let Err(wrong) = attack.perform(engine, n).await {
+            // A flood of the file quota is over at once when it is repeated; the tests judge how attacks end.
+            eprintln!("    {wrong}");
+            return;
+        }
+    }
 }
 
 fn service(n: usize) -> u8 {

@@ -84,7 +84,11 @@ pub(crate) fn variant(component: &[u8], n: usize) -> Vec<u8> {
 pub(crate) struct Report {
     throughput: Vec<(String, usize, f64, f64, f64)>,
     notes: Vec<(String, &'static str, f64)>,
+    disturbances: Vec<(String, f64, f64)>,
 }
+
+/// The most that a neighbour's 99th percentile may be, as a multiple of its quiet figure.
+const DISTURBANCE: f64 = 3.0;
 
 impl Report {
     /// Adds a throughput.
@@ -108,6 +112,11 @@ impl Report {
     pub(crate) fn sample(&mut self, name: &str, sample: &Sample) {
         self.note(&format!("{name}, p50"), "ms", sample.p50());
         self.note(&format!("{name}, p99"), "ms", sample.p99());
+    }
+
+    /// Adds what a neighbour of hostile guests saw: its 99th percentile, and that over its quiet figure.
+    pub(crate) fn disturbance(&mut self, attack: &str, p99: f64, ratio: f64) {
+        self.disturbances.push((attack.to_owned(), p99, ratio));
     }
 
     fn rate(&self, letter: &str, in_flight: usize) -> Option<f64> {
@@ -142,7 +151,12 @@ impl Report {
             .iter()
             .map(|(name, value, least)| json!({"name": name, "value": value, "target": least}))
             .collect();
-        json!({"throughput": rows, "figures": notes, "ratios": ratios}).to_string()
+        let beside: Vec<_> = self
+            .disturbances
+            .iter()
+            .map(|(attack, p99, ratio)| json!({"attack": attack, "p99_ms": p99, "ratio": ratio, "target": DISTURBANCE}))
+            .collect();
+        json!({"throughput": rows, "figures": notes, "ratios": ratios, "neighbour": beside}).to_string()
     }
 
     /// For people.
@@ -162,6 +176,13 @@ impl Report {
         }
         for (name, value, least) in self.ratios() {
             lines.push(format!("{name:<58} {value:>10.2} (at least {least})"));
+        }
+        lines.push(String::new());
+        for (attack, p99, ratio) in &self.disturbances {
+            let name = format!("p99 of a neighbour beside: {attack}");
+            lines.push(format!(
+                "{name:<58} {p99:>10.2} ms, {ratio:.1} times quiet (at most {DISTURBANCE})"
+            ));
         }
         lines.join("\n")
     }

@@ -47,6 +47,8 @@ pub(crate) enum Lookup {
     Absent,
     /// A file that is not what this node wrote. It must be replaced.
     Damaged,
+    /// Intact code that this process cannot hold: it asks for more than one instance may have.
+    Misfit(String),
 }
 
 impl Verified {
@@ -87,9 +89,12 @@ impl CodeCache {
         };
         match code::map(engine, &verified) {
             Ok(component) => Ok(Lookup::Code(component)),
+            Err(cause) if cause.is::<io::Error>() => Err(io::Error::other(format!("{cause:#}"))),
             Err(cause) => {
-                tracing::error!(%digest, file = name, %cause, "compiled code cannot be loaded; it is compiled again");
-                Ok(Lookup::Damaged)
+                // The name carries the fingerprint and the MAC is right, so the code is what the compiler made of it;
+                // another compilation would end here again.
+                tracing::warn!(%digest, file = name, cause = %format!("{cause:#}"), "compiled code does not fit into the pool");
+                Ok(Lookup::Misfit(format!("{cause:#}")))
             }
         }
     }

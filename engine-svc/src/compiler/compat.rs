@@ -53,6 +53,7 @@ mod tests {
         };
         let (epoch, metered) = (of(Variant::Epoch), of(Variant::Metered));
         assert_ne!(epoch, metered);
+        assert_ne!(metered, of(Variant::Deterministic));
         assert_eq!(epoch.len(), 2 * BYTES);
     }
 }

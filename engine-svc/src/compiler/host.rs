@@ -38,6 +38,7 @@ struct Host {
     cache: CodeCache,
     epoch: String,
     metered: String,
+    deterministic: String,
 }
 
 /// Serves stdin until it ends.
@@ -64,6 +65,7 @@ fn serve(store: &Path, cache: &Path) -> io::Result<()> {
         cache: CodeCache::open(cache.to_owned())?,
         epoch: compat(Variant::Epoch)?,
         metered: compat(Variant::Metered)?,
+        deterministic: compat(Variant::Deterministic)?,
     };
     let profile = Profile::nothing()
         .reads(store)
@@ -73,7 +75,8 @@ fn serve(store: &Path, cache: &Path) -> io::Result<()> {
     // The kernel was found to be good enough, or accepted as it is, by engine-svc.
     lock_down(&profile, Strictness::Available, "engine").map_err(io::Error::other)?;
     let host = Arc::new(host);
-    host.cache.collect(&[host.epoch.clone(), host.metered.clone()])?;
+    let current = [&host.epoch, &host.metered, &host.deterministic];
+    host.cache.collect(&current.map(String::clone))?;
     let (sender, receiver) = sync_channel(WAITING);
     let receiver = Arc::new(Mutex::new(receiver));
     for number in 0..WORKERS {
@@ -119,6 +122,7 @@ impl Host {
         let compat = match variant {
             Variant::Epoch => &self.epoch,
             Variant::Metered => &self.metered,
+            Variant::Deterministic => &self.deterministic,
         };
         let known = || self.cache.contains(digest, *variant, compat).unwrap_or(false);
         if !replace && known() {

@@ -20,14 +20,14 @@ pub(crate) enum ComponentError {
         expected: ComponentDigest,
         found: ComponentDigest,
     },
-    #[error(
-        "component {digest} comes from the registry package {package}, and this build cannot read registries; upload the file or use a download source"
-    )]
-    Registry { digest: ComponentDigest, package: String },
     #[error("{digest} is not a WASM component: {cause}; build it with a component toolchain")]
     NotAComponent { digest: ComponentDigest, cause: String },
     #[error("the component does not fit the world {world}: {cause}")]
     WrongWorld { world: &'static str, cause: String },
+    #[error(
+        "component {digest} asks for more than this node gives one instance: {cause}; use fewer or smaller memories, tables and core modules"
+    )]
+    TooLarge { digest: ComponentDigest, cause: String },
     #[error("component {digest} does not compile: {cause}")]
     Compile { digest: ComponentDigest, cause: String },
     #[error("component {digest} could not be compiled on this machine: {cause}")]
@@ -43,7 +43,7 @@ impl ComponentError {
     pub(crate) fn is_permanent(&self) -> bool {
         matches!(
             self,
-            Self::NotAComponent { .. } | Self::WrongWorld { .. } | Self::Compile { .. }
+            Self::NotAComponent { .. } | Self::WrongWorld { .. } | Self::TooLarge { .. } | Self::Compile { .. }
         )
     }
 }

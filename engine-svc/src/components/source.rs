@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 
 use sha2::{Digest, Sha256};
 use tokio::io::AsyncWrite;
-use wavs_fetch::{FetchLimits, Fetcher};
+use wavs_fetch::{FetchError, FetchLimits, Fetcher, Package};
 use wavs_types::{ComponentDigest, ComponentSource};
 
 use super::error::ComponentError;
@@ -46,38 +46,44 @@ impl Sources {
         if self.stored(digest).await? {
             return Ok(());
         }
-        match source {
-            ComponentSource::Digest(_) => Err(ComponentError::Unknown(digest)),
-            ComponentSource::Registry { package, .. } => Err(ComponentError::Registry { digest, package }),
-            ComponentSource::Download { uri, .. } => {
-                let turn = self.turn(digest);
-                let result = {
-                    let _turn = turn.lock().await;
-                    // Whoever held the turn before may have fetched it.
-                    if self.stored(digest).await? {
-                        Ok(())
-                    } else {
-                        self.download(uri, digest).await
-                    }
-                };
-                self.leave(digest, turn);
-                result
-            }
+        if let ComponentSource::Digest(_) = source {
+            return Err(ComponentError::Unknown(digest));
         }
+        let turn = self.turn(digest);
+        let result = {
+            let _turn = turn.lock().await;
+            // Whoever held the turn before may have fetched it.
+            match self.stored(digest).await {
+                Ok(false) => self.download(source, digest).await,
+                stored => stored.map(|_| ()),
+            }
+        };
+        self.leave(digest, turn);
+        result
     }
 
-    async fn download(&self, uri: String, expected: ComponentDigest) -> Result<(), ComponentError> {
+    async fn download(&self, source: ComponentSource, expected: ComponentDigest) -> Result<(), ComponentError> {
+        let failed = |cause: FetchError| ComponentError::Fetch {
+            digest: expected,
+            cause: cause.to_string(),
+        };
         let store = self.store.clone();
         // A closure that returns a ready future rather than an async closure: the future of the latter is not provably `Send`.
         let open = move || std::future::ready(Sink::create(store.reserve()));
-        let sink = self
-            .fetcher
-            .fetch_into(&uri, self.limits, open)
-            .await
-            .map_err(|cause| ComponentError::Fetch {
-                digest: expected,
-                cause: cause.to_string(),
-            })?;
+        let (uri, fetched) = match source {
+            ComponentSource::Digest(digest) => return Err(ComponentError::Unknown(digest)),
+            ComponentSource::Download { uri, .. } => {
+                let fetched = self.fetcher.fetch_into(&uri, self.limits, open).await;
+                (uri, fetched)
+            }
+            // The digest says more than a version does, so the version is not looked up.
+            ComponentSource::Registry { domain, package, .. } => {
+                let package = Package::new(domain.as_deref(), &package, &expected.to_string()).map_err(failed)?;
+                let fetched = self.fetcher.fetch_package_into(&package, self.limits, open).await;
+                (package.uri(), fetched)
+            }
+        };
+        let sink = fetched.map_err(failed)?;
         let found = sink.digest();
         if found != expected {
             return Err(ComponentError::WrongDigest { uri, expected, found });

@@ -12,4 +12,6 @@ mod response;
 
 pub(crate) use hooks::HttpHooks;
 pub(crate) use pattern::Destination;
+#[cfg(any(test, fuzzing))]
+pub(crate) use pattern::HostPattern;
 pub(crate) use permit::{GuestEgress, HttpPermission, endpoint};

@@ -2,7 +2,9 @@
 //!
 //! All of it is total: no service document, trigger or guest value makes it panic.
 
+mod clock;
 mod convert;
+mod determinism;
 mod fault;
 mod files;
 pub(crate) mod keyvalue;
@@ -14,6 +16,7 @@ mod stdio;
 mod wavs;
 
 pub(crate) use convert::{ResultError, actions, aggregator_input, responses, trigger_action, tx_result};
+pub(crate) use determinism::{Determinism, trigger_time};
 pub(crate) use fault::HostFault;
 pub(crate) use files::FileQuota;
 pub(crate) use log::{GuestLogs, RunLog, printable};

@@ -11,11 +11,13 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 use wasmtime_wasi_tls::{WasiTlsCtx, WasiTlsCtxBuilder, WasiTlsCtxView, WasiTlsView};
 use wavs_types::{ChainConfig, ChainKey, EventId, Service, ServiceId, TriggerData, Workflow, WorkflowId};
 
+use super::clock::GuestClock;
+use super::determinism::{Determinism, StandingClock};
 use super::limiter::Limiter;
 use super::log::{RunLog, Stream};
 use super::stdio::GuestOutput;
 use crate::egress::{GuestEgress, HttpHooks};
-use crate::kv::ServiceKv;
+use crate::kv::GuestKv;
 use crate::limits::{HANDLES, HEADER_BYTES, RANDOM_BYTES, RunLimits};
 
 /// What a run needs from its surroundings.
@@ -35,8 +37,10 @@ pub(crate) struct RunSetup {
     pub(crate) dns: bool,
     /// The directory of the service, if the component may use it. Made when it does not exist.
     pub(crate) directory: Option<PathBuf>,
-    pub(crate) kv: ServiceKv,
+    pub(crate) kv: GuestKv,
     pub(crate) log: Arc<RunLog>,
+    /// For services whose runs follow from their input alone.
+    pub(crate) determinism: Option<Determinism>,
 }
 
 /// Where `get-event-id` takes its answer from.
@@ -45,6 +49,16 @@ pub(crate) enum EventSource {
     Trigger(TriggerData),
     /// Aggregator world: the event of the submission at hand.
     Fixed(EventId),
+}
+
+impl EventSource {
+    /// The event that the run is for, whatever salts its responses will have.
+    pub(crate) fn id(&self, service: &ServiceId, workflow: &WorkflowId) -> EventId {
+        match self {
+            Self::Trigger(data) => EventId::for_response(service, workflow, data, None),
+            Self::Fixed(id) => *id,
+        }
+    }
 }
 
 /// A run that could not be set up.
@@ -70,7 +84,9 @@ pub(super) struct RunInfo {
 pub(crate) struct GuestState {
     pub(super) table: ResourceTable,
     pub(super) run: RunInfo,
-    pub(super) kv: ServiceKv,
+    /// The clock of a deterministic run.
+    pub(super) clock: Option<GuestClock>,
+    pub(crate) kv: GuestKv,
     pub(crate) limiter: Limiter,
     wasi: WasiCtx,
     http: WasiHttpCtx,
@@ -99,6 +115,12 @@ impl GuestState {
                 let permitted = sockets.permits_socket(address, usage);
                 Box::pin(async move { permitted })
             });
+        if let Some(determinism) = &setup.determinism {
+            wasi.secure_random(determinism.random())
+                .insecure_random(determinism.insecure())
+                .insecure_random_seed(determinism.seed())
+                .wall_clock(StandingClock(determinism.time));
+        }
         if let Some(path) = setup.directory {
             let failed = |cause: String| StateError::Directory {
                 path: path.clone(),
@@ -114,6 +136,7 @@ impl GuestState {
         http.set_field_size_limit(HEADER_BYTES);
         Ok(Self {
             table,
+            clock: setup.determinism.map(|_| GuestClock::default()),
             kv: setup.kv,
             limiter: Limiter::new(limits.memory),
             wasi: wasi.build(),

@@ -3,22 +3,34 @@
 //! One SQLite file for all services; a guest reaches only the data of its own service. An operation that returned to the
 //! guest survives a kill of the process. Operators may read values; counters are not served.
 
+mod guest;
+mod marks;
 mod ops;
 mod schema;
+#[cfg(test)]
+mod tests;
+mod transaction;
 
 use std::path::Path;
 
 use wavs_store::{Connection, Database, Durability, Migration, StoreError, Transaction};
 use wavs_types::ServiceId;
 
-pub(crate) use ops::{BucketKey, KvError, MAX_PAGE, Page, Versioned};
+pub(crate) use guest::GuestKv;
+pub(crate) use marks::Mark;
+pub(crate) use ops::KvError;
+use ops::{BucketKey, MAX_PAGE, Page, Versioned, check_reply};
 
-const MIGRATIONS: &[Migration] = &[Migration::new("guest key-value store", schema::V1)];
+const MIGRATIONS: &[Migration] = &[
+    Migration::new("guest key-value store", schema::V1),
+    Migration::new("marks of committed runs", schema::V2),
+];
 
 /// The store.
 #[derive(Clone)]
 pub(crate) struct Kv {
     db: Database,
+    quota: u64,
 }
 
 /// The part of the store that belongs to one service.
@@ -35,12 +47,12 @@ impl From<StoreError> for KvError {
 }
 
 impl Kv {
-    /// Opens or creates the file. Blocks while the schema is brought up to date.
+    /// Opens or creates the file, in which each service may store `quota` bytes. Blocks while the schema is brought up to date.
     ///
     /// # Errors
     /// When the file cannot be used.
-    pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
-        Database::open(path, MIGRATIONS).map(|db| Self { db })
+    pub(crate) fn open(path: &Path, quota: u64) -> Result<Self, StoreError> {
+        Database::open(path, MIGRATIONS).map(|db| Self { db, quota })
     }
 
     /// The data of one service.
@@ -86,7 +98,7 @@ impl ServiceKv {
                 .map(|key| {
                     let found = ops::get(&view, at, &key)?;
                     bytes += found.as_ref().map_or(0, |found| found.value.len());
-                    ops::check_reply(bytes)?;
+                    check_reply(bytes)?;
                     Ok(found.map(|found| (key, found.value)))
                 })
                 .collect()
@@ -113,6 +125,12 @@ impl ServiceKv {
             .await
     }
 
+    /// The value of a counter.
+    async fn counter(&self, bucket: &str, key: String) -> Result<i64, KvError> {
+        self.read(bucket, move |db, at| Ok(ops::counter(db, at, &key)?.unwrap_or(0)))
+            .await
+    }
+
     /// Stores `value` if the key is still at `pinned`; otherwise returns the version found.
     pub(crate) async fn swap(
         &self,
@@ -132,7 +150,7 @@ impl ServiceKv {
             .db
             .writer()
             .write(Durability::Process, move |db| {
-                for table in ["entry", "counter", "usage"] {
+                for table in ["entry", "counter", "usage", "mark"] {
                     db.execute(&format!("DELETE FROM {table} WHERE service = ?1"), [service.as_slice()])?;
                 }
                 Ok::<_, KvError>(())
@@ -166,77 +184,7 @@ impl ServiceKv {
         BucketKey {
             service: self.service,
             bucket: bucket.to_owned(),
+            quota: self.kv.quota,
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use futures::future::try_join_all;
-
-    #[tokio::test]
-    async fn concurrent_increments_add_up_and_data_survives_reopening() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("kv.db");
-        let service = ServiceId::new([1; 32]);
-        {
-            let kv = Kv::open(&path).unwrap();
-            try_join_all((0..50).map(|_| {
-                let kv = kv.service(&service);
-                async move { kv.increment("b", "n".into(), 2).await }
-            }))
-            .await
-            .unwrap();
-            kv.service(&service)
-                .set_many("b", vec![("k".into(), b"v".to_vec())])
-                .await
-                .unwrap();
-        }
-        let kv = Kv::open(&path).unwrap().service(&service);
-        assert_eq!(kv.increment("b", "n".into(), 0).await.unwrap(), 100);
-        assert_eq!(kv.get("b", "k".into()).await.unwrap().unwrap(), b"v");
-        let other = Kv::open(&directory.path().join("other.db")).unwrap().service(&service);
-        assert_eq!(other.get("b", "k".into()).await.unwrap(), None);
-    }
-
-    #[tokio::test]
-    async fn erasing_a_service_leaves_the_others() {
-        let directory = tempfile::tempdir().unwrap();
-        let kv = Kv::open(&directory.path().join("kv.db")).unwrap();
-        let [one, two] = [1, 2].map(|byte| kv.service(&ServiceId::new([byte; 32])));
-        for service in [&one, &two] {
-            service.set_many("b", vec![("k".into(), b"v".to_vec())]).await.unwrap();
-            service.increment("b", "n".into(), 5).await.unwrap();
-        }
-        one.erase().await.unwrap();
-        assert_eq!(one.get("b", "k".into()).await.unwrap(), None);
-        assert_eq!(one.increment("b", "n".into(), 0).await.unwrap(), 0);
-        assert_eq!(two.get("b", "k".into()).await.unwrap().unwrap(), b"v");
-        assert_eq!(two.increment("b", "n".into(), 0).await.unwrap(), 5);
-    }
-
-    #[tokio::test]
-    async fn many_writes_are_all_or_nothing() {
-        let directory = tempfile::tempdir().unwrap();
-        let kv = Kv::open(&directory.path().join("kv.db"))
-            .unwrap()
-            .service(&ServiceId::new([1; 32]));
-        let too_long = "k".repeat(2000);
-        let failed = kv
-            .set_many("b", vec![("good".into(), vec![1]), (too_long, vec![2])])
-            .await;
-        assert!(failed.unwrap_err().is_guest());
-        assert_eq!(kv.list("b", None).await.unwrap().keys, Vec::<String>::new());
-        kv.set_many("b", vec![("a".into(), vec![1]), ("b".into(), vec![2])])
-            .await
-            .unwrap();
-        let found = kv
-            .get_many("b", vec!["b".into(), "x".into(), "a".into()])
-            .await
-            .unwrap();
-        assert_eq!(found, [Some(("b".into(), vec![2])), None, Some(("a".into(), vec![1]))]);
-        kv.delete_many("b", vec!["a".into(), "x".into()]).await.unwrap();
-        assert_eq!(kv.list("b", None).await.unwrap().keys, ["b"]);
     }
 }

@@ -8,8 +8,6 @@ use rusqlite::{Connection, OptionalExtension, params};
 pub(crate) const MAX_KEY: usize = 1 << 10;
 /// Bytes of a value.
 pub(crate) const MAX_VALUE: usize = 4 << 20;
-/// Bytes of all buckets and counters of one service.
-pub(crate) const MAX_SERVICE: u64 = 256 << 20;
 /// Bytes of the values in one reply to `get-many`, which the host has to hold at once.
 pub(crate) const MAX_REPLY: usize = 32 << 20;
 /// Bytes of keys in one reply to `list-keys`; a longer list is continued by its cursor.
@@ -25,11 +23,17 @@ pub(crate) enum KvError {
         limit: usize,
     },
     #[error(
-        "the key-value data of this service would grow to {asked} bytes, above its quota of {MAX_SERVICE}; delete keys that are no longer needed"
+        "the key-value data of this service would grow to {asked} bytes, above the {quota} that engine.kv_mb_per_service of this node allows; delete keys that are no longer needed"
     )]
-    Quota { asked: u64 },
+    Quota { asked: u64, quota: u64 },
     #[error("the counter {key:?} cannot hold the sum of {value} and {delta}; it was left as it is")]
     Overflow { key: String, value: i64, delta: i64 },
+    #[error(
+        "the run reads and writes more than {limit} bytes, which is all that a transaction of this node holds; do less per run"
+    )]
+    Transaction { limit: usize },
+    #[error("another run of the service changed {what} of bucket {bucket:?} meanwhile; the run is to be repeated")]
+    Conflict { bucket: String, what: String },
     #[error("the key-value store of this node failed: {0}")]
     Storage(String),
 }
@@ -37,7 +41,7 @@ pub(crate) enum KvError {
 impl KvError {
     /// Whether the guest caused it, rather than the disk.
     pub(crate) fn is_guest(&self) -> bool {
-        !matches!(self, Self::Storage(_))
+        !matches!(self, Self::Storage(_) | Self::Conflict { .. })
     }
 }
 
@@ -47,11 +51,22 @@ impl From<rusqlite::Error> for KvError {
     }
 }
 
-/// One bucket of one service.
+/// One bucket of one service, which may store so many bytes in all of its buckets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct BucketKey {
     pub(crate) service: [u8; 32],
     pub(crate) bucket: String,
+    pub(crate) quota: u64,
+}
+
+impl BucketKey {
+    /// Another bucket of the same service.
+    pub(super) fn sibling(&self, bucket: &str) -> Self {
+        Self {
+            bucket: bucket.to_owned(),
+            ..*self
+        }
+    }
 }
 
 /// A value and the version that a compare-and-swap pins.
@@ -113,14 +128,7 @@ pub(crate) fn list(db: &Connection, at: &BucketKey, from: Option<&str>, page: us
 
 /// Stores a value, over an older one too.
 pub(crate) fn set(db: &Connection, at: &BucketKey, key: &str, value: &[u8]) -> Result<(), KvError> {
-    check_names(at, key)?;
-    if value.len() > MAX_VALUE {
-        return Err(KvError::TooLong {
-            what: "value",
-            size: value.len(),
-            limit: MAX_VALUE,
-        });
-    }
+    check_entry(at, key, value.len())?;
     let added = entry_bytes(at, key, value.len()) - stored_bytes(db, at, key)?;
     charge(db, at, added)?;
     let version: i64 = db
@@ -151,28 +159,43 @@ pub(crate) fn delete(db: &Connection, at: &BucketKey, key: &str) -> Result<(), K
 
 /// Adds to a counter, which starts at 0 and lives apart from the values; returns its new value.
 pub(crate) fn increment(db: &Connection, at: &BucketKey, key: &str, delta: i64) -> Result<i64, KvError> {
+    let sum = add(key, counter(db, at, key)?.unwrap_or(0), delta)?;
+    set_counter(db, at, key, sum)?;
+    Ok(sum)
+}
+
+/// The sum that a counter would have.
+pub(super) fn add(key: &str, value: i64, delta: i64) -> Result<i64, KvError> {
+    value.checked_add(delta).ok_or_else(|| KvError::Overflow {
+        key: key.to_owned(),
+        value,
+        delta,
+    })
+}
+
+/// The value of a counter; absent if it was never written.
+pub(super) fn counter(db: &Connection, at: &BucketKey, key: &str) -> Result<Option<i64>, KvError> {
     check_names(at, key)?;
-    let old: Option<i64> = db
+    let found = db
         .prepare_cached("SELECT value FROM counter WHERE service = ?1 AND bucket = ?2 AND key = ?3")?
         .query_row(params![at.service, at.bucket.as_bytes(), key.as_bytes()], |row| {
             row.get(0)
         })
         .optional()?;
-    if old.is_none() {
+    Ok(found)
+}
+
+/// Gives a counter a value.
+pub(super) fn set_counter(db: &Connection, at: &BucketKey, key: &str, value: i64) -> Result<(), KvError> {
+    if counter(db, at, key)?.is_none() {
         charge(db, at, entry_bytes(at, key, size_of::<i64>()))?;
     }
-    let value = old.unwrap_or(0);
-    let sum = value.checked_add(delta).ok_or_else(|| KvError::Overflow {
-        key: key.to_owned(),
-        value,
-        delta,
-    })?;
     db.prepare_cached(
         "INSERT INTO counter (service, bucket, key, value) VALUES (?1, ?2, ?3, ?4)
          ON CONFLICT (service, bucket, key) DO UPDATE SET value = excluded.value",
     )?
-    .execute(params![at.service, at.bucket.as_bytes(), key.as_bytes(), sum])?;
-    Ok(sum)
+    .execute(params![at.service, at.bucket.as_bytes(), key.as_bytes(), value])?;
+    Ok(())
 }
 
 /// Stores `value` if the key is still at `pinned`. Otherwise nothing changes, and the version found is returned.
@@ -214,6 +237,19 @@ pub(crate) fn check_reply(bytes: usize) -> Result<(), KvError> {
     Ok(())
 }
 
+/// Refuses what is too long to be stored.
+pub(super) fn check_entry(at: &BucketKey, key: &str, value: usize) -> Result<(), KvError> {
+    check_names(at, key)?;
+    if value > MAX_VALUE {
+        return Err(KvError::TooLong {
+            what: "value",
+            size: value,
+            limit: MAX_VALUE,
+        });
+    }
+    Ok(())
+}
+
 fn check_names(at: &BucketKey, key: &str) -> Result<(), KvError> {
     for (what, text) in [("bucket name", at.bucket.as_str()), ("key", key)] {
         if text.len() > MAX_KEY {
@@ -250,7 +286,7 @@ fn charge(db: &Connection, at: &BucketKey, bytes: i64) -> Result<(), KvError> {
         )?
         .query_row(params![at.service, bytes], |row| row.get(0))?;
     match u64::try_from(total) {
-        Ok(asked) if bytes > 0 && asked > MAX_SERVICE => Err(KvError::Quota { asked }),
+        Ok(asked) if bytes > 0 && asked > at.quota => Err(KvError::Quota { asked, quota: at.quota }),
         _ => Ok(()),
     }
 }
@@ -259,6 +295,9 @@ fn charge(db: &Connection, at: &BucketKey, bytes: i64) -> Result<(), KvError> {
 mod tests {
     use super::*;
     use crate::kv::schema::V1;
+
+    /// Room for a few of the largest values.
+    const QUOTA: u64 = 32 << 20;
 
     fn db() -> Connection {
         let db = Connection::open_in_memory().unwrap();
@@ -270,6 +309,7 @@ mod tests {
         BucketKey {
             service: [7; 32],
             bucket: bucket.to_owned(),
+            quota: QUOTA,
         }
     }
 
@@ -280,7 +320,7 @@ mod tests {
         assert_eq!(get(&db, &at("a"), "b/c").unwrap(), None);
         let other = BucketKey {
             service: [8; 32],
-            bucket: "a/b".into(),
+            ..at("a/b")
         };
         assert_eq!(get(&db, &other, "c").unwrap(), None);
     }
@@ -353,7 +393,7 @@ mod tests {
             Err(KvError::TooLong { what: "value", .. })
         ));
         let value = vec![0; MAX_VALUE];
-        let full = MAX_SERVICE / (MAX_VALUE as u64 + 4);
+        let full = QUOTA / (MAX_VALUE as u64 + 4);
         for n in 0..full {
             set(&db, &at("b"), &format!("{n:03}"), &value).unwrap();
         }

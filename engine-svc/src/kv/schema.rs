@@ -30,3 +30,17 @@ CREATE TABLE clock (
 );
 INSERT INTO clock (only, version) VALUES (1, 0);
 ";
+
+/// Migration 2.
+pub(crate) const V2: &str = "
+CREATE TABLE mark (
+    number  INTEGER PRIMARY KEY AUTOINCREMENT,
+    service BLOB NOT NULL,
+    job     BLOB NOT NULL,
+    call    BLOB NOT NULL,
+    attempt INTEGER NOT NULL,
+    result  BLOB NOT NULL,
+    UNIQUE (service, job, call)
+);
+CREATE INDEX mark_age ON mark (service, number);
+";

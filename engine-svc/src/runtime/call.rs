@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, timeout};
 use wasmtime::{Store, UpdateDeadline};
 use wavs_ipc::contract::engine::{Action, AggregatorCall};
@@ -23,7 +24,7 @@ pub(crate) enum Call {
 }
 
 /// What came back, checked.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Returned {
     Responses(Vec<Response>),
     Actions(Vec<Action>),
@@ -37,6 +38,16 @@ pub(crate) struct Finished {
 }
 
 impl Finished {
+    /// A run that was made before, and whose result was kept.
+    pub(crate) fn repeated(kept: &[u8]) -> Self {
+        let result = postcard::from_bytes(kept)
+            .map_err(|cause| Failure::Host(format!("the result of an earlier attempt cannot be read: {cause}")));
+        Self {
+            result,
+            usage: Usage::default(),
+        }
+    }
+
     /// A run that this machine could not begin.
     pub(crate) fn host_fault(cause: String) -> Self {
         Self {
@@ -94,6 +105,11 @@ pub(crate) async fn run(prepared: &Prepared, call: Call, state: GuestState, term
     {
         outcome = Err(exceeded.into());
     }
+    if let Ok(returned) = &outcome
+        && let Err(cause) = commit(store.data_mut(), returned).await
+    {
+        outcome = Err(cause);
+    }
     store.data().log().finish();
     let fuel = limits
         .fuel
@@ -104,6 +120,16 @@ pub(crate) async fn run(prepared: &Prepared, call: Call, state: GuestState, term
         memory_peak: store.data().limiter.peak() as u64,
     };
     Finished { result: outcome, usage }
+}
+
+/// Stores what the run kept back. Its success is the last thing that can be known about it, so this comes last.
+async fn commit(state: &mut GuestState, returned: &Returned) -> Result<(), Failure> {
+    if !state.kv.is_transactional() {
+        return Ok(());
+    }
+    let result =
+        postcard::to_stdvec(returned).map_err(|cause| Failure::Host(format!("cannot keep the result: {cause}")))?;
+    Ok(state.kv.commit(result).await?)
 }
 
 fn store(

@@ -1,6 +1,7 @@
-//! The wasmtime engines: one without fuel metering for most runs, and one with it for those that have a fuel limit.
+//! The wasmtime engines: one without fuel metering for most runs, one with it for those that have a fuel limit, and one for
+//! services whose runs are to be deterministic.
 //!
-//! Compiled code differs between the two, so a component is compiled once per variant. Both allocate from a pool whose
+//! Compiled code differs between them, so a component is compiled once per variant. All allocate from a pool whose
 //! sizes follow from the number of slots, which makes exhaustion impossible while each run holds a slot.
 
 use serde::{Deserialize, Serialize};
@@ -24,19 +25,26 @@ pub(crate) enum Variant {
     Epoch,
     /// Deadlines and fuel.
     Metered,
+    /// Deadlines, fuel, and one result for each computation: of the bits of a NaN, too.
+    Deterministic,
 }
 
 impl Variant {
-    /// The variant for runs that are metered or not.
-    pub(crate) fn of(metered: bool) -> Self {
-        if metered { Self::Metered } else { Self::Epoch }
+    /// All of them.
+    pub(crate) const ALL: [Self; 3] = [Self::Epoch, Self::Metered, Self::Deterministic];
+
+    /// The variant for runs that are metered or not; deterministic ones always are.
+    pub(crate) fn of(metered: bool, deterministic: bool) -> Self {
+        match (deterministic, metered) {
+            (true, _) => Self::Deterministic,
+            (false, true) => Self::Metered,
+            (false, false) => Self::Epoch,
+        }
     }
 
     /// The variant of that name.
     pub(crate) fn parse(name: &str) -> Option<Self> {
-        [Self::Epoch, Self::Metered]
-            .into_iter()
-            .find(|variant| variant.as_str() == name)
+        Self::ALL.into_iter().find(|variant| variant.as_str() == name)
     }
 
     /// The name in metrics and file names.
@@ -44,6 +52,7 @@ impl Variant {
         match self {
             Self::Epoch => "epoch",
             Self::Metered => "metered",
+            Self::Deterministic => "deterministic",
         }
     }
 }
@@ -95,7 +104,9 @@ fn config(variant: Variant) -> Config {
     let mut config = Config::new();
     config
         .epoch_interruption(true)
-        .consume_fuel(variant == Variant::Metered)
+        .consume_fuel(variant != Variant::Epoch)
+        .cranelift_nan_canonicalization(variant == Variant::Deterministic)
+        .relaxed_simd_deterministic(variant == Variant::Deterministic)
         .async_stack_zeroing(true)
         .wasm_memory64(false)
         .memory_init_cow(true);

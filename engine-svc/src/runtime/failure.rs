@@ -5,6 +5,7 @@ use wasmtime_wasi::{I32Exit, ResourceTableError};
 use wavs_ipc::contract::job::{GuestError, GuestErrorClass};
 
 use crate::host::{GuestState, HostFault, ResultError, printable};
+use crate::kv::KvError;
 use crate::limits::{ERROR_TEXT_BYTES, Exceeded, RunLimits};
 
 /// Functions of a trap's backtrace that the text names.
@@ -22,6 +23,8 @@ pub(crate) enum Failure {
     Guest(GuestError),
     /// What this machine did wrong; the run may be repeated.
     Host(String),
+    /// Another run of the service was faster; this one left nothing behind and is to be repeated.
+    Conflict(String),
 }
 
 impl Failure {
@@ -62,6 +65,9 @@ impl Failure {
         if root.contains("fuel allocated for hostcalls has been exhausted") {
             return Exceeded::HostCall.into();
         }
+        if root.starts_with("resource limit exceeded") {
+            return Exceeded::Objects(root).into();
+        }
         Self::fault(format!("the component trapped: {root}{}", location(cause)))
     }
 
@@ -84,6 +90,19 @@ impl From<Exceeded> for Failure {
             class: GuestErrorClass::Limit,
             detail: exceeded.to_string(),
         })
+    }
+}
+
+impl From<KvError> for Failure {
+    fn from(cause: KvError) -> Self {
+        match cause {
+            KvError::Conflict { .. } => Self::Conflict(cause.to_string()),
+            cause if cause.is_guest() => Self::Guest(GuestError {
+                class: GuestErrorClass::Limit,
+                detail: cause.to_string(),
+            }),
+            cause => Self::Host(cause.to_string()),
+        }
     }
 }
 

@@ -48,6 +48,7 @@ struct Engines {
     ticker: Arc<Ticker>,
     epoch: OnceCell<Arc<EngineSet>>,
     metered: OnceCell<Arc<EngineSet>>,
+    deterministic: OnceCell<Arc<EngineSet>>,
 }
 
 struct EngineSet {
@@ -71,6 +72,7 @@ impl Library {
                 ticker,
                 epoch: OnceCell::new(),
                 metered: OnceCell::new(),
+                deterministic: OnceCell::new(),
             },
             compiler: Arc::new(compiler),
             compiled: Cache::new(capacity),
@@ -107,6 +109,12 @@ impl Library {
         let source = ComponentSource::Digest(digest);
         let compiled = entry.get_or_try_init(|| self.compiled_from(source, Variant::Epoch));
         compiled.await?.as_ref().map(|_| ()).map_err(Clone::clone)
+    }
+
+    /// Forgets a component that was removed from the store. Runs that have it already go on.
+    pub(crate) fn forget(&self, digest: &ComponentDigest) {
+        self.prepared.forget(|(of, ..)| of == digest);
+        self.compiled.forget(|(of, _)| of == digest);
     }
 
     /// Cancelled when nothing can be compiled any more.
@@ -155,6 +163,7 @@ impl Library {
                     tracing::error!(%digest, variant = variant.as_str(), "the compiled code on disk is damaged; it is compiled again");
                     replace = true;
                 }
+                Lookup::Misfit(cause) => return Err(ComponentError::TooLarge { digest, cause }),
                 Lookup::Absent => {}
             }
         }
@@ -170,6 +179,7 @@ impl Library {
                 self.metrics.code(CodeFrom::Compiler);
                 Ok(component)
             }
+            Lookup::Misfit(cause) => Err(ComponentError::TooLarge { digest, cause }),
             Lookup::Absent | Lookup::Damaged => Err(ComponentError::Compiler {
                 digest,
                 cause: "its code is gone from the cache or does not fit; check engine.cache_dir".to_owned(),
@@ -206,6 +216,18 @@ impl<K: std::hash::Hash + Eq, T> Cache<K, T> {
         let mut cache = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         cache.get_or_insert(key, Remembered::default).clone()
     }
+
+    /// Drops entries. What is being computed for one of them reaches those who wait, and is not kept.
+    fn forget(&self, which: impl Fn(&K) -> bool) {
+        let mut cache = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = LruCache::new(cache.cap());
+        while let Some((key, entry)) = cache.pop_lru() {
+            if !which(&key) {
+                kept.put(key, entry);
+            }
+        }
+        *cache = kept;
+    }
 }
 
 impl Engines {
@@ -213,6 +235,7 @@ impl Engines {
         let cell = match variant {
             Variant::Epoch => &self.epoch,
             Variant::Metered => &self.metered,
+            Variant::Deterministic => &self.deterministic,
         };
         let size = self.size;
         let set = cell

@@ -70,11 +70,13 @@ pub(crate) fn world_name(world: World) -> &'static str {
 
 fn common(engine: &Engine) -> wasmtime::Result<Linker<GuestState>> {
     use operator::wasi::keyvalue;
+    use wasmtime_wasi::p2::bindings::clocks::monotonic_clock;
     use wasmtime_wasi::p2::bindings::sockets::{tcp_create_socket, udp_create_socket};
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
-    // In place of the library's own, which count nothing.
+    // In place of the library's own, which count no sockets and know no clock but the machine's.
     linker.allow_shadowing(true);
+    monotonic_clock::add_to_linker::<_, HasSelf<GuestState>>(&mut linker, |state| state)?;
     tcp_create_socket::add_to_linker::<_, HasSelf<GuestState>>(&mut linker, |state| state)?;
     udp_create_socket::add_to_linker::<_, HasSelf<GuestState>>(&mut linker, |state| state)?;
     linker.allow_shadowing(false);

@@ -45,7 +45,9 @@ impl EngineAdmin for Node {
     }
 
     async fn remove_component(self, _: Context, digest: ComponentDigest) -> Result<(), WireError> {
-        blocking(move || self.inner.store.remove(&digest)).await?;
+        let inner = self.inner.clone();
+        blocking(move || inner.store.remove(&digest)).await?;
+        self.inner.library.forget(&digest);
         tracing::info!(%digest, "removed a component");
         Ok(())
     }

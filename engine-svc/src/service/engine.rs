@@ -15,9 +15,10 @@ use crate::runtime::{Busy, Call, Failure, Finished, Returned, Variant};
 impl Engine for Node {
     async fn run_operator(self, _: Context, job: OperatorJob) -> Result<OperatorOutcome, WireError> {
         let action = job.action.decode()?;
+        let time = host::trigger_time(&action.data);
         let event = EventSource::Trigger(action.data.clone());
         let call = Call::Operator(Box::new(host::trigger_action(action)));
-        let job = Job::operator(&self, job.context, event)?;
+        let job = Job::operator(&self, job.context, event, time)?;
         let Finished { result, usage } = self.finish(job, Kind::Operator, call).await?;
         let result = match result {
             Ok(Returned::Responses(responses)) => Ok(responses),
@@ -26,15 +27,19 @@ impl Engine for Node {
             }
             Err(Failure::Guest(error)) => Err(error),
             Err(Failure::Host(cause)) => return Err(WireError::internal(cause)),
+            Err(Failure::Conflict(cause)) => return Err(WireError::backoff(ErrorCode::Busy, cause)),
         };
         Ok(OperatorOutcome { result, usage })
     }
 
     async fn run_aggregator(self, _: Context, job: AggregatorJob) -> Result<AggregatorOutcome, WireError> {
-        let input = host::aggregator_input(job.action.decode()?, job.response);
+        let action = job.action.decode()?;
+        let time = host::trigger_time(&action.data);
+        let input = host::aggregator_input(action, job.response);
+        let event = EventSource::Fixed(job.event_id);
+        let run = Job::aggregator(&self, job.context, event, time, &job.call)?;
         let call = Call::Aggregator(Box::new(input), job.call);
-        let job = Job::aggregator(&self, job.context, EventSource::Fixed(job.event_id))?;
-        let Finished { result, usage } = self.finish(job, Kind::Aggregator, call).await?;
+        let Finished { result, usage } = self.finish(run, Kind::Aggregator, call).await?;
         let result = match result {
             Ok(Returned::Actions(actions)) => Ok(actions),
             Ok(Returned::Responses(_)) => {
@@ -44,13 +49,14 @@ impl Engine for Node {
             }
             Err(Failure::Guest(error)) => Err(error),
             Err(Failure::Host(cause)) => return Err(WireError::internal(cause)),
+            Err(Failure::Conflict(cause)) => return Err(WireError::backoff(ErrorCode::Busy, cause)),
         };
         Ok(AggregatorOutcome { result, usage })
     }
 
     async fn prefetch(self, _: Context, request: Prefetch) -> Result<(), WireError> {
         let source = request.source.decode()?;
-        let variant = Variant::of(request.metered);
+        let variant = Variant::of(request.metered, request.deterministic);
         let digest = source.digest();
         match self.inner.library.get(source, request.world, variant).await {
             Ok(_) => Ok(()),

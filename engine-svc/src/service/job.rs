@@ -3,14 +3,18 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
 
+use serde::Serialize;
+use sha2::{Digest, Sha256};
 use tokio::time::Instant;
-use wavs_ipc::contract::engine::RunContext;
+use wavs_ipc::contract::engine::{AggregatorCall, RunContext};
 use wavs_ipc::{ErrorCode, WireError};
 use wavs_types::{ChainConfig, ChainKey, Component, ComponentSource, ServiceId, Workflow, WorkflowId};
 
 use crate::egress::{Destination, GuestEgress, HttpPermission, endpoint};
-use crate::host::{EventSource, FileQuota, GuestState, RunLog, RunSetup};
+use crate::host::{Determinism, EventSource, FileQuota, GuestState, RunLog, RunSetup};
+use crate::kv::{GuestKv, Mark};
 use crate::limits::RunLimits;
 use crate::node::Node;
 use crate::runtime::{Call, Finished, Prepared, Terms, Variant, run};
@@ -24,13 +28,25 @@ pub(super) struct Job {
 
 impl Job {
     /// A run of the operator component.
-    pub(super) fn operator(node: &Node, context: RunContext, event: EventSource) -> Result<Self, WireError> {
-        Self::new(node, context, event, |workflow| Some(&workflow.component))
+    pub(super) fn operator(
+        node: &Node,
+        context: RunContext,
+        event: EventSource,
+        time: Duration,
+    ) -> Result<Self, WireError> {
+        let call = call_digest(&"run")?;
+        Self::new(node, context, event, time, call, |workflow| Some(&workflow.component))
     }
 
     /// A run of the aggregator component.
-    pub(super) fn aggregator(node: &Node, context: RunContext, event: EventSource) -> Result<Self, WireError> {
-        Self::new(node, context, event, |workflow| {
+    pub(super) fn aggregator(
+        node: &Node,
+        context: RunContext,
+        event: EventSource,
+        time: Duration,
+        call: &AggregatorCall,
+    ) -> Result<Self, WireError> {
+        Self::new(node, context, event, time, call_digest(call)?, |workflow| {
             workflow.aggregator().map(|aggregator| &aggregator.component)
         })
     }
@@ -39,11 +55,14 @@ impl Job {
         node: &Node,
         context: RunContext,
         event: EventSource,
+        time: Duration,
+        call: [u8; 32],
         select: impl FnOnce(&Workflow) -> Option<&Component>,
     ) -> Result<Self, WireError> {
         let inner = &node.inner;
         let RunContext {
             run,
+            mode,
             service_id,
             service_digest,
             service,
@@ -89,6 +108,16 @@ impl Job {
             workflow_id.clone(),
             component.source.digest(),
         );
+        let determinism = mode.deterministic.then(|| Determinism {
+            event: event.id(&service_id, &workflow_id),
+            time,
+        });
+        let kv = inner.kv.service(&service_id);
+        let kv = if mode.transactional {
+            GuestKv::transactional(kv, Mark { run, call })
+        } else {
+            GuestKv::Immediate(kv)
+        };
         let setup = RunSetup {
             service_id,
             service,
@@ -101,11 +130,15 @@ impl Job {
             egress,
             dns: component.permissions.dns_resolution,
             directory,
-            kv: inner.kv.service(&service_id),
+            kv,
             log: Arc::new(log),
+            determinism,
         };
         Ok(Self {
-            limits: inner.settings.caps.effective(&component, grant.caps),
+            limits: inner
+                .settings
+                .caps
+                .effective(&component, grant.caps, mode.deterministic),
             source: component.source,
             setup,
         })
@@ -113,7 +146,7 @@ impl Job {
 
     /// Which code the run needs.
     pub(super) fn variant(&self) -> Variant {
-        Variant::of(self.limits.fuel.is_some())
+        Variant::of(self.limits.fuel.is_some(), self.setup.determinism.is_some())
     }
 
     pub(super) fn service_id(&self) -> &ServiceId {
@@ -128,6 +161,11 @@ impl Job {
     pub(super) async fn run(self, prepared: &Prepared, call: Call, siblings: Arc<AtomicUsize>) -> Finished {
         let started = Instant::now();
         let limits = self.limits;
+        match self.setup.kv.finished().await {
+            Ok(None) => {}
+            Ok(Some(kept)) => return Finished::repeated(&kept),
+            Err(cause) => return Finished::host_fault(cause.to_string()),
+        }
         let directory = self.setup.directory.clone();
         let state = match GuestState::new(self.setup, &limits, started + limits.time.value) {
             Ok(state) => state,
@@ -148,6 +186,12 @@ impl Job {
         };
         run(prepared, call, state, terms).await
     }
+}
+
+/// Names a call among those of a job.
+fn call_digest(call: &impl Serialize) -> Result<[u8; 32], WireError> {
+    let bytes = postcard::to_stdvec(call).map_err(|cause| WireError::internal(cause.to_string()))?;
+    Ok(Sha256::digest(bytes).into())
 }
 
 /// Whether a component may see a variable at all. The caller sends no other; this holds even if it errs.

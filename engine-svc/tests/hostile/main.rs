@@ -1,172 +1,159 @@
-//! Guests that are out to harm their host: each meets a named limit, and the next run is none the worse for it.
+//! Guests that are out to harm their host, in the real process: each meets a named end, another service runs meanwhile, and
+//! the process lives on.
 
+mod names;
+#[path = "../support/mod.rs"]
 mod support;
 
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
-use support::{Fixture, Job};
-use tokio::net::TcpListener;
+use support::attacks::{self, Attack, Servers, with_module};
+use support::process::Engine;
+use support::{Fixture, Job, guest_bytes};
 use wavs_ipc::contract::job::GuestErrorClass;
 use wavs_types::ComponentDigest;
 
-/// Bytes that a service may store in these tests.
-const FILES: u64 = 8 << 20;
+/// The same attack at a time.
+const COPIES: u8 = 3;
+/// The service that has nothing to do with it.
+const NEIGHBOUR: u8 = 200;
 
-struct Stage {
-    fixture: Fixture,
-    hostile: ComponentDigest,
-    echo: ComponentDigest,
+#[tokio::test(flavor = "multi_thread")]
+async fn every_attack_ends_as_it_must_while_another_service_runs_and_the_process_lives_on() {
+    let servers = Servers::start().await;
+    let mut engine = attacks::engine().await;
+    let echo = engine.upload(&guest_bytes("echo")).await;
+    let pid = engine.pid();
+    let mut wrong = Vec::new();
+    for attack in attacks::attacks(&engine, &servers).await {
+        wrong.extend(beside_a_neighbour(&engine, &attack, echo).await);
+        if engine.pid() != pid {
+            wrong.push(format!("{}: the process has ended", attack.name));
+            break;
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-impl Stage {
-    async fn new() -> Self {
-        let fixture = Fixture::with(|settings| {
-            settings.caps.files = FILES;
-            settings.guest_policy =
-                std::sync::Arc::new(wavs_fetch::AddressPolicy::new(vec!["127.0.0.1".parse().unwrap()]));
-        });
-        let (hostile, echo) = (fixture.guest("hostile").await, fixture.guest("echo").await);
-        Self { fixture, hostile, echo }
-    }
-
-    fn job(&self, input: &str, permissions: Value) -> Job {
-        Job::new(self.hostile, input)
-            .permissions(permissions)
-            .limit("time_limit_seconds", 60)
-    }
-
-    /// What the guest was told, which it returned.
-    async fn told(&self, input: &str, permissions: Value) -> String {
-        let text = self.fixture.text(&self.job(input, permissions)).await;
-        self.unharmed().await;
-        text
-    }
-
-    /// How the run was ended.
-    async fn ended(&self, job: &Job) -> (GuestErrorClass, String) {
-        let failure = self.fixture.failure(job).await;
-        self.unharmed().await;
-        (failure.class, failure.detail)
-    }
-
-    async fn unharmed(&self) {
-        let neighbour = Job::new(self.echo, "fine").service(9);
-        assert_eq!(self.fixture.text(&neighbour).await, "fine");
-    }
+/// What was wrong with the ends of the attack, or with the neighbour's runs.
+async fn beside_a_neighbour(engine: &Engine, attack: &Attack, echo: ComponentDigest) -> Vec<String> {
+    let over = AtomicBool::new(false);
+    let attackers = async {
+        let copies = (1..=COPIES).map(|n| attack.perform(engine, n));
+        let ends = futures::future::join_all(copies).await;
+        over.store(true, Ordering::Release);
+        ends
+    };
+    let neighbour = async {
+        let (mut meanwhile, mut wrong) = (0, Vec::new());
+        loop {
+            let outcome = engine.outcome(&Job::new(echo, "fine").service(NEIGHBOUR)).await;
+            let fine = outcome.as_ref().is_ok_and(|outcome| {
+                outcome
+                    .result
+                    .as_ref()
+                    .is_ok_and(|responses| responses[0].payload == b"fine")
+            });
+            if !fine {
+                wrong.push(format!("the neighbour of {}: {outcome:?}", attack.name));
+                break;
+            }
+            if over.load(Ordering::Acquire) {
+                break;
+            }
+            meanwhile += 1;
+        }
+        if attack.lasts && meanwhile == 0 {
+            wrong.push(format!("{}: the neighbour had to wait for its end", attack.name));
+        }
+        wrong
+    };
+    let (ends, mut wrong) = tokio::join!(attackers, neighbour);
+    wrong.extend(ends.into_iter().filter_map(Result::err));
+    wrong
 }
 
-#[tokio::test]
-async fn sockets_are_few() {
-    let stage = Stage::new().await;
-    let told = stage.told("sockets:10000", json!({"raw_sockets": true})).await;
-    assert!(
-        told.starts_with("32 sockets, then") && told.contains("new-socket-limit"),
-        "{told}"
-    );
-    // Those of the run before are closed.
-    let told = stage.told("sockets:32", json!({"raw_sockets": true})).await;
-    assert_eq!(told, "32 sockets");
+#[tokio::test(flavor = "multi_thread")]
+async fn what_no_instance_may_have_is_refused_with_the_upload() {
+    let mut engine = Engine::start().await;
+    let pid = engine.pid();
+    let echo = guest_bytes("echo");
+    for (module, times, says) in [
+        ("(module)", 100, "core module instances"),
+        ("(module (memory 1))", 20, "memories"),
+        ("(module (table 200000 funcref))", 1, "table index"),
+        ("(module (memory 5000))", 1, "memory"),
+    ] {
+        let refused = engine.try_upload(&with_module(&echo, module, times)).await.unwrap_err();
+        assert!(
+            refused.detail.contains("asks for more than this node gives") && refused.detail.contains(says),
+            "{module}: {refused:?}"
+        );
+    }
+    let digest = engine
+        .upload(&with_module(&echo, "(module (memory 1) (table 10 funcref))", 3))
+        .await;
+    engine.run(&Job::new(digest, "fine")).await;
+    assert_eq!(engine.pid(), pid);
 }
 
+/// A service that was stopped by a quota may still clean up and go on.
 #[tokio::test]
 async fn files_end_at_the_quota_of_the_service_and_can_be_cleaned_up() {
-    let stage = Stage::new().await;
-    let files = || json!({"file_system": true});
-    assert_eq!(stage.told("files:4", files()).await, "4 MiB");
+    let fixture = Fixture::with(|settings| settings.caps.files = 8 << 20);
+    let hostile = fixture.guest("hostile").await;
+    let job = |input: &str| {
+        Job::new(hostile, input)
+            .permissions(json!({"file_system": true}))
+            .limit("time_limit_seconds", 60)
+    };
+    assert_eq!(fixture.text(&job("files:4")).await, "4 MiB");
     for input in ["files:12", "files:20"] {
-        let (class, detail) = stage.ended(&stage.job(input, files())).await;
-        assert_eq!(class, GuestErrorClass::Limit, "{detail}");
+        let failure = fixture.failure(&job(input)).await;
+        assert_eq!(failure.class, GuestErrorClass::Limit, "{failure:?}");
         assert!(
-            detail.starts_with("File limit exceeded") && detail.contains("8388608"),
-            "{detail}"
+            failure.detail.starts_with("File limit exceeded") && failure.detail.contains("8388608"),
+            "{failure:?}"
         );
     }
     // Another service has a quota of its own.
-    let other = stage.job("files:4", files()).service(8);
-    assert_eq!(stage.fixture.text(&other).await, "4 MiB");
-    assert_eq!(stage.told("remove-files", files()).await, "1 removed");
-    assert_eq!(stage.told("files:4", files()).await, "4 MiB");
+    assert_eq!(fixture.text(&job("files:4").service(8)).await, "4 MiB");
+    assert_eq!(fixture.text(&job("remove-files")).await, "1 removed");
+    assert_eq!(fixture.text(&job("files:4")).await, "4 MiB");
 }
 
 #[tokio::test]
-async fn waiting_for_ever_ends_with_the_time() {
-    let stage = Stage::new().await;
-    let poll = stage.job("poll", json!({})).limit("time_limit_seconds", 1);
-    let (class, detail) = stage.ended(&poll).await;
-    assert_eq!(class, GuestErrorClass::Limit);
-    assert!(detail.starts_with("Time limit exceeded"), "{detail}");
-}
-
-#[tokio::test]
-async fn a_server_that_never_answers_holds_up_its_guest_alone() {
-    let stage = Stage::new().await;
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}/", listener.local_addr().unwrap());
-    let http = stage.fixture.guest("http-get").await;
-    let job = Job::new(http, &url)
-        .permissions(json!({"allowed_http_hosts": "all"}))
-        .limit("time_limit_seconds", 2);
-    let (ended, accepted) = tokio::join!(stage.ended(&job), listener.accept());
-    drop(accepted);
-    let (_, detail) = ended;
-    assert!(
-        detail.contains("Time limit exceeded") || detail.contains("Timeout"),
-        "{detail}"
-    );
-}
-
-#[tokio::test]
-async fn a_redirect_is_told_and_not_followed() {
-    let stage = Stage::new().await;
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}/", listener.local_addr().unwrap());
-    let away = axum::Router::new()
-        .fallback(|| async { axum::response::Redirect::temporary("http://169.254.169.254/latest/meta-data/") });
-    tokio::spawn(async move { axum::serve(listener, away).await });
-    let http = stage.fixture.guest("http-get").await;
-    let permissions = || json!({"allowed_http_hosts": "all"});
-    let told = stage
-        .fixture
-        .text(&Job::new(http, &url).permissions(permissions()))
-        .await;
-    assert!(told.contains("307"), "{told}");
-    let metadata = Job::new(http, "http://169.254.169.254/latest/meta-data/").permissions(permissions());
-    let (_, detail) = stage.ended(&metadata).await;
-    assert!(detail.contains("DestinationIpProhibited"), "{detail}");
-}
-
-#[tokio::test]
-async fn names_are_looked_up_with_permission_only() {
-    let stage = Stage::new().await;
-    let (_, detail) = stage.ended(&stage.job("resolve:localhost", json!({}))).await;
-    assert!(detail.contains("permanent-resolver-failure"), "{detail}");
-    let told = stage.told("resolve:localhost", json!({"dns_resolution": true})).await;
-    assert!(told.contains("127"), "{told}");
-}
-
-#[tokio::test]
-async fn floods_and_late_panics_are_the_guests_fault() {
-    let stage = Stage::new().await;
-    for input in ["destructor", "random:2000000"] {
-        let (class, detail) = stage.ended(&stage.job(input, json!({}))).await;
-        assert_eq!(class, GuestErrorClass::Fault, "{input}: {detail}");
-        assert!(detail.contains("trapped"), "{input}: {detail}");
+async fn the_sockets_of_a_run_are_closed_with_it_and_names_are_looked_up_with_permission_only() {
+    let fixture = Fixture::new();
+    let hostile = fixture.guest("hostile").await;
+    let job = |input: &str, permissions: Value| Job::new(hostile, input).permissions(permissions);
+    for _ in 0..3 {
+        let told = fixture.text(&job("sockets:32", json!({"raw_sockets": true}))).await;
+        assert_eq!(told, "32 sockets");
     }
+    let failure = fixture.failure(&job("resolve:localhost", json!({}))).await;
+    assert!(failure.detail.contains("permanent-resolver-failure"), "{failure:?}");
+    let told = fixture
+        .text(&job("resolve:localhost", json!({"dns_resolution": true})))
+        .await;
+    assert!(told.contains("127"), "{told}");
 }
 
 #[tokio::test]
 async fn loops_of_one_service_leave_turns_to_another() {
     let fixture = Fixture::with(|settings| settings.workers = 1);
     let echo = fixture.guest("echo").await;
-    let hog = |n: u8| Job::new(echo, "do:loop").limit("time_limit_seconds", 3).service(n);
-    let hogs: Vec<_> = (0..8).map(|_| hog(1)).collect();
-    let hogs = futures::future::join_all(hogs.iter().map(|job| fixture.run(job)));
+    let hog = Job::new(echo, "do:loop").limit("time_limit_seconds", 3).service(1);
+    let over = AtomicBool::new(false);
+    let hogs = async {
+        let ends = futures::future::join_all((0..8).map(|_| fixture.run(&hog))).await;
+        over.store(true, Ordering::Release);
+        ends
+    };
     let other = async {
         let mut done = 0;
-        // As many as it gets while the loops run.
-        let deadline = tokio::time::Instant::now() + Duration::from_secs(2);
-        while tokio::time::Instant::now() < deadline {
+        while !over.load(Ordering::Acquire) {
             assert_eq!(fixture.text(&Job::new(echo, "x").service(2)).await, "x");
             done += 1;
         }

@@ -7,6 +7,9 @@
     reason = "each test file uses a part of this"
 )]
 
+pub mod attacks;
+pub mod process;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -18,7 +21,7 @@ use wavs_ipc::contract::engine::{
     AggregatorCall, AggregatorJob, AggregatorOutcome, Engine, OperatorJob, OperatorOutcome, Prefetch, RunContext, World,
 };
 use wavs_ipc::contract::engine_admin::EngineAdmin;
-use wavs_ipc::contract::job::{GuestError, Response, RunId};
+use wavs_ipc::contract::job::{GuestError, Response, RunId, RunMode};
 use wavs_ipc::tarpc::context;
 use wavs_ipc::{Json, WireError};
 use wavs_types::{
@@ -99,6 +102,7 @@ impl Fixture {
                     source,
                     world,
                     metered: false,
+                    deterministic: false,
                 },
             )
             .await
@@ -160,6 +164,8 @@ pub struct Job {
     pub chains: Vec<(&'static str, Value)>,
     pub env: Vec<(String, String)>,
     pub manager: String,
+    pub run: RunId,
+    pub mode: RunMode,
 }
 
 impl Job {
@@ -175,6 +181,8 @@ impl Job {
             chains: Vec::new(),
             env: Vec::new(),
             manager: "0x1111111111111111111111111111111111111111".into(),
+            run: RunId { job: 7, attempt: 1 },
+            mode: RunMode::default(),
         }
     }
 
@@ -217,6 +225,22 @@ impl Job {
         self
     }
 
+    /// The same job as an attempt at another one of the ledger.
+    pub fn run(mut self, job: u128, attempt: u32) -> Self {
+        self.run = RunId { job, attempt };
+        self
+    }
+
+    pub fn deterministic(mut self) -> Self {
+        self.mode.deterministic = true;
+        self
+    }
+
+    pub fn transactional(mut self) -> Self {
+        self.mode.transactional = true;
+        self
+    }
+
     fn document(&self) -> Value {
         json!({
             "name": "test", "status": "active",
@@ -240,7 +264,8 @@ impl Job {
     fn context(&self) -> RunContext {
         let text = self.document().to_string();
         RunContext {
-            run: RunId { job: 7, attempt: 1 },
+            run: self.run,
+            mode: self.mode,
             service_id: self.service_id(),
             service_digest: ServiceDigest::of_canonical(&text),
             service: Json::from_text(text),

@@ -9,7 +9,7 @@ use wavs_types::{
     WorkflowId,
 };
 
-use super::job::{GuestError, Response, RunId, Usage};
+use super::job::{GuestError, Response, RunId, RunMode, Usage};
 use crate::error::WireError;
 use crate::json::Json;
 
@@ -31,6 +31,8 @@ pub trait Engine {
 pub struct RunContext {
     /// Names the run.
     pub run: RunId,
+    /// How it behaves.
+    pub mode: RunMode,
     /// The service.
     pub service_id: ServiceId,
     /// Digest of `service`, by which engine-svc may remember the parsed document.
@@ -144,6 +146,8 @@ pub struct Prefetch {
     pub world: World,
     /// Whether runs will be metered, which needs differently compiled code.
     pub metered: bool,
+    /// Whether runs will be deterministic, which needs differently compiled code too.
+    pub deterministic: bool,
 }
 
 /// The two component worlds.

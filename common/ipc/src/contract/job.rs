@@ -45,6 +45,15 @@ pub struct RunId {
     pub attempt: u32,
 }
 
+/// How the operator wants the runs of a service to behave, beyond what its document says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct RunMode {
+    /// Equal input gives equal output: clocks and randomness follow from the event, and fuel is the limit that counts.
+    pub deterministic: bool,
+    /// Key-value writes are kept back, and committed once with the successful run.
+    pub transactional: bool,
+}
+
 /// What one run cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Usage {

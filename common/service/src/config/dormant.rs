@@ -4,7 +4,7 @@
 use super::layer::Layer;
 
 /// The keys without effect; `*` stands for any name.
-const DORMANT: [&str; 20] = [
+const DORMANT: [&str; 18] = [
     "jaeger",
     "prometheus",
     "prometheus_push_interval_secs",
@@ -22,8 +22,6 @@ const DORMANT: [&str; 20] = [
     "http.sse_max",
     "http.legacy_aggregator_port",
     "telemetry.log_file",
-    "service.*.kv_mode",
-    "service.*.deterministic",
     "service.*.ordered",
 ];
 

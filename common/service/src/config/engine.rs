@@ -23,6 +23,10 @@ pub struct EngineConfig {
     pub queue_per_service: usize,
     /// Memory of one guest in bytes.
     pub guest_memory_bytes: u64,
+    /// All files of one service in bytes; a run that adds to more is ended.
+    pub files_bytes_per_service: u64,
+    /// All key-value data of one service in bytes; a write beyond it is refused.
+    pub kv_bytes_per_service: u64,
     /// Largest sum of the responses of one run in bytes.
     pub response_max_bytes: u64,
     /// No run is longer, whatever a component or a grant says.
@@ -61,6 +65,8 @@ impl EngineConfig {
             max_parallel_per_service: values.size("engine.max_parallel_per_service")?,
             queue_per_service: values.size("engine.queue_per_service")?,
             guest_memory_bytes: values.mebibytes("engine.guest_memory_mb")?,
+            files_bytes_per_service: values.mebibytes("engine.files_mb_per_service")?,
+            kv_bytes_per_service: values.mebibytes("engine.kv_mb_per_service")?,
             response_max_bytes: values.mebibytes("engine.response_max_mb")?,
             hard_timeout,
             max_execution: values.seconds("max_execution_seconds")?.min(hard_timeout),

@@ -137,6 +137,8 @@ pub const KEYS: &[Key] = &[
     file("engine.max_parallel_per_service", COUNT, "8", "Guests of one service that run at once"),
     file("engine.queue_per_service", COUNT, "1024", "Runs of one service that wait"),
     file("engine.guest_memory_mb", Kind::Number(1, 4_096), "256", "Memory of one guest in MiB"),
+    file("engine.files_mb_per_service", COUNT, "1024", "Files of one service in MiB"),
+    file("engine.kv_mb_per_service", COUNT, "256", "Key-value data of one service in MiB"),
     file("engine.response_max_mb", Kind::Number(1, 4), "4", "Largest responses of one run in MiB"),
     file("engine.hard_timeout_secs", COUNT, "3600", "No run is longer"),
     file("engine.http_allow_private", Kind::List, "", "Loopback and private targets that guests may use"),

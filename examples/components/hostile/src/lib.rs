@@ -7,19 +7,27 @@
 //! | `files:N` | writes N MiB into one file |
 //! | `many-files:N` | makes N empty files |
 //! | `remove-files` | removes what the two above made |
-//! | `poll` | waits for a moment that never comes |
+//! | `sleep` | sleeps for ever |
+//! | `poll` | waits for several things, none of which happens |
+//! | `handles:N` | makes N pollables and keeps them |
+//! | `kv:N` | stores N MiB in the key-value store, one for each key; tells how many it got and what refused the next |
+//! | `kv-and-panic:N` | the same, and then panics |
+//! | `dice` | tells what it gets of chance and time; an argument only makes it another event |
+//! | `connect:NAME PORT` | looks a name up by itself and connects a socket to each address; tells what came of it |
 //! | `destructor` | panics while it drops a value at the end |
 //! | `resolve:NAME` | looks up a name and tells the addresses |
 //! | `random:N` | asks for N random bytes at once |
 
 use std::num::ParseIntError;
 
+use operator_kit::wasi::keyvalue::store;
 use operator_kit::{Guest, TriggerAction, WasmResponse, input, output};
-use wasip2::clocks::monotonic_clock;
+use wasip2::clocks::{monotonic_clock, wall_clock};
 use wasip2::filesystem::preopens;
 use wasip2::filesystem::types::{Descriptor, DescriptorFlags, OpenFlags, PathFlags};
-use wasip2::random::random;
-use wasip2::sockets::network::IpAddressFamily;
+use wasip2::io::poll;
+use wasip2::random::{insecure, insecure_seed, random};
+use wasip2::sockets::network::{ErrorCode, IpAddress, IpAddressFamily, IpSocketAddress, Ipv4SocketAddress};
 use wasip2::sockets::{instance_network, ip_name_lookup, tcp_create_socket};
 
 /// Bytes of one write.
@@ -38,10 +46,25 @@ impl Guest for Hostile {
             "files" => fill(number()?)?,
             "many-files" => litter(number()?)?,
             "remove-files" => clean()?,
-            "poll" => {
+            "sleep" => {
                 monotonic_clock::subscribe_duration(u64::MAX).block();
                 "it came".to_owned()
             }
+            "poll" => {
+                let (one, other) = (monotonic_clock::subscribe_duration(u64::MAX), monotonic_clock::subscribe_instant(u64::MAX));
+                format!("{:?} came", poll::poll(&[&one, &other]))
+            }
+            "handles" => {
+                let kept: Vec<_> = (0..number()?).map(|_| monotonic_clock::subscribe_duration(u64::MAX)).collect();
+                format!("{} handles", kept.len())
+            }
+            "kv" => hoard(number()?)?,
+            "kv-and-panic" => {
+                let stored = hoard(number()?)?;
+                panic!("stored {stored}")
+            }
+            "dice" => dice(),
+            "connect" => connect(argument)?,
             "destructor" => {
                 let _trap = Trap;
                 "about to be dropped".to_owned()
@@ -118,15 +141,66 @@ fn clean() -> Result<String, String> {
     Ok(format!("{} removed", names.len()))
 }
 
+fn dice() -> String {
+    let (bytes, number) = (random::get_random_bytes(8), random::get_random_u64());
+    let (insecure, seed) = (insecure::get_insecure_random_u64(), insecure_seed::insecure_seed());
+    let wall = wall_clock::now();
+    format!(
+        "{bytes:?} {number} {insecure} {seed:?} wall {}.{} monotonic {} {}",
+        wall.seconds,
+        wall.nanoseconds,
+        monotonic_clock::now(),
+        monotonic_clock::now(),
+    )
+}
+
+fn hoard(mebibytes: u32) -> Result<String, String> {
+    let bucket = store::open("flood").map_err(|error| format!("{error:?}"))?;
+    let bite = vec![b'x'; BITE];
+    for number in 0..mebibytes {
+        if let Err(error) = bucket.set(&number.to_string(), &bite) {
+            return Ok(format!("{number} MiB, then {error:?}"));
+        }
+    }
+    Ok(format!("{mebibytes} MiB"))
+}
+
 fn resolve(name: &str) -> Result<String, String> {
+    let found = addresses(name)?;
+    Ok(found.iter().map(|address| format!("{address:?}")).collect::<Vec<_>>().join(", "))
+}
+
+fn addresses(name: &str) -> Result<Vec<IpAddress>, String> {
     let network = instance_network::instance_network();
     let stream = ip_name_lookup::resolve_addresses(&network, name).map_err(|code| format!("{code:?}"))?;
     let mut found = Vec::new();
     stream.subscribe().block();
     while let Some(address) = stream.resolve_next_address().map_err(|code| format!("{code:?}"))? {
-        found.push(format!("{address:?}"));
+        found.push(address);
     }
-    Ok(found.join(", "))
+    Ok(found)
+}
+
+fn connect(argument: &str) -> Result<String, String> {
+    let (name, port) = argument.split_once(' ').ok_or("connect needs a name and a port")?;
+    let port = port.parse().map_err(|cause: ParseIntError| format!("{port:?}: {cause}"))?;
+    let mut ends = Vec::new();
+    for address in addresses(name)? {
+        let IpAddress::Ipv4(address) = address else { continue };
+        let end = match dial(Ipv4SocketAddress { port, address }) {
+            Ok(()) => "connected".to_owned(),
+            Err(code) => format!("{code:?}"),
+        };
+        ends.push(format!("{address:?} {end}"));
+    }
+    Ok(ends.join(", "))
+}
+
+fn dial(address: Ipv4SocketAddress) -> Result<(), ErrorCode> {
+    let socket = tcp_create_socket::create_tcp_socket(IpAddressFamily::Ipv4)?;
+    socket.start_connect(&instance_network::instance_network(), IpSocketAddress::Ipv4(address))?;
+    socket.subscribe().block();
+    socket.finish_connect().map(drop)
 }
 
 operator_kit::export!(Hostile);
