@@ -66,6 +66,8 @@ pub mod contract;
 pub mod contract_table;
 pub mod deadline;
 pub mod error;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod identity;
 pub mod json;
 pub mod preamble;
