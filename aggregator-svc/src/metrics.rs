@@ -36,6 +36,8 @@ pub struct PipelineMetrics {
     pub submits: Family<Counter>,
     /// Registered services.
     pub services: Gauge,
+    /// Services with as many open events as they may have.
+    pub full_services: Gauge,
     /// Refused second digests.
     pub equivocation: Family<Counter>,
     /// Jobs that ended in a dead letter, by reason.
@@ -75,6 +77,13 @@ impl PipelineMetrics {
             ),
             services: metrics
                 .gauge("http.registered_services", "Registered services.", &[])
+                .with(&[]),
+            full_services: metrics
+                .gauge(
+                    "wavs.service.full",
+                    "Services with as many open events as they may have.",
+                    &[],
+                )
                 .with(&[]),
             equivocation: metrics.counter(
                 "wavs.equivocation_refused",

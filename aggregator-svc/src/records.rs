@@ -155,7 +155,8 @@ impl RecordsContract for RecordsService {
         let permits = self.core.settings.max_parallel_per_service;
         let running = permits.saturating_sub(entry.runs.available_permits()) as u64;
         let waiting = received.saturating_sub(running);
-        let (pending, held) = if entry.is_running() { (waiting, 0) } else { (0, waiting) };
+        let runs = entry.is_running() && !entry.room.is_full();
+        let (pending, held) = if runs { (waiting, 0) } else { (0, waiting) };
         Ok(ServiceProgress {
             workflows,
             pending,

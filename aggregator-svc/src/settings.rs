@@ -17,7 +17,9 @@ pub struct Settings {
     pub collect_ttl: Duration,
     /// How long a target may take to land once it has quorum.
     pub submit_ttl: Duration,
-    /// Overrides of the two for one service.
+    /// Events of one service that may be open at once; its jobs wait beyond.
+    pub max_open_events: u64,
+    /// Overrides of these for one service.
     pub overrides: BTreeMap<ServiceId, Override>,
     /// How long a node that may have its own result waits before it fetches that of another operator.
     pub own_input_grace: Duration,
@@ -71,6 +73,8 @@ pub struct Override {
     pub allow_unbound_inputs: Option<bool>,
     /// How its guests run.
     pub mode: RunMode,
+    /// Replaces [`Settings::max_open_events`].
+    pub max_open_events: Option<u64>,
 }
 
 /// What the operator grants to one service.
@@ -118,6 +122,15 @@ impl Settings {
         self.overrides.get(service).map(|own| own.mode).unwrap_or_default()
     }
 
+    /// Events of a service that may be open at once.
+    #[must_use]
+    pub fn max_open_events(&self, service: &ServiceId) -> u64 {
+        self.overrides
+            .get(service)
+            .and_then(|own| own.max_open_events)
+            .unwrap_or(self.max_open_events)
+    }
+
     /// What the ledger keeps, and for how long.
     #[must_use]
     pub fn retention(&self) -> Policy {
@@ -151,6 +164,7 @@ impl From<&AggregatorConfig> for Settings {
                 deterministic: policy.deterministic,
                 transactional: policy.kv_mode == KvMode::Transactional,
             },
+            max_open_events: Some(policy.max_open_events),
         };
         let grant = |grant: &config::Grant| Grant {
             env: grant.env.clone(),
@@ -164,6 +178,7 @@ impl From<&AggregatorConfig> for Settings {
         Self {
             collect_ttl: config.service_defaults.collect_ttl,
             submit_ttl: config.service_defaults.submit_ttl,
+            max_open_events: config.service_defaults.max_open_events,
             own_input_grace: config.own_input_grace,
             allow_unbound_inputs: config.service_defaults.allow_unbound_inputs,
             stages: config.stages.iter().map(|size| stage(*size)).collect(),
@@ -197,6 +212,7 @@ impl Default for Settings {
         Self {
             collect_ttl: Duration::from_secs(86_400),
             submit_ttl: Duration::from_secs(86_400),
+            max_open_events: 10_000,
             own_input_grace: Duration::from_secs(2),
             allow_unbound_inputs: false,
             stages: vec![Some(1), Some(1), Some(1), Some(2), Some(2), Some(4), None],

@@ -165,6 +165,24 @@ pub fn end_of_service(tx: &Connection, service_id: &ServiceId, ending: &Ending, 
     Ok(())
 }
 
+/// Open events that this node signed.
+pub fn open_of_own(conn: &Connection, service_id: &ServiceId) -> Result<u64> {
+    conn.prepare_cached(
+        "SELECT count(*) FROM events INDEXED BY events_own_open
+         WHERE service_id = ?1 AND rank < 10 AND own_digest IS NOT NULL",
+    )?
+    .query_row([blob(service_id.as_bytes())], |row| row.get(0))
+}
+
+/// Open events that only other operators signed.
+pub fn open_of_others(conn: &Connection, service_id: &ServiceId) -> Result<u64> {
+    let all: u64 = conn
+        .prepare_cached("SELECT count(*) FROM events INDEXED BY events_open WHERE service_id = ?1 AND rank < 10")?
+        .query_row([blob(service_id.as_bytes())], |row| row.get(0))?;
+    // Two counts of an index are cheaper than one look at every row.
+    Ok(all.saturating_sub(open_of_own(conn, service_id)?))
+}
+
 /// When the first trigger behind an event was seen.
 pub fn seen_us(conn: &Connection, event_id: &EventId) -> Result<Option<u64>> {
     conn.prepare_cached(

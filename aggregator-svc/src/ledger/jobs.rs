@@ -120,15 +120,17 @@ fn row(row: &Row<'_>) -> Result<JobRow> {
     })
 }
 
-/// Jobs that wait for a run, the most urgent first.
-pub fn executable(conn: &Connection, max: usize) -> Result<Vec<Executable>> {
+/// Jobs that wait for a run, the most urgent first, but for those of the services in `full`.
+pub fn executable(conn: &Connection, full: &[ServiceId], max: usize) -> Result<Vec<Executable>> {
+    let full: Vec<String> = full.iter().map(ToString::to_string).collect();
     conn.prepare_cached(
-        // What waits for a paused service must not crowd out the others.
+        // What waits for a paused or full service must not crowd out the others.
         "SELECT job, service_id, next_ms FROM jobs
          WHERE state = 'received' AND service_id NOT IN (SELECT service_id FROM services WHERE operator_paused <> 0)
+           AND service_id NOT IN (SELECT unhex(value) FROM json_each(?2))
          ORDER BY next_ms, job LIMIT ?1",
     )?
-    .query_map([max], |row| {
+    .query_map(params![max, serde_json::json!(full).to_string()], |row| {
         Ok(Executable {
             job: u128::from_be_bytes(row.get(0)?),
             service_id: ServiceId::new(row.get(1)?),

@@ -33,6 +33,7 @@ pub mod retention;
 mod schema;
 mod schema_closed;
 mod schema_keys;
+mod schema_open;
 mod schema_peers;
 mod schema_records;
 mod select;
@@ -53,6 +54,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration::new("closed events", schema_closed::SCHEMA_CLOSED),
     Migration::new("history of keys", schema_keys::SCHEMA_KEYS),
     Migration::new("the network of operators", schema_peers::PEERS),
+    Migration::new("open events of our own", schema_open::SCHEMA_OPEN),
 ];
 
 /// The open ledger. Clones share it.

@@ -94,6 +94,7 @@ async fn fetch(core: &Core, gossip: &Reconnecting<GossipClient>, wanted: Wanted)
         None => return postpone(core, &wanted).await,
     };
     let ttl = core.settings.collect_ttl(&service);
+    let limit = core.settings.max_open_events(&service);
     let bucket = NewBucket {
         event_id,
         digest: envelope,
@@ -102,11 +103,15 @@ async fn fetch(core: &Core, gossip: &Reconnecting<GossipClient>, wanted: Wanted)
         kind: wanted.parked.kind,
     };
     let workflow_id = wanted.parked.workflow_id.clone();
-    let is_open = core
+    let adopted = core
         .ledger
         .write(Durability::Process, move |tx| {
             if done::closed(tx, &event_id)?.is_some() {
-                return parked::take(tx, &event_id, &envelope).map(|_| false);
+                return parked::take(tx, &event_id, &envelope).map(|_| Adopted::Closed);
+            }
+            let is_known = events::load(tx, &event_id)?.is_some();
+            if !is_known && events::open_of_others(tx, &service)? >= limit {
+                return Ok(Adopted::Full);
             }
             let now_us = clock::now_us();
             let event = NewEvent {
@@ -120,16 +125,29 @@ async fn fetch(core: &Core, gossip: &Reconnecting<GossipClient>, wanted: Wanted)
             buckets::insert(tx, &bucket)?;
             announcements::gossiped(tx, &service, &event_id)?;
             adopt(tx, &bucket, now_us)?;
-            Ok(true)
+            Ok(Adopted::Open)
         })
         .await
         .map_err(ledger_failed)?;
-    if !is_open {
-        return Ok(());
+    match adopted {
+        Adopted::Closed => {}
+        // Its signatures stay parked, and it is looked at again until they are forgotten.
+        Adopted::Full => return postpone(core, &wanted).await,
+        Adopted::Open => core
+            .aggregate
+            .push(service, AggregatorWork::Input(event_id, envelope), None),
     }
-    core.aggregate
-        .push(service, AggregatorWork::Input(event_id, envelope), None);
     Ok(())
+}
+
+/// What became of a body.
+enum Adopted {
+    /// Its event was over already.
+    Closed,
+    /// As many events that only others signed are open as one service may have.
+    Full,
+    /// Its event is open now.
+    Open,
 }
 
 /// Moves the parked signatures for an envelope into its bucket.

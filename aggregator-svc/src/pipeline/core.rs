@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use wavs_ipc::Reconnecting;
 use wavs_ipc::contract::engine::EngineClient;
 use wavs_types::{B256, EventId};
@@ -88,6 +88,10 @@ pub struct Core {
     pub peers: Peers,
     /// Limits the calls to engine-svc.
     pub engine_slots: Semaphore,
+    /// Says that a service has as many open events as it may have.
+    pub filled: Notify,
+    /// Says that full services were looked at again.
+    pub emptied: Notify,
     /// Counted up when jobs leave `received`.
     progress: watch::Sender<u64>,
 }
@@ -135,6 +139,8 @@ impl Core {
             submit: Lane::new(SUBMIT),
             settle: Lane::new(SETTLE),
             engine_slots: Semaphore::new(ENGINE_IN_FLIGHT),
+            filled: Notify::new(),
+            emptied: Notify::new(),
             progress: watch::Sender::new(0),
         }
     }

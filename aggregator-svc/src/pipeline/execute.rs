@@ -16,6 +16,7 @@ use wavs_types::{ServiceId, TriggerAction, Workflow};
 use super::backoff::{Backoff, by_age};
 use super::core::{AggregatorWork, Core};
 use super::lane::{Due, Handler};
+use super::room;
 use super::run::{self, Ran, Run, RunFault};
 use super::schedule::Next;
 use super::sign::{self, Signing};
@@ -60,7 +61,9 @@ impl Handler<u128> for Execute {
     fn refill(&self, max: usize) -> BoxFuture<'static, Option<Vec<Due<u128>>>> {
         let core = Arc::clone(&self.0);
         Box::pin(async move {
-            let rows = core.ledger.read(move |conn| jobs::executable(conn, max)).await.ok()?;
+            let full: Vec<ServiceId> = room::full(&core).iter().map(|entry| entry.id()).collect();
+            let rows = core.ledger.read(move |conn| jobs::executable(conn, &full, max)).await;
+            let rows = rows.ok()?;
             let due = |row: jobs::Executable| Due {
                 service: row.service_id,
                 work: row.job,
@@ -100,7 +103,8 @@ async fn execute(core: &Core, job: u128) -> Result<Next, StoreError> {
         // The lanes are read again when it is resumed, or when it is no longer pending.
         return Ok(Next::Done);
     }
-    if workflow.aggregator().is_some() {
+    // Held until what the run led to is committed.
+    let _place = if workflow.aggregator().is_some() {
         match entry.history.get() {
             History::Complete => {}
             History::Unchecked => return wait_for_history(core, &row, &entry).await,
@@ -114,7 +118,14 @@ async fn execute(core: &Core, job: u128) -> Result<Next, StoreError> {
                 .await;
             }
         }
-    }
+        let Some(place) = room::enter(core, &entry).await? else {
+            // The lane is read again when there is room.
+            return Ok(Next::Done);
+        };
+        Some(place)
+    } else {
+        None
+    };
     let run = Run {
         entry: &entry,
         workflow_id: &row.workflow_id,

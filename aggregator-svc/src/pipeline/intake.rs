@@ -1,7 +1,8 @@
 //! Taking triggers and notices over from trigger-svc: pull, commit, acknowledge.
 //!
 //! A batch and the position behind it are one commit, so that nothing is taken twice and nothing acknowledged is lost.
-//! Intake stops while the executable backlog is at `jobs.max_queue`; what comes then waits on trigger-svc's disk.
+//! Intake stops while the executable backlog is at `jobs.max_queue`, or while `jobs.max_stored` jobs wait for services with too many
+//! open events; what comes then waits on trigger-svc's disk.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as MapEntry;
@@ -21,6 +22,7 @@ use wavs_types::{ServiceId, TriggerAction};
 
 use super::core::Core;
 use super::execute::LEDGER_REST;
+use super::room;
 use crate::clock;
 use crate::ledger::jobs::{self, NewJob};
 use crate::ledger::{Ending, counters, meta, signed};
@@ -78,6 +80,7 @@ impl Intake {
         };
         loop {
             self.core.execute.room(self.core.settings.max_queue).await;
+            self.full_services().await;
             if self.core.ledger.is_stuck() {
                 tokio::time::sleep(LEDGER_REST).await;
                 continue;
@@ -91,6 +94,17 @@ impl Intake {
                     tokio::time::sleep(PULL_REST).await;
                 }
             }
+        }
+    }
+
+    /// Waits while the ledger keeps as many jobs for full services as it may.
+    async fn full_services(&self) {
+        loop {
+            let emptied = self.core.emptied.notified();
+            if room::waiting(&self.core) < self.core.settings.max_stored {
+                return;
+            }
+            emptied.await;
         }
     }
 
@@ -125,7 +139,11 @@ impl Intake {
             }
         };
         for (job, service_id) in stored {
-            self.core.execute.push(service_id, job, None);
+            // When there is room the rows are read again, also those that were committed meanwhile.
+            let entry = self.core.directory.get(&service_id);
+            if !entry.is_some_and(|entry| entry.room.keep(1)) {
+                self.core.execute.push(service_id, job, None);
+            }
         }
         // Resuming reads the rows again, but it may have done so before these were there.
         if items.iter().any(|item| self.is_resumed(item)) {

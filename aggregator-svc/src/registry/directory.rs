@@ -13,6 +13,7 @@ use wavs_types::{
 use crate::keys::ServiceSigner;
 use crate::keys::history::HistoryCell;
 use crate::ledger::services::{Phase, ServiceRow};
+use crate::pipeline::room::Room;
 
 /// A service with everything that a run needs, parsed and encoded once.
 pub struct Entry {
@@ -32,6 +33,8 @@ pub struct Entry {
     pub runs: Arc<Semaphore>,
     /// One permit, for a job that may be what engine-svc died of; kept over updates.
     pub trial: Arc<Semaphore>,
+    /// How many events it may have open; kept over updates.
+    pub room: Arc<Room>,
 }
 
 impl Entry {

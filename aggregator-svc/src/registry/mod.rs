@@ -33,6 +33,7 @@ use crate::keys::{Keyring, ServiceSigner};
 use crate::ledger::pins::Pin;
 use crate::ledger::services::ServiceRow;
 use crate::pipeline::core::Core;
+use crate::pipeline::room::Room;
 use directory::{Directory, Entry};
 use watch::Watch;
 
@@ -132,11 +133,17 @@ impl Registry {
         signer: Result<Arc<ServiceSigner>, String>,
         history: Arc<HistoryCell>,
     ) -> Result<Entry, WireError> {
-        let (runs, trial) = match self.directory().get(&row.service_id) {
-            Some(before) => (Arc::clone(&before.runs), Arc::clone(&before.trial)),
+        let settings = &self.core().settings;
+        let (runs, trial, room) = match self.directory().get(&row.service_id) {
+            Some(before) => (
+                Arc::clone(&before.runs),
+                Arc::clone(&before.trial),
+                Arc::clone(&before.room),
+            ),
             None => (
-                Arc::new(Semaphore::new(self.core().settings.max_parallel_per_service)),
+                Arc::new(Semaphore::new(settings.max_parallel_per_service)),
                 Arc::new(Semaphore::new(1)),
+                Room::new(settings.max_open_events(&row.service_id)),
             ),
         };
         Ok(Entry {
@@ -148,6 +155,7 @@ impl Registry {
             history,
             runs,
             trial,
+            room,
         })
     }
 

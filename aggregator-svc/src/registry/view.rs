@@ -14,7 +14,13 @@ pub fn summary(entry: &Entry) -> ServiceSummary {
         name: entry.service().name.clone(),
         manager: row.manager.clone(),
         state: state(entry).to_owned(),
-        reason: entry.signer.as_ref().err().cloned().or_else(|| row.reason.clone()),
+        reason: entry
+            .signer
+            .as_ref()
+            .err()
+            .cloned()
+            .or_else(|| row.reason.clone())
+            .or_else(|| entry.room.reason()),
         paused: row.paused,
         digest: row.digest,
         uri: row.uri.clone(),
@@ -32,7 +38,7 @@ fn state(entry: &Entry) -> &'static str {
         Phase::Deleting => "deleting",
         Phase::Active if entry.signer.is_err() => "failed",
         Phase::Active if entry.is_paused() => "paused",
-        Phase::Active if entry.row.reason.is_some() => "degraded",
+        Phase::Active if entry.row.reason.is_some() || entry.room.is_full() => "degraded",
         Phase::Active => "active",
     }
 }

@@ -62,6 +62,7 @@ pub struct World {
     pub posts: bool,
     /// Whether keys sign although they have weight on chain and no history.
     pub accept_empty_history: bool,
+    pub max_open_events: u64,
 }
 
 pub struct Running {
@@ -92,6 +93,7 @@ impl World {
             chain: None,
             posts: false,
             accept_empty_history: true,
+            max_open_events: 10_000,
         }
     }
 
@@ -118,6 +120,7 @@ impl World {
         let settings = Settings {
             chains: BTreeMap::from([("evm:31337".parse().unwrap(), ChainConfig::Evm(chain))]),
             max_queue: 64,
+            max_open_events: self.max_open_events,
             accept_empty_history: self.accept_empty_history,
             ..Settings::default()
         };

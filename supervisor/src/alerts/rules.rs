@@ -265,8 +265,18 @@ fn states(sample: &Sample) -> Vec<Condition> {
             detail,
         ));
     }
-    let gap = |values: &super::sample::Values| values.get(&("wavs_wallet_nonce_gap".to_owned(), None)).copied();
-    if sample.metrics.values().filter_map(gap).any(|gap| gap > 0.0) {
+    let gauge = |name: &str| -> f64 {
+        let key = (name.to_owned(), None);
+        sample.metrics.values().filter_map(|values| values.get(&key)).sum()
+    };
+    let full = gauge("wavs_service_full");
+    if full > 0.0 {
+        let detail = format!(
+            "{full} services have as many open events as they may have, and their triggers wait; /v1/services shows them as degraded"
+        );
+        conditions.push(condition("ServiceFull", Severity::Warning, MINUTE, "", detail));
+    }
+    if gauge("wavs_wallet_nonce_gap") > 0.0 {
         let detail = "a transaction is missing before others of the posting account".to_owned();
         conditions.push(condition("TxStuck", Severity::Critical, 5 * MINUTE, "", detail));
     }

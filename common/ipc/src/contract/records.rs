@@ -361,7 +361,7 @@ pub struct ServiceProgress {
     pub pending: u64,
     /// Runs under way.
     pub running: u64,
-    /// Jobs that wait because the service is held.
+    /// Jobs that wait because the service is held, or has too many open events.
     pub held: u64,
     /// The newest entry about a document.
     pub last_update: Option<HistoryEntry>,

@@ -87,6 +87,8 @@ pub struct ServicePolicy {
     pub collect_ttl: Duration,
     /// How long a submission is tried.
     pub submit_ttl: Duration,
+    /// Events that may be open at once. Beyond it the service's triggers wait until some have ended.
+    pub max_open_events: u64,
     /// How often the aggregator component runs.
     pub aggregator_run: AggregatorRun,
     /// When the aggregator component is told about a submission.
@@ -218,6 +220,7 @@ impl ServicePolicy {
             return Ok(Self {
                 collect_ttl: values.seconds("aggregator.collect_ttl_secs")?,
                 submit_ttl: values.seconds("aggregator.submit_ttl_secs")?,
+                max_open_events: values.number("aggregator.max_open_events")?,
                 aggregator_run: values.choice("aggregator.aggregator_run")?,
                 callback: values.choice("aggregator.callback")?,
                 post_divergent: values.flag("aggregator.post_divergent")?,
@@ -234,6 +237,9 @@ impl ServicePolicy {
             submit_ttl: values
                 .optional_seconds("submit_ttl_secs")?
                 .unwrap_or(defaults.submit_ttl),
+            max_open_events: values
+                .optional_number("max_open_events")?
+                .unwrap_or(defaults.max_open_events),
             aggregator_run: values
                 .optional_choice("aggregator_run")?
                 .unwrap_or(defaults.aggregator_run),
