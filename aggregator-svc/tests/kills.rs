@@ -60,6 +60,17 @@ const POINTS: [&str; 24] = [
     "undo.deleted",
     "undo.released",
 ];
+/// Points of `setbacks.rs`, where they are passed on purpose; here a slow machine may bring one about.
+const SETBACKS: [&str; 8] = [
+    "input.failed",
+    "target.ended",
+    "target.held",
+    "target.unmined",
+    "tx.dropped",
+    "tx.outbid",
+    "tx.reopened",
+    "tx.replaced",
+];
 /// Points around each commit: they are passed often, and every passage is another moment.
 const COMMITS: [&str; 4] = [
     "writer.ran",
@@ -286,7 +297,11 @@ async fn a_node_killed_between_any_two_statements_goes_on_and_does_everything_on
         .await
         .unwrap();
     audit(dir.path(), "no point");
-    let seen: BTreeSet<&str> = passed.keys().map(String::as_str).collect();
+    let seen: BTreeSet<&str> = passed
+        .keys()
+        .map(String::as_str)
+        .filter(|point| !SETBACKS.contains(point))
+        .collect();
     let listed: BTreeSet<&str> = POINTS.into_iter().chain(COMMITS).collect();
     assert_eq!(seen, listed, "the list of fault points is not what a life passes");
 

@@ -81,17 +81,25 @@ impl Contracts {
     /// # Errors
     /// When an artefact is missing or the chain refuses.
     pub async fn deploy(chain: &Anvil) -> Result<Self> {
-        let owner = development_key(OWNER_INDEX)?;
-        let provider = ProviderBuilder::new()
-            .wallet(EthereumWallet::from(owner))
-            .connect_http(chain.http().parse()?);
-        provider.client().set_poll_interval(Duration::from_millis(10));
-        let provider = provider.erased();
+        let provider = owner(&chain.http())?;
         let manager = deploy(&provider, "WavsServiceManager", &[]).await?;
         let handler = deploy(&provider, "ServiceHandler", &manager.abi_encode()).await?;
         let trigger = deploy(&provider, "SimpleTrigger", &[]).await?;
         Ok(Self {
             provider,
+            manager,
+            handler,
+            trigger,
+        })
+    }
+
+    /// Those that are on a chain already.
+    ///
+    /// # Errors
+    /// When the endpoint is not a URL.
+    pub fn at(http: &str, manager: Address, handler: Address, trigger: Address) -> Result<Self> {
+        Ok(Self {
+            provider: owner(http)?,
             manager,
             handler,
             trigger,
@@ -230,6 +238,15 @@ impl Contracts {
             .await?;
         u64::try_from(count).context("more results than fit 64 bits")
     }
+}
+
+/// A client that signs as the owner of the contracts.
+fn owner(http: &str) -> Result<DynProvider> {
+    let provider = ProviderBuilder::new()
+        .wallet(EthereumWallet::from(development_key(OWNER_INDEX)?))
+        .connect_http(http.parse()?);
+    provider.client().set_poll_interval(Duration::from_millis(10));
+    Ok(provider.erased())
 }
 
 /// A key of the development phrase.

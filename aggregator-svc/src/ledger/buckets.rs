@@ -194,6 +194,7 @@ pub fn input_failed(
         "UPDATE buckets SET input = 'failed' WHERE event_id = ?1 AND digest = ?2",
         params![blob(event_id.as_bytes()), digest.as_slice()],
     )?;
+    wavs_store::fault::point("input.failed");
     events::set_state(tx, event_id, ending.state, Some(&ending.text()), now_us)?;
     Ok(())
 }

@@ -63,6 +63,8 @@ pub struct World {
     /// Whether keys sign although they have weight on chain and no history.
     pub accept_empty_history: bool,
     pub max_open_events: u64,
+    /// When a transaction that is in no block is outbid; none: the default of the configuration.
+    pub receipt_deadline_secs: Option<u64>,
 }
 
 pub struct Running {
@@ -94,6 +96,7 @@ impl World {
             posts: false,
             accept_empty_history: true,
             max_open_events: 10_000,
+            receipt_deadline_secs: None,
         }
     }
 
@@ -115,6 +118,7 @@ impl World {
             chain_id: "31337".to_owned(),
             http_endpoint: self.chain.clone(),
             submit_confirmations: wavs_types::SubmitConfirmations::Depth(2),
+            receipt_deadline_secs: self.receipt_deadline_secs,
             ..EvmChainConfig::default()
         };
         let settings = Settings {

@@ -49,6 +49,9 @@ pub enum Fault {
         /// The methods that it concerns; empty means all.
         methods: Vec<String>,
     },
+    /// Requests over HTTP in which this text occurs get no answer as long as this is the fault; the others pass. So some calls hang,
+    /// such as those to one contract.
+    Withhold(String),
     /// `eth_chainId` is answered with this id; everything else passes.
     WrongChain(u64),
 }

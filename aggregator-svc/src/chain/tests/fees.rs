@@ -151,6 +151,61 @@ async fn a_bid_rises_to_the_cap_and_no_further_and_lands_when_the_market_falls()
 }
 
 #[tokio::test]
+async fn six_higher_bids_are_made_and_a_cancel_follows_when_another_operator_has_landed() {
+    let setup = Setup::new().await;
+    let transactions = setup.transactions().await;
+    setup.anvil.automine(false).await;
+    let mut tracked = setup.submit(&transactions, 1).await.unwrap();
+    let call = setup.anvil.transaction(tracked.hash().unwrap()).await;
+    let mut bids = tracked.clone();
+    for _ in 0..6 {
+        bids.changed().await;
+    }
+    let fees = bids_of(&setup, "call").await;
+    assert_eq!(fees.len(), 7);
+    for pair in fees.windows(2) {
+        assert!(pair[1] * 4 >= pair[0] * 5, "each is a quarter more: {fees:?}");
+    }
+    // The market did not rise, so three further deadlines bring no seventh.
+    let more = tokio::time::timeout(std::time::Duration::from_secs(3), bids.changed()).await;
+    assert!(more.is_err(), "a seventh bid: {:?}", bids_of(&setup, "call").await);
+
+    // The market rises above all of them, and another operator pays for it.
+    setup
+        .anvil
+        .request("anvil_setNextBlockBaseFeePerGas", json!(["0x174876e800"]))
+        .await;
+    let other = setup.anvil.request("eth_accounts", json!([])).await[5].clone();
+    let landing = json!({"from": other, "to": call["to"], "data": call["input"], "gas": "0x7a120",
+        "maxFeePerGas": "0x2e90edd000", "maxPriorityFeePerGas": "0x2e90edd000"});
+    let landed = setup.anvil.request("eth_sendTransaction", json!([landing])).await;
+    setup.anvil.mine(1).await;
+    assert_eq!(setup.count().await, 0, "ours was too cheap for the block");
+    while bids_of(&setup, "cancel").await.is_empty() {
+        bids.changed().await;
+    }
+    assert_eq!(bids_of(&setup, "call").await.len(), 7);
+    setup.anvil.automine(true).await;
+    let outcome = loop {
+        // The base fee falls with each empty block.
+        setup.anvil.mine(1).await;
+        let soon = tokio::time::timeout(std::time::Duration::from_millis(100), tracked.outcome()).await;
+        if let Ok(outcome) = soon {
+            break outcome;
+        }
+    };
+    let Outcome::LandedElsewhere(found) = outcome else {
+        panic!("{outcome:?}")
+    };
+    assert_eq!(json!(found.hash), landed);
+    assert_eq!(
+        setup.count().await,
+        1,
+        "the nonce is used up, by a transfer to ourselves"
+    );
+}
+
+#[tokio::test]
 async fn what_nobody_wants_any_more_is_cancelled() {
     let setup = Setup::new().await;
     let transactions = setup.transactions().await;
@@ -180,6 +235,16 @@ async fn a_hint_raises_the_bid() {
     let mut tracked = transactions.submit(hinted).await.unwrap();
     let tx = mined(tracked.outcome().await);
     assert!(number(&setup.anvil.transaction(tx.hash).await["maxFeePerGas"]) >= 50_000_000_000);
+}
+
+/// The fees per gas of all versions of a kind in the ledger, oldest first.
+async fn bids_of(setup: &Setup, kind: &'static str) -> Vec<u64> {
+    let read = move |connection: &wavs_store::Connection| {
+        let mut fees = connection.prepare("SELECT CAST(max_fee AS INTEGER) FROM tx WHERE kind = ?1 ORDER BY id")?;
+        let fees = fees.query_map([kind], |row| row.get(0))?.collect::<Result<_, _>>()?;
+        Ok::<_, wavs_store::StoreError>(fees)
+    };
+    setup.database().reader().read(read).await.unwrap()
 }
 
 /// The highest fee per gas of all versions in the ledger.

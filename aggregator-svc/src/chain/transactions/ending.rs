@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use wavs_store::Durability;
+use wavs_store::{Durability, fault};
 
 use super::SubmitError;
 use super::depth::Reached;
@@ -126,9 +126,11 @@ impl Pursuit {
     async fn reopen(&self) {
         let versions: Vec<_> = self.versions.iter().map(|row| row.id).collect();
         self.write(move |tx| {
-            versions
-                .iter()
-                .try_for_each(|id| rows::set_state(tx, *id, State::Stored, None))
+            versions.iter().try_for_each(|id| {
+                rows::set_state(tx, *id, State::Stored, None)?;
+                fault::point("tx.reopened");
+                Ok(())
+            })
         })
         .await;
     }
@@ -139,9 +141,11 @@ impl Pursuit {
         let versions: Vec<_> = self.versions.iter().map(|row| row.id).collect();
         let text = reason.to_owned();
         self.write(move |tx| {
-            versions
-                .iter()
-                .try_for_each(|id| rows::set_state(tx, *id, State::Dropped, Some(&text)))
+            versions.iter().try_for_each(|id| {
+                rows::set_state(tx, *id, State::Dropped, Some(&text))?;
+                fault::point("tx.dropped");
+                Ok(())
+            })
         })
         .await;
         landed.map_or_else(|| Outcome::Lost(reason.to_owned()), Outcome::LandedElsewhere)

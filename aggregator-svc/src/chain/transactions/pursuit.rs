@@ -23,7 +23,7 @@ use crate::chain::error::ChainError;
 use crate::chain::evm::{EvmChain, Rpc};
 use crate::chain::landed::{self, LandedQuery, LandedTx};
 use crate::chain::wire::Receipt;
-use wavs_store::Durability;
+use wavs_store::{Durability, fault};
 
 /// Replacements at a quarter more each; afterwards only a risen market brings another one.
 const BUMPS: u32 = 6;
@@ -159,8 +159,13 @@ impl Pursuit {
                 }
                 Round::Again => {}
                 Round::TooLow => {
-                    let market = bumps < BUMPS || self.market_is_above(&chain).await;
-                    if market && self.replace(&chain, self.newest().kind).await {
+                    // Nothing is bid for what another operator has delivered.
+                    if elsewhere.is_none() && self.newest().kind == Kind::Call {
+                        elsewhere = self.landed(&chain).await;
+                    }
+                    let kind = self.wanted(elsewhere.is_some());
+                    let worth = kind != self.newest().kind || bumps < BUMPS || self.market_is_above(&chain).await;
+                    if worth && self.replace(&chain, kind).await {
                         bumps += 1;
                     } else {
                         tokio::time::sleep(deadline(&chain)).await;
@@ -176,8 +181,7 @@ impl Pursuit {
                     if elsewhere.is_none() && self.newest().kind == Kind::Call && its_turn {
                         elsewhere = self.landed(&chain).await;
                     }
-                    let cancels = elsewhere.is_some() || self.unwanted.is_cancelled();
-                    let kind = if cancels { Kind::Cancel } else { self.newest().kind };
+                    let kind = self.wanted(elsewhere.is_some());
                     let better =
                         kind != self.newest().kind || its_turn && bumps < BUMPS || self.market_is_above(&chain).await;
                     if better && self.replace(&chain, kind).await {
@@ -188,6 +192,15 @@ impl Pursuit {
                     }
                 }
             }
+        }
+    }
+
+    /// What the next version is for.
+    fn wanted(&self, landed: bool) -> Kind {
+        if landed || self.unwanted.is_cancelled() {
+            Kind::Cancel
+        } else {
+            self.newest().kind
         }
     }
 
@@ -322,7 +335,9 @@ impl Pursuit {
             .writer
             .write(Durability::Power, move |tx| {
                 let signed = draft.sign(signer.as_ref())?;
-                Ok::<_, SubmitError>(rows::insert(tx, account, &purpose, &draft, &signed)?)
+                let row = rows::insert(tx, account, &purpose, &draft, &signed)?;
+                fault::point("tx.outbid");
+                Ok::<_, SubmitError>(row)
             })
             .await;
         match stored {

@@ -197,6 +197,7 @@ pub(super) fn mined(
 ) -> rusqlite::Result<()> {
     for other in versions.iter().filter(|other| **other != id) {
         set_state(tx, *other, State::Replaced, None)?;
+        wavs_store::fault::point("tx.replaced");
     }
     tx.prepare_cached(
         "UPDATE tx SET state = ?2, block_number = ?3, block_hash = ?4, cost = ?5, reason = ?6 WHERE id = ?1",

@@ -39,7 +39,7 @@ pub(super) async fn serve(stream: DuplexStream, fault: watch::Receiver<Fault>, s
                 return Ok::<_, Infallible>(too_many_requests());
             }
             let Some(key) = request.headers().get(SEC_WEBSOCKET_KEY).cloned() else {
-                return Ok(post(request, &now, &shared).await);
+                return Ok(post(request, fault, &shared).await);
             };
             // The only request on this connection, so there is always room for it.
             let _ = upgraded.try_send(hyper::upgrade::on(&mut request));
@@ -81,12 +81,20 @@ fn switching(key: &HeaderValue) -> Answer {
 }
 
 /// One request over HTTP, which may be a batch.
-async fn post(request: Request<Incoming>, fault: &Fault, shared: &Shared) -> Answer {
+async fn post(request: Request<Incoming>, mut fault: watch::Receiver<Fault>, shared: &Shared) -> Answer {
     let Ok(body) = Limited::new(request.into_body(), MAX_BODY).collect().await else {
         return bad_gateway();
     };
     let body = body.to_bytes();
-    if let Some(answer) = instead(&body, fault) {
+    let now = fault.borrow().clone();
+    if let Fault::Withhold(text) = &now
+        && String::from_utf8_lossy(&body).contains(text)
+    {
+        shared.strike();
+        // Without a proxy there is nobody left to answer to.
+        let _ = fault.wait_for(|fault| *fault != now).await;
+    }
+    if let Some(answer) = instead(&body, &now) {
         shared.strike();
         return json_answer(answer.to_string().into());
     }
