@@ -67,6 +67,12 @@ pub enum OpenError {
 }
 
 impl Node {
+    /// The runtime that guests have to themselves.
+    #[must_use]
+    pub fn guest_runtime(&self) -> tokio::runtime::Handle {
+        self.inner.executor.handle()
+    }
+
     /// Opens the state, takes over the compile host and starts the guest threads. Blocks while the key-value schema is brought up to date.
     ///
     /// # Errors

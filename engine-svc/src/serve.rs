@@ -46,6 +46,7 @@ pub async fn run(boot: Boot<EngineConfig>, (settings, host): (Settings, CompileH
         shutdown,
         notify,
         lifecycle,
+        watchdog,
         ..
     } = boot;
     let rpc = rpc.ok_or_else(|| {
@@ -54,6 +55,7 @@ pub async fn run(boot: Boot<EngineConfig>, (settings, host): (Settings, CompileH
     let metrics = lifecycle.metrics.clone();
     let node = tokio::task::spawn_blocking(move || Node::open(settings, host, &metrics)).await??;
     node.report(&lifecycle.status);
+    watchdog.watch("guests", node.guest_runtime());
     notify.ready();
     let broken = node.broken();
     let stop = shutdown.clone();

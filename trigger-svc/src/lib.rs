@@ -60,6 +60,7 @@ pub async fn run(boot: Boot<TriggerConfig>) -> anyhow::Result<()> {
         shutdown,
         notify,
         lifecycle,
+        ..
     } = boot;
     let rpc = rpc.context("trigger-svc needs its rpc socket")?;
     let quota = Quota {

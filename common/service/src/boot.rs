@@ -26,6 +26,7 @@ use crate::protections;
 use crate::sandbox::{Inherited, LockDownError, Profile, Protections, lock_down};
 use crate::status::StatusBoard;
 use crate::telemetry;
+use crate::watchdog::Watchdog;
 
 /// Everything that a process starts with.
 pub struct Boot<C> {
@@ -41,6 +42,8 @@ pub struct Boot<C> {
     pub shutdown: CancellationToken,
     /// Tells the parent that the process is ready.
     pub notify: Notifier,
+    /// Takes further runtimes, if the process makes any: each must be alive, or the process is replaced.
+    pub watchdog: Watchdog,
     /// The `Lifecycle` contract for the ctl socket; holds the status board and the metrics.
     pub lifecycle: LifecycleServer,
 }
@@ -172,6 +175,8 @@ where
         protections::report(&status);
         show(&protections, &status);
         let metrics = Metrics::of_this_build();
+        let watchdog = Watchdog::default();
+        watchdog.watch("main", tokio::runtime::Handle::current());
         let boot = Boot {
             ctl: listener("ctl", ctl)?,
             rpc: rpc.map(|rpc| listener("rpc", rpc)).transpose()?,
@@ -179,13 +184,12 @@ where
             data_dir,
             shutdown: shutdown.clone(),
             notify: Notifier::new(),
+            watchdog: watchdog.clone(),
             lifecycle: LifecycleServer::new(status.clone(), metrics, shutdown.clone()),
         };
         tokio::spawn(stop_on_signal(shutdown.clone(), status)?);
-        let watchdog = tokio::spawn(Notifier::new().watchdog(CancellationToken::new()));
-        let result = run(boot, prepared).await;
-        watchdog.abort();
-        result
+        let _pinging = watchdog.start().context("cannot start the watchdog's thread")?;
+        run(boot, prepared).await
     });
     // Work that blocks a thread must not hold up the end; whatever had to be durable was awaited by `run`.
     runtime.shutdown_background();

@@ -23,6 +23,7 @@ pub mod sandbox;
 pub mod secret;
 pub mod status;
 pub mod telemetry;
+pub mod watchdog;
 
 pub use boot::{Boot, main, main_with, main_with_check};
 pub use config::ProcessConfig;
@@ -34,3 +35,4 @@ pub use notify::Notifier;
 pub use process::ProcessName;
 pub use secret::Secret;
 pub use status::StatusBoard;
+pub use watchdog::Watchdog;

@@ -1,7 +1,7 @@
 //! Telling the parent how the process is, in systemd's notification protocol.
 //!
-//! READY once, STATUS for people, STOPPING at the end, and WATCHDOG pings from a task on the same runtime that does the
-//! work, so that a stuck runtime stops pinging. Without a NOTIFY_SOCKET everything here does nothing.
+//! READY once, STATUS for people, STOPPING at the end, and WATCHDOG pings while [`crate::watchdog`] sees progress. Without a
+//! NOTIFY_SOCKET everything here does nothing.
 //!
 //! Most processes give up the right to make Unix sockets, so the one for notifications is made before. It is half of a pair of
 //! datagram sockets: it can send to the parent's address but never opens a connection.
@@ -12,10 +12,8 @@ use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::sync::OnceLock;
-use std::time::Duration;
 
 use sd_notify::NotifyState;
-use tokio_util::sync::CancellationToken;
 
 /// Longest status text in bytes; a longer one is cut, since a datagram is limited.
 const MAX_STATUS: usize = 512;
@@ -55,21 +53,9 @@ impl Notifier {
         send(&[NotifyState::Stopping]);
     }
 
-    /// Pings at half of the period that the parent asked for, until `stop`.
-    pub(crate) async fn watchdog(self, stop: CancellationToken) {
-        let Some(period) = sd_notify::watchdog_enabled()
-            .map(|period| period / 2)
-            .filter(|period| *period > Duration::ZERO)
-        else {
-            return;
-        };
-        let mut ticks = tokio::time::interval(period);
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                _ = ticks.tick() => send(&[NotifyState::Watchdog]),
-            }
-        }
+    /// The process makes progress.
+    pub(crate) fn alive(self) {
+        send(&[NotifyState::Watchdog]);
     }
 }
 

@@ -42,6 +42,11 @@ impl GuestExecutor {
         })
     }
 
+    /// The runtime of the guests.
+    pub(crate) fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
     /// Runs `work` on the guest threads.
     pub(crate) fn spawn<F>(&self, work: F) -> JoinHandle<F::Output>
     where
