@@ -66,6 +66,8 @@ pub struct ChainStatus {
     pub processed: Option<u64>,
     /// Blocks that may fire and were not looked at yet.
     pub lag: Option<u64>,
+    /// For how long there have been such blocks, in seconds; 0 without any.
+    pub lag_seconds: Option<u64>,
     /// When something on it fired last, in milliseconds since the Unix epoch.
     pub last_event_at_ms: Option<u64>,
     /// Connections that were lost or could not be made, since the process started.
@@ -135,6 +137,7 @@ impl ChainStatus {
             head: None,
             processed: None,
             lag: None,
+            lag_seconds: None,
             last_event_at_ms: None,
             reconnects: 0,
             gaps: Vec::new(),

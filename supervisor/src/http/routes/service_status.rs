@@ -41,12 +41,15 @@ pub async fn show(State(api): State<Api>, Path(id): Path<String>, headers: Heade
 /// The status of a service, as all routes that answer one show it.
 pub(super) async fn of_service(api: &Api, id: ServiceId) -> Result<Value, Problem> {
     let found = service_ref::service(api, id).await?;
-    let (progress, chains) = tokio::join!(
+    let (progress, chains, streams) = tokio::join!(
         api.records(READ, async move |client, context| client.progress(context, id).await),
         api.triggers(READ, async |client, context| client.chains(context).await),
+        api.triggers(READ, async |client, context| client.streams(context).await),
     );
+    let next = streams.ok().and_then(|streams| streams.decode().ok());
+    let next = next.map(|streams| next_slots(&streams, &id)).unwrap_or_default();
     let progress = progress.map_err(|error| error.or_missing("service-not-found", service_ref::unknown(id)))?;
-    Ok(status(&found, &progress, chains.ok()))
+    Ok(status(&found, &progress, chains.ok(), &next))
 }
 
 /// What was decided about a service, newest first; also of one that was removed.
@@ -72,7 +75,27 @@ pub async fn history(
     ))
 }
 
-fn status(found: &ServiceView, progress: &ServiceProgress, chains: Option<Vec<ChainStatus>>) -> Value {
+/// When each scheduled workflow of a service fires next, in milliseconds since the Unix epoch.
+type NextSlots = BTreeMap<String, u64>;
+
+/// Reads them from the listing of live sources, where times are nanoseconds.
+fn next_slots(streams: &Value, id: &ServiceId) -> NextSlots {
+    let id = id.to_string();
+    let routes = streams["cron"]["routes"].as_array().into_iter().flatten();
+    let own = routes.filter(|route| route["service_id"] == id.as_str());
+    let next = own.filter_map(|route| {
+        let workflow = route["workflow_id"].as_str()?.to_owned();
+        Some((workflow, route["next"].as_u64()? / 1_000_000))
+    });
+    next.collect()
+}
+
+fn status(
+    found: &ServiceView,
+    progress: &ServiceProgress,
+    chains: Option<Vec<ChainStatus>>,
+    next: &NextSlots,
+) -> Value {
     let triggers = triggers(&found.document.0);
     let chains: Option<BTreeMap<ChainKey, ChainStatus>> =
         chains.map(|chains| chains.into_iter().map(|chain| (chain.chain.clone(), chain)).collect());
@@ -102,7 +125,7 @@ fn status(found: &ServiceView, progress: &ServiceProgress, chains: Option<Vec<Ch
         "last_final_at": last(|workflow| workflow.last_final_us),
         "last_error": newest_error.and_then(last_error),
         "lag": lag,
-        "workflows": workflows(&triggers, &progress.workflows, chains.as_ref()),
+        "workflows": workflows(&triggers, &progress.workflows, chains.as_ref(), next),
     });
     let mut status = view(&found.summary);
     if let (Some(status), Value::Object(more)) = (status.as_object_mut(), more) {
@@ -127,6 +150,7 @@ fn workflows(
     triggers: &[(String, Trigger)],
     progress: &[WorkflowProgress],
     chains: Option<&BTreeMap<ChainKey, ChainStatus>>,
+    next: &NextSlots,
 ) -> Vec<Value> {
     let entry = |(id, trigger): &(String, Trigger)| {
         let done = progress.iter().find(|done| done.workflow_id.as_str() == id);
@@ -142,6 +166,7 @@ fn workflows(
             "workflow_id": id,
             "trigger": trigger.kind(),
             "source_state": source,
+            "next_fire_at": next.get(id).map(|ms| rfc3339_ms(*ms)),
             "counters": counters(&done.map(|done| done.counters).unwrap_or_default()),
             "last_error": done.and_then(last_error),
         })
@@ -202,6 +227,7 @@ fn lag(chain: &ChainStatus) -> Value {
         "head": chain.head,
         "processed": chain.processed,
         "blocks": chain.lag,
+        "seconds": chain.lag_seconds,
     })
 }
 
@@ -224,4 +250,24 @@ fn history_entry(entry: &HistoryEntry) -> Value {
         "new_hash": entry.new_digest.map(|digest| digest.to_string()),
         "cause": entry.cause,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_slots_are_those_of_the_service() {
+        let (own, other) = ("11".repeat(32), "22".repeat(32));
+        let route =
+            |id: &str, workflow: &str, next: Value| json!({"service_id": id, "workflow_id": workflow, "next": next});
+        let streams = json!({"cron": {"routes": [
+            route(&own, "hourly", json!(1_700_000_000_000_000_000_u64)),
+            route(&own, "never", Value::Null),
+            route(&other, "daily", json!(1_u64)),
+        ]}});
+        let next = next_slots(&streams, &own.parse().unwrap());
+        assert_eq!(next, NextSlots::from([("hourly".to_owned(), 1_700_000_000_000)]));
+        assert_eq!(next_slots(&json!({}), &own.parse().unwrap()), NextSlots::new());
+    }
 }

@@ -12,6 +12,9 @@ const MAX_BACKOFF: Duration = Duration::from_secs(30);
 /// A connection that lived this long clears the endpoint's record.
 const STABLE_AFTER: Duration = Duration::from_secs(60);
 
+/// Failures in a row of every other endpoint after which the fallback is used: one may be an accident.
+const FALLBACK_AFTER: u32 = 2;
+
 /// How an endpoint is spoken to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum EndpointKind {
@@ -26,6 +29,8 @@ pub(super) enum EndpointKind {
 pub(super) struct Endpoint {
     pub url: String,
     pub kind: EndpointKind,
+    /// Only used while all others fail.
+    pub fallback: bool,
     failures: u32,
     not_before: Option<Instant>,
 }
@@ -48,7 +53,7 @@ pub(super) struct Candidate {
 }
 
 impl Endpoints {
-    /// WebSocket endpoints with the preferred one first; the HTTP endpoint only when there is no other.
+    /// WebSocket endpoints with the preferred one first, and the HTTP endpoint for when none of them works, or there is none.
     pub(super) fn new(config: &EvmChainConfig) -> Self {
         let mut urls: Vec<_> = config
             .ws_endpoints
@@ -60,14 +65,14 @@ impl Endpoints {
             let preferred = urls.remove(index);
             urls.insert(0, preferred);
         }
-        if urls.is_empty() {
-            urls.extend(config.http_endpoint.iter().map(|url| (url.clone(), EndpointKind::Http)));
-        }
+        let polls_only = urls.is_empty();
+        urls.extend(config.http_endpoint.iter().map(|url| (url.clone(), EndpointKind::Http)));
         let list = urls
             .into_iter()
             .map(|(url, kind)| Endpoint {
                 url,
                 kind,
+                fallback: kind == EndpointKind::Http && !polls_only,
                 failures: 0,
                 not_before: None,
             })
@@ -80,16 +85,20 @@ impl Endpoints {
     }
 
     /// The endpoint to try now and the time to wait before: the first in turn that may be tried at once, else the one that
-    /// may be tried soonest. `None` when the chain has no usable endpoint.
+    /// may be tried soonest. The fallback counts only while every other one has failed several times in a row. `None` when the chain
+    /// has no usable endpoint.
     pub(super) fn pick(&mut self, now: Instant) -> Option<(usize, Duration)> {
         let wait = |endpoint: &Endpoint| {
             endpoint
                 .not_before
                 .map_or(Duration::ZERO, |at| at.saturating_duration_since(now))
         };
+        let mut regular = self.list.iter().filter(|endpoint| !endpoint.fallback);
+        let falls_back = regular.all(|endpoint| endpoint.failures >= FALLBACK_AFTER);
         let count = self.list.len();
         let chosen = (0..count)
             .map(|step| (self.next + step) % count)
+            .filter(|index| falls_back || !self.list[*index].fallback)
             .min_by_key(|index| wait(&self.list[*index]))?;
         Some((chosen, wait(&self.list[chosen])))
     }
@@ -100,25 +109,25 @@ impl Endpoints {
     }
 
     /// The endpoints to look at while the one at `index` is in use. When there is a preferred one, it alone is worth a look
-    /// until it is back.
+    /// until it is back. To the fallback every other one is preferred.
     pub(super) fn candidates(&self, index: usize) -> Vec<Candidate> {
-        let others = self.list.iter().enumerate().filter(|(other, _)| *other != index);
+        let falls_back = self.list[index].fallback;
+        let others = self.list.iter().enumerate();
+        let others = others.filter(|(other, endpoint)| *other != index && !endpoint.fallback);
         let candidates = others.map(|(other, endpoint)| Candidate {
             index: other,
             url: endpoint.url.clone(),
-            preferred: self.prefers_first && other == 0,
+            preferred: falls_back || self.prefers_first && other == 0,
         });
         let candidates: Vec<_> = candidates.collect();
         let preferred: Vec<_> = candidates.iter().filter(|other| other.preferred).cloned().collect();
         if preferred.is_empty() { candidates } else { preferred }
     }
 
-    /// The next attempt goes to the preferred endpoint, at once.
-    pub(super) fn prefer(&mut self) {
-        self.next = 0;
-        if let Some(first) = self.list.first_mut() {
-            first.not_before = None;
-        }
+    /// The next attempt goes to the endpoint at `index`, at once.
+    pub(super) fn prefer(&mut self, index: usize) {
+        self.next = index;
+        self.list[index].not_before = None;
     }
 
     /// The endpoint at `index`.
@@ -175,8 +184,32 @@ mod tests {
         let now = Instant::now();
         preferring.failed(0, now, Duration::ZERO, 0.5);
         assert_eq!(preferring.pick(now), Some((1, Duration::ZERO)));
-        preferring.prefer();
+        preferring.prefer(0);
         assert_eq!(preferring.pick(now), Some((0, Duration::ZERO)));
+    }
+
+    #[test]
+    fn http_is_used_while_all_websockets_fail_and_left_as_soon_as_one_is_back() {
+        let now = Instant::now();
+        let mut endpoints = endpoints(&["a", "b"], None);
+        for _ in 0..FALLBACK_AFTER {
+            for index in [0, 1] {
+                assert_ne!(endpoints.pick(now).unwrap().0, 2, "too early");
+                endpoints.failed(index, now, Duration::ZERO, 0.5);
+            }
+        }
+        assert_eq!(endpoints.pick(now), Some((2, Duration::ZERO)));
+        let candidates = endpoints.candidates(2);
+        assert!(candidates.len() == 2 && candidates.iter().all(|other| other.preferred));
+        endpoints.prefer(1);
+        assert_eq!(endpoints.pick(now), Some((1, Duration::ZERO)));
+        endpoints.failed(1, now, STABLE_AFTER, 0.5);
+        assert_ne!(endpoints.pick(now).unwrap().0, 2, "it worked for long");
+        // A fallback that fails waits as any other, and the others are tried meanwhile.
+        for index in [1, 1, 2] {
+            endpoints.failed(index, now, Duration::ZERO, 0.5);
+        }
+        assert_eq!(endpoints.pick(now), Some((2, MIN_BACKOFF)));
     }
 
     #[test]

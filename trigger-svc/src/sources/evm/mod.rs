@@ -77,6 +77,9 @@ impl EvmSource {
             };
             tokio::time::sleep(wait).await;
             self.state.lock().connecting(index);
+            if endpoints.get(index).fallback {
+                warn!(chain = %self.chain, "no WebSocket endpoint works; the chain is polled over HTTP until one is back");
+            }
             let started = Instant::now();
             let candidates = endpoints.candidates(index);
             let error = tokio::select! {
@@ -87,9 +90,9 @@ impl EvmSource {
             self.state.lock().disconnected();
             match error {
                 SessionError::Unwatched => return,
-                SessionError::Preferred => {
-                    info!(chain = %self.chain, "the preferred endpoint is back");
-                    endpoints.prefer();
+                SessionError::Preferred(index) => {
+                    info!(chain = %self.chain, "a better endpoint is back");
+                    endpoints.prefer(index);
                 }
                 // The endpoint is not to blame.
                 SessionError::Spool(error) => {

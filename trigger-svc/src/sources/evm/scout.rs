@@ -36,7 +36,7 @@ pub(super) async fn scout(
             continue;
         };
         if candidate.preferred && other + MAX_BEHIND >= head {
-            return SessionError::Preferred;
+            return SessionError::Preferred(candidate.index);
         }
         if other > head + MAX_BEHIND {
             return SessionError::Behind { head, other };

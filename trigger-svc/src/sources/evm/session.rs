@@ -51,8 +51,8 @@ pub(super) enum SessionError {
     Chain(#[from] ChainError),
     #[error(transparent)]
     Spool(#[from] SpoolError),
-    #[error("going back to the preferred endpoint")]
-    Preferred,
+    #[error("going back to a better endpoint")]
+    Preferred(usize),
     #[error("at block {head}, while another endpoint knows block {other}")]
     Behind { head: u64, other: u64 },
     #[error("the chain is no longer watched")]
@@ -64,7 +64,7 @@ impl SessionError {
     pub(super) fn endpoint_state(&self) -> EndpointState {
         match self {
             Self::Chain(ChainError::WrongChain { .. }) => EndpointState::WrongChain,
-            Self::Spool(_) | Self::Preferred => EndpointState::Idle,
+            Self::Spool(_) | Self::Preferred(_) => EndpointState::Idle,
             _ => EndpointState::Backoff,
         }
     }
@@ -522,7 +522,7 @@ impl<'a> Session<'a> {
         let Connection {
             chain, state, metrics, ..
         } = &self.connection;
-        state.lock().cursor = Some(position.height);
+        state.lock().passed(position.height);
         metrics.head(chain, self.head, Some(position.height));
     }
 

@@ -35,6 +35,8 @@ pub(crate) struct EvmState {
     pub horizon: Option<u64>,
     /// The last block that was looked at completely.
     pub cursor: Option<u64>,
+    /// When every block that may fire had been looked at last.
+    pub level_at_ms: Option<u64>,
     pub last_event_at_ms: Option<u64>,
     pub reconnects: u64,
     /// Block ranges that were given up, oldest first.
@@ -134,6 +136,22 @@ impl EvmState {
         Some(reachable?.saturating_sub(self.cursor?))
     }
 
+    /// The blocks up to `height` were looked at.
+    pub(crate) fn passed(&mut self, height: u64) {
+        self.cursor = Some(height);
+        if self.lag() == Some(0) {
+            self.level_at_ms = Some(clock::now_ms());
+        }
+    }
+
+    /// For how long there have been blocks that were not looked at, in seconds.
+    fn lag_seconds(&self) -> Option<u64> {
+        if self.lag()? == 0 {
+            return Some(0);
+        }
+        Some(clock::now_ms().saturating_sub(self.level_at_ms?) / 1_000)
+    }
+
     fn enter(&mut self, index: usize, state: EndpointState) {
         if let Some(endpoint) = self.endpoints.get_mut(index) {
             endpoint.state = state;
@@ -150,6 +168,7 @@ impl EvmState {
             head: self.head,
             processed: self.cursor,
             lag: self.lag(),
+            lag_seconds: self.lag_seconds(),
             last_event_at_ms: self.last_event_at_ms,
             reconnects: self.reconnects,
             gaps: self.gaps.clone(),

@@ -9,6 +9,8 @@ use super::*;
 fn impatient(anvil: &Anvil, endpoints: &[String]) -> EvmChainConfig {
     let mut config = config(anvil);
     config.ws_endpoints = endpoints.to_vec();
+    // Or it would take over what these tests break.
+    config.http_endpoint = None;
     config.connect_timeout_secs = 2;
     config.request_timeout_secs = 2;
     config.ping_interval_secs = 1;
@@ -139,6 +141,28 @@ async fn the_preferred_endpoint_is_taken_back_without_a_loss() {
     until(&fixture, &chain, uses(preferred.ws())).await;
     expected.push(key(&chain, emitter.emit(TOPIC).await));
     assert_eq!(keys(&fixture.next(2).await), expected);
+}
+
+#[tokio::test]
+async fn http_takes_over_while_no_websocket_works_and_gives_back_without_a_loss() {
+    let (anvil, chain, emitter, mut fixture) = bed().await;
+    let proxy = Proxy::start(anvil.port()).await.unwrap();
+    let mut config = impatient(&anvil, &[proxy.ws()]);
+    config.http_endpoint = Some(anvil.http());
+    config.poll_interval_ms = 50;
+    fixture.sources.apply(&watch(&chain, config, emitter.contract));
+    let uses = |url: String| move |shown: &Value| shown["is_connected"] == true && shown["current_endpoint"] == url;
+    until(&fixture, &chain, uses(proxy.ws())).await;
+    let mut expected = vec![key(&chain, emitter.emit(TOPIC).await)];
+    proxy.set(Fault::Drop);
+    expected.push(key(&chain, emitter.emit(TOPIC).await));
+    until(&fixture, &chain, uses(anvil.http())).await;
+    expected.push(key(&chain, emitter.emit(TOPIC).await));
+    assert_eq!(keys(&fixture.next(3).await), expected);
+    proxy.set(Fault::Pass);
+    until(&fixture, &chain, uses(proxy.ws())).await;
+    let last = key(&chain, emitter.emit(TOPIC).await);
+    assert_eq!(keys(&fixture.next(1).await), [last]);
 }
 
 #[tokio::test]
