@@ -1,5 +1,6 @@
 //! A real EVM chain in a process of its own, with knobs for what chains do to nodes: reorganise, jump ahead, hang, restart.
 
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -92,7 +93,7 @@ impl AnvilOptions {
     }
 
     async fn spawn(&self) -> Result<(Child, u16)> {
-        let mut command = Command::new(tools::anvil()?);
+        let mut command = orphaned_never(&tools::anvil()?);
         command
             .args(["--host", "127.0.0.1", "--mnemonic", MNEMONIC, "--accounts", "20"])
             .args(["--port", &self.port.to_string()])
@@ -132,6 +133,23 @@ impl AnvilOptions {
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         Ok((child, port))
     }
+}
+
+/// A command that is killed with this process, whatever ends it; `kill_on_drop` alone misses a test that is killed. Where `setpriv`
+/// (util-linux) is missing it is the program itself.
+fn orphaned_never(program: &Path) -> Command {
+    let known = std::process::Command::new("setpriv")
+        .arg("--version")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    if !known.is_ok_and(|status| status.success()) {
+        return Command::new(program);
+    }
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "--"]).arg(program);
+    command
 }
 
 /// A running chain; it ends when this is dropped.
