@@ -38,6 +38,8 @@ pub struct PipelineMetrics {
     pub services: Gauge,
     /// Services with as many open events as they may have.
     pub full_services: Gauge,
+    /// How long the oldest target has waited for signatures.
+    pub oldest_quorum_seconds: Gauge,
     /// Refused second digests.
     pub equivocation: Family<Counter>,
     /// Jobs that ended in a dead letter, by reason.
@@ -82,6 +84,13 @@ impl PipelineMetrics {
                 .gauge(
                     "wavs.service.full",
                     "Services with as many open events as they may have.",
+                    &[],
+                )
+                .with(&[]),
+            oldest_quorum_seconds: metrics
+                .gauge(
+                    "wavs.quorum.oldest_seconds",
+                    "How long the oldest target has waited for signatures.",
                     &[],
                 )
                 .with(&[]),

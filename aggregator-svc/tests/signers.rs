@@ -9,6 +9,7 @@ use e2e::contracts::Contracts;
 use support::engine::response;
 use support::trigger::action;
 use support::{Running, World, document};
+use wavs_ipc::contract::engine::Action;
 use wavs_ipc::contract::registry::{HistoryCursor, HistoryRow, Registry as _, SignerView};
 use wavs_ipc::{Context, ErrorCode};
 use wavs_types::{EvmAddress, ServiceId};
@@ -285,5 +286,43 @@ async fn history_moves_to_another_machine_and_keeps_its_promise_there() {
     let refused = import(other).await.unwrap_err();
     assert_eq!(refused.code, ErrorCode::Conflict);
     assert_eq!(export(&node, None, 100).await.len(), 5);
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_manager_of_a_target_chain_is_asked_too() {
+    let stage = Stage::new().await;
+    stage.register(FIRST).await;
+    let mut world = stage.world();
+    world.accept_empty_history = true;
+    // A handler whose manager is another one, which does not know the key.
+    let mirror = Contracts::deploy(&stage.chain).await.unwrap();
+    let handler = mirror.handler.into_array();
+    world.engine.on_aggregator(move |_| {
+        Ok(Ok(vec![Action::SubmitEvm {
+            chain: "evm:31337".parse().unwrap(),
+            address: handler,
+            gas_price: None,
+        }]))
+    });
+    let node = world.start().await;
+    let service = stage.add(&node).await;
+    assert!(signer(&node).await.mirrors.is_empty());
+    world
+        .trigger
+        .fire("manual/1/0", &action(service, "submit", b"1"), Some(1));
+    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(60);
+    let found = loop {
+        let found = signer(&node).await;
+        if !found.mirrors.is_empty() {
+            break found;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "{found:?}");
+        tokio::task::yield_now().await;
+    };
+    assert_eq!(registration(&found), "registered");
+    assert_eq!(found.mirrors[0].manager, mirror.manager.into_array());
+    let there = found.mirrors[0].registration.as_ref().unwrap();
+    assert_eq!(there.status, "unregistered");
     node.stop().await;
 }

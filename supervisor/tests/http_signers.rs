@@ -34,6 +34,9 @@ async fn keys_are_shown_with_their_standing_and_without_secrets() {
         (Some("missing"), Some(2))
     );
     assert_eq!(signer["registration"]["status"], "registered");
+    let mirror = &signer["target_managers"][0];
+    assert_eq!(mirror["chain"], "evm:5");
+    assert_eq!(mirror["registration_error"], "no answer");
     assert_eq!(signer["former"][0]["hd_index"], 1);
     assert_eq!(signer["checked_at"], "1970-01-01T00:00:01.000Z");
 }

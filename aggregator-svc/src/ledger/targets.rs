@@ -199,6 +199,16 @@ pub fn due_callbacks(conn: &Connection, max: usize) -> Result<Vec<DueTarget>> {
     )
 }
 
+/// Since when the oldest target has waited for signatures, in microseconds; those of paused services are meant to wait.
+pub fn collecting_since(conn: &Connection) -> Result<Option<u64>> {
+    conn.prepare_cached(
+        "SELECT min(created_us) FROM targets JOIN events USING (event_id)
+         WHERE targets.rank < 10 AND targets.state = 'collecting'
+           AND service_id NOT IN (SELECT service_id FROM services WHERE operator_paused <> 0)",
+    )?
+    .query_row([], |row| row.get(0))
+}
+
 /// A step of a target that has not ended, with its event.
 pub fn advance(
     tx: &Connection,
@@ -228,6 +238,7 @@ pub fn hold(
 ) -> Result<()> {
     tx.prepare_cached("UPDATE targets SET attempt = attempt + 1, reverts = reverts + ?2, next_ms = ?3 WHERE id = ?1")?
         .execute(params![target.id, reverted, next_ms])?;
+    fault::point("target.held");
     advance(tx, target.id, &target.event_id, state, Some(error), now_us)?;
     Ok(())
 }
@@ -261,6 +272,7 @@ pub fn unmined(tx: &Connection, target: &TargetRow, error: &str, now_us: u64) ->
         "UPDATE targets SET tx = NULL, callback = 'none' WHERE id = ?1",
         [target.id],
     )?;
+    fault::point("target.unmined");
     advance(tx, target.id, &target.event_id, State::Waiting, Some(error), now_us)?;
     Ok(())
 }
@@ -271,6 +283,7 @@ pub fn end(tx: &Connection, target: &TargetRow, ending: &Ending, now_us: u64) ->
         "UPDATE targets SET callback = CASE callback WHEN 'none' THEN 'due' ELSE callback END WHERE id = ?1",
     )?
     .execute([target.id])?;
+    fault::point("target.ended");
     advance(
         tx,
         target.id,

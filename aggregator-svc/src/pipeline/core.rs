@@ -92,6 +92,8 @@ pub struct Core {
     pub filled: Notify,
     /// Says that full services were looked at again.
     pub emptied: Notify,
+    /// Says that a target has a service manager that its service was not seen with before.
+    pub mirrored: Notify,
     /// Counted up when jobs leave `received`.
     progress: watch::Sender<u64>,
 }
@@ -141,6 +143,7 @@ impl Core {
             engine_slots: Semaphore::new(ENGINE_IN_FLIGHT),
             filled: Notify::new(),
             emptied: Notify::new(),
+            mirrored: Notify::new(),
             progress: watch::Sender::new(0),
         }
     }

@@ -19,6 +19,7 @@ pub mod run;
 pub mod schedule;
 pub mod settle;
 pub mod sign;
+pub mod stalled;
 pub mod submit;
 pub mod sweep;
 pub mod trial;

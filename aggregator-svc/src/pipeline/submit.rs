@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use rusqlite::Connection;
 use wavs_store::{Durability, StoreError, fault};
-use wavs_types::{Envelope, EvmAddress, ServiceId};
+use wavs_types::{Envelope, EvmAddress, ServiceId, ServiceManager};
 
 use super::backoff::Backoff;
 use super::core::{AggregatorWork, Core};
@@ -162,8 +162,22 @@ async fn attempt(core: &Core, target: &TargetRow) -> Result<Next, StoreError> {
     };
     let envelope = bucket.response.envelope(event_id);
     match assess(core, target, handler, &envelope, &signatures).await {
-        Ok(assessment) => judge(core, target, &bucket, assessment).await,
+        Ok(assessment) => {
+            meet(core, target, assessment.manager);
+            judge(core, target, &bucket, assessment).await
+        }
         Err(error) => chain_failed(core, target, &error).await,
+    }
+}
+
+/// Remembers the manager of a target chain, so that the standing of the service's key there is looked at.
+fn meet(core: &Core, target: &TargetRow, manager: EvmAddress) {
+    let Some(entry) = core.directory.get(&target.service_id) else {
+        return;
+    };
+    let is_home = matches!(&entry.row.manager, ServiceManager::Evm { chain, address } if *chain == target.chain && *address == manager);
+    if !is_home && entry.mirrors.met(&target.chain, manager) {
+        core.mirrored.notify_one();
     }
 }
 

@@ -14,6 +14,7 @@ use crate::keys::ServiceSigner;
 use crate::keys::history::HistoryCell;
 use crate::ledger::services::{Phase, ServiceRow};
 use crate::pipeline::room::Room;
+use crate::registry::mirrors::Mirrors;
 
 /// A service with everything that a run needs, parsed and encoded once.
 pub struct Entry {
@@ -35,6 +36,8 @@ pub struct Entry {
     pub trial: Arc<Semaphore>,
     /// How many events it may have open; kept over updates.
     pub room: Arc<Room>,
+    /// The managers of its target chains; kept over updates.
+    pub mirrors: Arc<Mirrors>,
 }
 
 impl Entry {

@@ -9,6 +9,7 @@ mod chains;
 pub mod directory;
 mod documents;
 mod load;
+pub mod mirrors;
 mod pause;
 mod prepare;
 mod remove;
@@ -134,16 +135,18 @@ impl Registry {
         history: Arc<HistoryCell>,
     ) -> Result<Entry, WireError> {
         let settings = &self.core().settings;
-        let (runs, trial, room) = match self.directory().get(&row.service_id) {
+        let (runs, trial, room, mirrors) = match self.directory().get(&row.service_id) {
             Some(before) => (
                 Arc::clone(&before.runs),
                 Arc::clone(&before.trial),
                 Arc::clone(&before.room),
+                Arc::clone(&before.mirrors),
             ),
             None => (
                 Arc::new(Semaphore::new(settings.max_parallel_per_service)),
                 Arc::new(Semaphore::new(1)),
                 Room::new(settings.max_open_events(&row.service_id)),
+                Arc::default(),
             ),
         };
         Ok(Entry {
@@ -156,6 +159,7 @@ impl Registry {
             runs,
             trial,
             room,
+            mirrors,
         })
     }
 

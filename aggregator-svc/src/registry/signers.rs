@@ -2,13 +2,16 @@
 
 use std::collections::BTreeSet;
 
-use wavs_ipc::contract::registry::{HistoryCursor, HistoryRow, MAX_HISTORY_ROWS, RegistrationView, SignerView};
+use wavs_ipc::contract::registry::{
+    HistoryCursor, HistoryRow, MAX_HISTORY_ROWS, MirrorView, RegistrationView, SignerView,
+};
 use wavs_ipc::{ErrorCode, WireError};
 use wavs_store::{Durability, StoreError};
 use wavs_types::{B256, EvmAddress};
 
-use super::standing::Standing;
+use super::standing::Mirrored;
 use super::{Registry, ledger_failed};
+use crate::chain::Registration;
 use crate::keys::history::History;
 use crate::ledger::pins::{self, PinState};
 use crate::ledger::signed::{self, Entry, Imported, Signed};
@@ -58,7 +61,8 @@ impl Registry {
                         (Ok(_), History::Missing) => Some(super::standing::missing(entry)),
                         (Ok(_), _) => None,
                     }),
-                registration: standing.as_ref().and_then(registration),
+                registration: standing.as_ref().and_then(|found| registration(&found.registration)),
+                mirrors: standing.iter().flat_map(|found| &found.mirrors).map(mirror).collect(),
                 error: standing
                     .as_ref()
                     .and_then(|standing| standing.registration.clone().err()),
@@ -147,8 +151,17 @@ fn state(state: PinState) -> &'static str {
     }
 }
 
-fn registration(standing: &Standing) -> Option<RegistrationView> {
-    let found = standing.registration.as_ref().ok()?;
+fn mirror(found: &Mirrored) -> MirrorView {
+    MirrorView {
+        chain: found.chain.clone(),
+        manager: found.manager.into_array(),
+        registration: registration(&found.registration),
+        error: found.registration.clone().err(),
+    }
+}
+
+fn registration(found: &Result<Registration, String>) -> Option<RegistrationView> {
+    let found = found.as_ref().ok()?;
     Some(RegistrationView {
         status: found.status().to_owned(),
         operator: found.operator.map(EvmAddress::into_array),

@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use wavs_ipc::{ErrorCode, WireError};
 use wavs_store::Durability;
-use wavs_types::{EvmAddress, ServiceId, ServiceManager};
+use wavs_types::{ChainKey, EvmAddress, ServiceId, ServiceManager};
 
 use super::directory::Entry;
 use super::{Registry, ledger_failed};
@@ -38,6 +38,19 @@ pub struct Standing {
     pub registration: Result<Registration, String>,
     /// When, in milliseconds since the Unix epoch.
     pub checked_ms: u64,
+    /// What the managers of the target chains say.
+    pub mirrors: Vec<Mirrored>,
+}
+
+/// What the manager of a target chain says about a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mirrored {
+    /// The target chain.
+    pub chain: ChainKey,
+    /// The manager there.
+    pub manager: EvmAddress,
+    /// What it says, or why nothing could be learnt.
+    pub registration: Result<Registration, String>,
 }
 
 /// What was last found about all keys. One entry per registered service.
@@ -75,7 +88,13 @@ impl Registry {
                 waiting |= entry.history.get() == History::Unchecked;
             }
             let rest = if waiting { RETRY } else { INTERVAL };
-            let _ = tokio::time::timeout(rest, due).await;
+            let news = async {
+                tokio::select! {
+                    () = due => {}
+                    () = self.core().mirrored.notified() => {}
+                }
+            };
+            let _ = tokio::time::timeout(rest, news).await;
         }
     }
 
@@ -104,11 +123,37 @@ impl Registry {
             key,
             registration: found.map_err(|error| error.to_string()),
             checked_ms: clock::now_ms(),
+            mirrors: self.look_at_mirrors(entry).await,
         };
         let before = self.inner.standings.lock().insert(entry.id(), standing.clone());
-        if before.is_none_or(|before| before.registration != standing.registration || before.key != key) {
+        if before
+            .as_ref()
+            .is_none_or(|before| before.registration != standing.registration || before.key != key)
+        {
             report(entry, &standing);
         }
+        let known = before.map(|before| before.mirrors).unwrap_or_default();
+        for mirror in standing.mirrors.iter().filter(|mirror| !known.contains(mirror)) {
+            if let Ok(found) = &mirror.registration
+                && found.status() != "registered"
+            {
+                tracing::warn!(service_id = %entry.id(), signer = %key, chain = %mirror.chain, manager = %mirror.manager, status = found.status(), "signatures of this key do not count on a target chain; is its manager in step?");
+            }
+        }
+    }
+
+    /// Asks the managers of the target chains that the service was seen with.
+    async fn look_at_mirrors(&self, entry: &Entry) -> Vec<Mirrored> {
+        let mut found = Vec::new();
+        for (chain, manager) in entry.mirrors.all() {
+            let registration = self.core().chains.registration(&chain, manager, entry.pin.1).await;
+            found.push(Mirrored {
+                chain,
+                manager,
+                registration: registration.map_err(|error| error.to_string()),
+            });
+        }
+        found
     }
 
     /// Decides about a key that is new in this ledger.

@@ -12,6 +12,8 @@ use crate::check::machine::is_nearly_full;
 use crate::supervise::snapshot::ProcessState;
 
 const MINUTE: Duration = Duration::from_secs(60);
+/// An event that waits longer for signatures does not get them by itself.
+const STALLED: Duration = Duration::from_secs(600);
 
 /// A counter, or several that count alike, that grows too fast.
 struct Growth {
@@ -269,6 +271,39 @@ fn states(sample: &Sample) -> Vec<Condition> {
         let key = (name.to_owned(), None);
         sample.metrics.values().filter_map(|values| values.get(&key)).sum()
     };
+    for (part, fault) in sample.faults.iter().filter(|(part, _)| part.starts_with("account on ")) {
+        let chain = part.trim_start_matches("account on ");
+        conditions.push(condition(
+            "LowWalletBalance",
+            Severity::Critical,
+            Duration::ZERO,
+            chain,
+            fault.clone(),
+        ));
+    }
+    let stalled = gauge("wavs_quorum_oldest_seconds");
+    if stalled > STALLED.as_secs_f64() {
+        let detail = format!(
+            "an event has waited {:.0} min for signatures of other operators; /v1/quorums shows whose are there",
+            stalled / 60.0
+        );
+        conditions.push(condition(
+            "QuorumStalled",
+            Severity::Warning,
+            Duration::ZERO,
+            "",
+            detail,
+        ));
+    }
+    let peers = sample.metrics.get(&ProcessName::P2p).and_then(|values| {
+        // Only a node with a network counts its peers.
+        values.get(&("p2p_peers".to_owned(), None)).copied()
+    });
+    if peers.is_some_and(|peers| peers < 1.0) {
+        let detail = "no other operator is connected; check the bootstrap nodes and whether p2p's port can be reached"
+            .to_owned();
+        conditions.push(condition("P2pIsolated", Severity::Warning, 5 * MINUTE, "", detail));
+    }
     let full = gauge("wavs_service_full");
     if full > 0.0 {
         let detail = format!(
@@ -384,6 +419,60 @@ mod tests {
     }
 
     #[test]
+    fn a_gauge_is_told_when_it_says_so_for_long_enough() {
+        let sample = |process, name: &str, value| Sample {
+            metrics: [(process, [((name.to_owned(), None), value)].into())].into(),
+            ..Sample::default()
+        };
+        for (process, name, quiet, loud, after, alert) in [
+            (
+                ProcessName::Aggregator,
+                "wavs_service_full",
+                0.0,
+                1.0,
+                60,
+                "ServiceFull",
+            ),
+            (
+                ProcessName::Aggregator,
+                "wavs_quorum_oldest_seconds",
+                600.0,
+                601.0,
+                0,
+                "QuorumStalled",
+            ),
+            (
+                ProcessName::Aggregator,
+                "wavs_wallet_nonce_gap",
+                0.0,
+                2.0,
+                300,
+                "TxStuck",
+            ),
+            (ProcessName::P2p, "p2p_peers", 1.0, 0.0, 300, "P2pIsolated"),
+        ] {
+            let mut rules = Rules::default();
+            let at = Duration::from_secs;
+            assert_eq!(
+                names(&rules.judge(&sample(process, name, quiet), at(0))),
+                [""; 0],
+                "{name}"
+            );
+            let first = rules.judge(&sample(process, name, loud), at(10));
+            assert_eq!(first.is_empty(), after > 0, "{name}");
+            assert_eq!(
+                names(&rules.judge(&sample(process, name, loud), at(10 + after))),
+                [alert]
+            );
+            assert_eq!(
+                names(&rules.judge(&sample(process, name, quiet), at(1_000))),
+                [""; 0],
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
     fn a_state_is_told_when_it_has_held_long_enough() {
         let chain = |connected: bool, lag: u64| {
             let mut chain = wavs_ipc::contract::trigger_admin::ChainStatus::idle(
@@ -421,6 +510,15 @@ mod tests {
         };
         let found = Rules::default().judge(&all, at(0));
         assert_eq!(names(&found), ["SignerChanged", "StoreNearFull", "ApiOpenToNetwork"]);
+        let poor = Sample {
+            faults: vec![("account on evm:1".into(), "has 0.1 coins left".into())],
+            ..Sample::default()
+        };
+        let found = Rules::default().judge(&poor, at(0));
+        assert_eq!(
+            (found[0].name, found[0].subject.as_str()),
+            ("LowWalletBalance", "evm:1")
+        );
         assert_eq!(names(&Rules::default().judge(&Sample::default(), at(0))), [""; 0]);
     }
 }

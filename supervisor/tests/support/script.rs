@@ -13,7 +13,8 @@ use wavs_ipc::contract::p2p_admin::{NetworkStatus, P2pAdmin, P2pAdminClient, Pee
 use wavs_ipc::contract::records::{Records, RecordsClient};
 use wavs_ipc::contract::registry::{
     AddService, AddSource, ChainAccount, Document, EventView, HistoryCursor, HistoryRow, InjectionProgress, JobQuery,
-    JobView, PauseMode, RegistrationView, Registry, RegistryClient, ServiceSummary, ServiceView, Signer, SignerView,
+    JobView, MirrorView, PauseMode, RegistrationView, Registry, RegistryClient, ServiceSummary, ServiceView, Signer,
+    SignerView,
 };
 use wavs_ipc::contract::trigger_admin::{ChainHealth, ChainStatus, Inject, TriggerAdmin, TriggerAdminClient};
 use wavs_ipc::{Context, ErrorCode, Identity, Json, Router, WireError, handler, socket};
@@ -317,6 +318,12 @@ impl Registry for Script {
             registration: Some(registration),
             error: None,
             checked_at_ms: Some(1_000),
+            mirrors: vec![MirrorView {
+                chain: "evm:5".parse().unwrap(),
+                manager: [5; 20],
+                registration: None,
+                error: Some("no answer".into()),
+            }],
             former: vec![(1, [3; 20])],
         };
         self.with("signers", |_| Ok(vec![signer]))

@@ -201,8 +201,23 @@ pub struct SignerView {
     pub error: Option<String>,
     /// When it was asked, in milliseconds since the Unix epoch.
     pub checked_at_ms: Option<u64>,
+    /// What the managers of the chains say that its results go to, as far as they were met since the process started.
+    pub mirrors: Vec<MirrorView>,
     /// Index and address of the keys that it had before.
     pub former: Vec<(u32, [u8; 20])>,
+}
+
+/// A signing key as the service manager of a target chain sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MirrorView {
+    /// The target chain.
+    pub chain: ChainKey,
+    /// The manager there.
+    pub manager: [u8; 20],
+    /// What it says.
+    pub registration: Option<RegistrationView>,
+    /// Why it could not be asked.
+    pub error: Option<String>,
 }
 
 /// A signing key as its service manager sees it.

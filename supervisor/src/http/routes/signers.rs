@@ -7,7 +7,7 @@ use axum::Json;
 use axum::extract::{Path, Query, State};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use wavs_ipc::contract::registry::{HistoryCursor, HistoryRow, SignerView};
+use wavs_ipc::contract::registry::{HistoryCursor, HistoryRow, RegistrationView, SignerView};
 use wavs_types::{B256, EventId, EvmAddress, ServiceId};
 
 use super::service_ref;
@@ -167,14 +167,28 @@ fn checksummed(address: [u8; 20]) -> String {
     EvmAddress::from(address).to_checksum(None)
 }
 
+fn registration_of(found: &RegistrationView) -> Value {
+    json!({
+        "status": found.status,
+        "operator": found.operator.map(checksummed),
+        "weight": found.weight,
+    })
+}
+
 fn view(signer: &SignerView) -> Value {
-    let registration = signer.registration.as_ref().map(|found| {
-        json!({
-            "status": found.status,
-            "operator": found.operator.map(checksummed),
-            "weight": found.weight,
+    let registration = signer.registration.as_ref().map(registration_of);
+    let mirrors: Vec<_> = signer
+        .mirrors
+        .iter()
+        .map(|mirror| {
+            json!({
+                "chain": mirror.chain.to_string(),
+                "manager": checksummed(mirror.manager).to_lowercase(),
+                "registration": mirror.registration.as_ref().map(registration_of),
+                "registration_error": mirror.error,
+            })
         })
-    });
+        .collect();
     let former: Vec<_> = signer
         .former
         .iter()
@@ -190,6 +204,7 @@ fn view(signer: &SignerView) -> Value {
         "refusal": signer.refusal,
         "registration": registration,
         "registration_error": signer.error,
+        "target_managers": mirrors,
         "checked_at": signer.checked_at_ms.map(rfc3339_ms),
         "former": former,
     })
