@@ -56,6 +56,7 @@ pub fn run(flags: Flags) -> anyhow::Result<()> {
 
 async fn supervise(loaded: Loaded, flags: Flags, data_dir: &DataDir) -> anyhow::Result<()> {
     let signals = Signals::install()?;
+    check::before_start(&loaded.node).await?;
     let settings = node::settings(&loaded.node.http);
     let listeners = bind(&settings.host, loaded.node.http.port, &loaded.node.http.admin_socket).await?;
     let address = listeners

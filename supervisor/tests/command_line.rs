@@ -86,3 +86,17 @@ fn a_missing_program_is_named_with_the_places() {
         "{error}"
     );
 }
+
+#[test]
+fn a_node_that_must_not_start_without_its_chains_does_not() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(
+        dir.path().join("wavs.toml"),
+        "[wavs]\nport = 0\nhealth_check_mode = \"exit\"\n[default.chains.evm.1]\nhttp_endpoint = \"http://127.0.0.1:1\"\n",
+    )
+    .unwrap();
+    let output = wavs(&dir, &["run"]);
+    assert_eq!(output.status.code(), Some(1));
+    let error = text(&output.stderr);
+    assert!(error.contains("health_check_mode"), "{error}");
+}

@@ -18,14 +18,14 @@ use crate::programs;
 /// Longest wait; each look inside has a shorter one of its own.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// What there are no findings about when aggregator-svc cannot be asked.
+pub(super) const SUBJECT: &str = "keys and chains";
+
 /// Its findings, or one that says why there are none.
 pub(super) async fn look(node: &NodeConfig) -> Vec<Finding> {
     match ask(node).await {
         Ok(findings) => findings,
-        Err(error) => vec![Finding::failed(
-            "keys and chains",
-            format!("cannot be looked at: {error:#}"),
-        )],
+        Err(error) => vec![Finding::failed(SUBJECT, format!("cannot be looked at: {error:#}"))],
     }
 }
 

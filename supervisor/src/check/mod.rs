@@ -15,7 +15,7 @@ use std::process::ExitCode;
 use comfy_table::{Cell, Color, Table, presets};
 use serde_json::json;
 use wavs_service::check::{Finding, Verdict, worst};
-use wavs_service::config::{Flags, Loaded, Loader, NodeConfig};
+use wavs_service::config::{Flags, HealthCheckMode, Loaded, Loader, NodeConfig};
 
 use crate::command_line::print;
 
@@ -41,6 +41,31 @@ pub fn show(flags: Flags, json: bool) -> anyhow::Result<ExitCode> {
         table(&findings, std::io::stdout().is_terminal())
     })?;
     Ok(ExitCode::from(u8::from(verdict == Verdict::Failed)))
+}
+
+/// With `health_check_mode = "exit"`: every chain is asked before anything is started. With the other modes nothing is waited for
+/// here; each chain is connected to as soon as that is possible, and delays nothing but what needs it.
+///
+/// # Errors
+/// When a chain has no good endpoint, or that cannot be found out.
+pub async fn before_start(node: &NodeConfig) -> anyhow::Result<()> {
+    if node.http.health_check_mode != HealthCheckMode::Exit {
+        return Ok(());
+    }
+    let found = keys::look(node).await;
+    let failed: Vec<_> = found
+        .iter()
+        .filter(|one| {
+            one.verdict == Verdict::Failed && (one.subject.starts_with("chain") || one.subject == keys::SUBJECT)
+        })
+        .map(|one| format!("{}: {}", one.subject, one.detail))
+        .collect();
+    anyhow::ensure!(
+        failed.is_empty(),
+        "not started, because health_check_mode is \"exit\" and not every chain is healthy: {}",
+        failed.join("; ")
+    );
+    Ok(())
 }
 
 /// The quick looks, as warnings in the log: a start goes on whatever they find.

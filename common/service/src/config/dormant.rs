@@ -4,11 +4,10 @@
 use super::layer::Layer;
 
 /// The keys without effect; `*` stands for any name.
-const DORMANT: [&str; 18] = [
+const DORMANT: [&str; 17] = [
     "jaeger",
     "prometheus",
     "prometheus_push_interval_secs",
-    "health_check_mode",
     "jetstream_endpoint",
     "jetstream_endpoints",
     "jetstream_max_message_size",

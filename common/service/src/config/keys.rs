@@ -94,7 +94,7 @@ pub const KEYS: &[Key] = &[
     flag_unset("bearer_token", Kind::Credential, "Token that the HTTP API asks for"),
     flag("dev_endpoints_enabled", Kind::Flag, "false", "Serve the development routes"),
     flag("max_body_size_mb", Kind::Number(1, 4_096), "15", "Largest request body in MiB"),
-    file("health_check_mode", Kind::Choice(&["bypass", "wait", "exit"]), "wait", "What is checked before the start"),
+    file("health_check_mode", Kind::Choice(&["bypass", "wait", "exit"]), "wait", "exit: do not start while a chain has no good endpoint; otherwise each chain is waited for by itself"),
     file("aggregator.burned_queue_ttl_secs", AMOUNT, "172800", "Life of a marker that an event is done"),
     file("p2p", Kind::Choice(&["disabled"]), "disabled", "Network of operators: \"disabled\", { local = … } or { remote = … }"),
     flag("jetstream_endpoint", Kind::Url, "wss://jetstream1.us-east.bsky.network/subscribe", "Jetstream server"),
