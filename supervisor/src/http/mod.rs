@@ -9,6 +9,7 @@ pub mod api;
 pub mod body;
 pub mod frame;
 pub mod metrics;
+pub mod openapi;
 pub mod page;
 pub mod pattern;
 pub mod problem;

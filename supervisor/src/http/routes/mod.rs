@@ -34,6 +34,7 @@ use axum::Router;
 use axum::routing::{get, post};
 
 use super::api::Api;
+use super::openapi;
 use super::problem::Problem;
 
 /// Every route.
@@ -90,7 +91,10 @@ pub fn all(dev_endpoints: bool) -> Router<Api> {
         .route("/v1/chains", get(chains::list))
         .route("/v1/chains/{chain}", get(chains::show))
         .route("/v1/quorums", get(quorums::list))
-        .route("/v1/transactions", get(transactions::list));
+        .route("/v1/transactions", get(transactions::list))
+        .route("/api-docs/openapi.json", get(openapi::show))
+        .route("/swagger-ui/", get(openapi::page))
+        .route("/swagger-ui", get(openapi::to_page));
     let router = if dev_endpoints { router.merge(dev()) } else { router };
     router.fallback(async || Problem::not_found())
 }
