@@ -47,7 +47,7 @@ pub fn run(flags: Flags) -> anyhow::Result<()> {
     let loaded = Loader::from_process(flags.clone()).only_for(Audience::Api).load()?;
     telemetry::install(&loaded.node.telemetry);
     loaded.log();
-    let data_dir = DataDir::claim(&loaded.node.data_dir).map_err(run::claim_failed)?;
+    let data_dir = DataDir::attach(&loaded.node.data_dir).map_err(run::claim_failed)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKER_THREADS)
         .thread_name("wavs")

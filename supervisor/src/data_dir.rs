@@ -46,13 +46,25 @@ impl DataDir {
     /// See [`ClaimError`].
     pub fn claim(path: &Path) -> Result<Self, ClaimError> {
         let run = path.join("run");
-        for directory in [path, &run] {
+        for directory in [path, &run, &run.join("uploads")] {
             make_private(directory).map_err(|source| ClaimError::Prepare {
                 path: directory.to_owned(),
                 source,
             })?;
         }
-        let lock_path = run.join("wavs.lock");
+        Self::attach(path)
+    }
+
+    /// Claims a directory that somebody else has made, with the owners and modes that it is to have.
+    ///
+    /// # Errors
+    /// See [`ClaimError`].
+    pub fn attach(path: &Path) -> Result<Self, ClaimError> {
+        let uploads = path.join("run").join("uploads");
+        // What is there already stays as it is.
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(&uploads);
+        made.map_err(|source| ClaimError::Prepare { path: uploads, source })?;
+        let lock_path = path.join("run").join("wavs.lock");
         let lock = File::options()
             .create(true)
             .truncate(false)
@@ -96,9 +108,7 @@ impl DataDir {
     /// What an earlier node left there belongs to no request any more. The directory itself stays: under systemd the engine's
     /// unit sees it by a mount of its own.
     fn clear_uploads(&self) -> io::Result<()> {
-        let uploads = self.uploads();
-        make_private(&uploads)?;
-        for entry in std::fs::read_dir(&uploads)? {
+        for entry in std::fs::read_dir(self.uploads())? {
             let entry = entry?;
             if entry.file_type()?.is_dir() {
                 std::fs::remove_dir_all(entry.path())?;

@@ -3,6 +3,7 @@
 //!
 //! Needs root, `unshare` and systemd; [`Machine::boot`] says what is missing where it cannot run.
 
+use std::io::Write as _;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -23,29 +24,40 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const PROGRAMS: [&str; 5] = ["wavs", "wavs-trigger", "wavs-engine", "wavs-aggregator", "wavs-p2p"];
 
 /// Becomes systemd. `$1` is the scratch directory, with `programs`, `units` (the content of the repository's `systemd/`),
-/// `state` (what the node stores) and `wavs.toml`. The root is shared as on a real machine, or credentials would never reach the processes.
+/// `state` (what the node stores) and `wavs.toml`; `$2` is `installed` or `bare`: then nothing of the node is there but a checkout in
+/// `/run/checkout` with programs that were built. The root is shared as on a real machine, or credentials would never reach the processes.
 const BOOT: &str = r#"
 set -e
 scratch=$1
+case $2 in
+    bare) places='etc var/lib usr' target=basic.target ;;
+    *) places='etc var/lib' target=wavs.target ;;
+esac
 mount --make-rprivate /
 mount -t proc proc /proc
 mount -t tmpfs tmpfs /run
 mkdir -p /run/scratch /run/programs /run/systemd/system
 mount -t tmpfs tmpfs /run/scratch
-for place in etc var/lib; do
+for place in $places; do
     mkdir -p /run/scratch/upper/$place /run/scratch/work/$place
     mount -t overlay -o lowerdir=/$place,upperdir=/run/scratch/upper/$place,workdir=/run/scratch/work/$place overlay /$place
 done
 mount -t tmpfs tmpfs /var/log
 mount --bind "$scratch/programs" /run/programs
+mkdir -p /var/lib/wavs
+mount --bind "$scratch/state" /var/lib/wavs
+if [ "$2" = bare ]; then
+    mkdir -p /run/checkout/systemd /run/checkout/target/release
+    cp "$scratch"/units/* /run/checkout/systemd/
+    mount --bind "$scratch/programs" /run/checkout/target/release
+    cp "$scratch/wavs.toml" /run/wavs.toml
+else
 for unit in "$scratch"/units/*.service "$scratch"/units/*.socket "$scratch"/units/*.target "$scratch"/units/*.slice; do
     sed 's#/usr/bin/wavs#/run/programs/wavs#' "$unit" > "/run/systemd/system/${unit##*/}"
 done
 mkdir -p /etc/sysusers.d /etc/tmpfiles.d /etc/wavs /etc/credstore
 cp "$scratch/units/wavs.sysusers" /etc/sysusers.d/wavs.conf
 cp "$scratch/units/wavs.tmpfiles" /etc/tmpfiles.d/wavs.conf
-mkdir -p /var/lib/wavs
-mount --bind "$scratch/state" /var/lib/wavs
 systemd-sysusers wavs.conf
 systemd-tmpfiles --create wavs.conf
 install -m 640 -o root -g wavs "$scratch/wavs.toml" /etc/wavs/wavs.toml
@@ -54,10 +66,11 @@ for name in signing_mnemonic aggregator_evm_credential; do
     echo test test test test test test test test test test test junk > "/etc/credstore/wavs.$name"
 done
 umask 022
+fi
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 mount -t tmpfs tmpfs /tmp
 mount --make-rshared /
-exec /lib/systemd/systemd --system --unit=wavs.target --log-target=console --show-status=no
+exec /lib/systemd/systemd --system --unit=$target --log-target=console --show-status=no
 "#;
 
 /// What [`Machine::boot`] came to.
@@ -92,6 +105,19 @@ impl Machine {
     /// # Errors
     /// When a program is missing or cannot be copied.
     pub fn boot(chains: &[&Anvil], binaries: Option<&Path>) -> Result<Boot> {
+        Self::boot_as("installed", chains, binaries)
+    }
+
+    /// Boots it without the node: there is a checkout in `/run/checkout` with the programs of this build where a release would be, and
+    /// a configuration that works in `/run/wavs.toml`.
+    ///
+    /// # Errors
+    /// When a program is missing or cannot be copied.
+    pub fn boot_bare() -> Result<Boot> {
+        Self::boot_as("bare", &[], None)
+    }
+
+    fn boot_as(what: &str, chains: &[&Anvil], binaries: Option<&Path>) -> Result<Boot> {
         if let Some(missing) = missing() {
             return Ok(Boot::Missing(missing));
         }
@@ -126,6 +152,7 @@ impl Machine {
             .args(namespaces)
             .args(["env", "container=test", "sh", "-c", BOOT, "boot"])
             .arg(scratch.path())
+            .arg(what)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .spawn()
@@ -160,11 +187,41 @@ impl Machine {
     /// # Errors
     /// When systemd does not run. That the command fails is in the answer.
     pub fn inside(&self, command: &str) -> Result<Output> {
+        self.inside_with(command, "")
+    }
+
+    /// Runs a shell command inside, which reads `input`.
+    ///
+    /// # Errors
+    /// When systemd does not run. That the command fails is in the answer.
+    pub fn inside_with(&self, command: &str, input: &str) -> Result<Output> {
         let first = self.first_process()?.to_string();
-        let output = Command::new("nsenter")
+        let mut child = Command::new("nsenter")
             .args(["-t", &first, "-a", "sh", "-c", command])
-            .output()?;
-        Ok(output)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        // It may end without reading it.
+        let _ = child.stdin.take().map(|mut stdin| stdin.write_all(input.as_bytes()));
+        Ok(child.wait_with_output()?)
+    }
+
+    /// Waits until systemd takes commands.
+    ///
+    /// # Errors
+    /// When it does not in time.
+    pub async fn booted(&self) -> Result<()> {
+        let mut polls = tokio::time::interval(Duration::from_millis(50));
+        let end = Instant::now() + PATIENCE;
+        while Instant::now() < end {
+            polls.tick().await;
+            let state = self.text("systemctl is-active basic.target").unwrap_or_default();
+            if state == "active" {
+                return Ok(());
+            }
+        }
+        anyhow::bail!("systemd does not boot")
     }
 
     /// What a shell command inside writes.

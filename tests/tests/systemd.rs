@@ -155,12 +155,35 @@ fn a_process_inherits_its_own_sockets_and_no_connection_starts_it() {
                 format!("/var/lib/wavs/run/{process}/{name}.sock"),
                 "{socket}"
             );
+            // It belongs to its one caller.
+            let caller = if name == "rpc" { "wavs-aggregator" } else { "wavs" };
             assert_eq!(value(socket, "SocketMode"), "0600", "{socket}");
+            assert_eq!(value(socket, "SocketUser"), caller, "{socket}");
             let holder = socket.replace("wavs-", "wavs-held@").replace(".socket", ".service");
             assert_eq!(value(socket, "Service"), holder, "{socket}");
         }
         let expected = if process == "aggregator" { 1 } else { 2 };
         assert_eq!(sockets.split(' ').count(), expected, "{process}");
+    }
+}
+
+#[test]
+fn each_process_has_a_user_of_its_own() {
+    let made = std::fs::read_to_string(repository().join("systemd/wavs.sysusers")).unwrap();
+    let places = std::fs::read_to_string(repository().join("systemd/wavs.tmpfiles")).unwrap();
+    for process in ["trigger", "engine", "aggregator", "p2p"] {
+        let user = format!("wavs-{process}");
+        let unit = format!("{user}.service");
+        assert_eq!(
+            (value(&unit, "User"), value(&unit, "Group")),
+            (user.clone(), user.clone())
+        );
+        assert!(made.contains(&format!("\nu {user} -")), "{user} is not made");
+        let place = format!("\nd /var/lib/wavs/{process} 0700 {user} {user} -");
+        assert!(places.contains(&place), "{user} does not own its state");
+        // Its callers are other users, who have no number in its user namespace.
+        assert!(value(&unit, "Environment").contains("WAVS_CALLERS=unmapped"), "{unit}");
+        assert_eq!(value(&unit, "PrivateUsers"), "yes", "{unit}");
     }
 }
 

@@ -58,6 +58,7 @@
 //! ```
 
 pub mod bounds;
+mod callers;
 pub mod client;
 mod codec;
 pub mod connect;

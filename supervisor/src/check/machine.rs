@@ -77,7 +77,8 @@ fn data_dir(path: &Path) -> Finding {
         );
     }
     let mode = metadata.permissions().mode() & 0o777;
-    if mode & 0o077 != 0 {
+    // Under systemd the processes run as users of their own, which pass through it.
+    if mode & 0o066 != 0 {
         return Finding::warning(
             SUBJECT,
             format!("{shown} has mode {mode:03o}; a start closes it to others (0700)"),
@@ -272,7 +273,7 @@ mod tests {
         assert_eq!(data_dir(&dir.path().join("not/there/yet")).verdict, Verdict::Good);
         std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
         assert_eq!(data_dir(dir.path()).verdict, Verdict::Warning);
-        std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o700)).unwrap();
+        std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o711)).unwrap();
         assert_eq!(data_dir(dir.path()).verdict, Verdict::Good);
         let file = dir.path().join("file");
         std::fs::write(&file, "").unwrap();

@@ -1,5 +1,7 @@
 //! Request bodies under their limits: JSON into a type, or a stream into a file.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -69,6 +71,8 @@ pub async fn save(headers: &HeaderMap, body: Body, limit: u64, path: &Path) -> R
             .mode(0o600)
             .open(path)
             .await?;
+        // Under systemd the engine is another user, and the directory belongs to its group; elsewhere nobody can enter it.
+        file.set_permissions(Permissions::from_mode(0o640)).await?;
         let mut length = 0_u64;
         let mut body = checked(headers, body, limit);
         while let Some(chunk) = body.next().await {

@@ -8,10 +8,11 @@ use super::keys::{self, KEYS};
 use super::layer::{Entry, Layer, Origin};
 
 /// Variables that steer the loader or the process, or belong to other programs.
-const LOADER: [&str; 6] = [
+const LOADER: [&str; 7] = [
     "WAVS_HOME",
     "WAVS_DOTENV",
     "WAVS_LOG_FORMAT",
+    "WAVS_CALLERS",
     "WAVS_STRICT_CONFIG",
     "WAVS_FAULT",
     "WAVS_FAULT_DIRECTORY",
