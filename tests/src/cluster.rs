@@ -53,6 +53,8 @@ pub struct ClusterConfig {
     pub block: u8,
     /// Directory of the binaries; that of the running program when absent.
     pub binaries: Option<PathBuf>,
+    /// Further text of every node's `wavs.toml`.
+    pub toml: String,
 }
 
 impl ClusterConfig {
@@ -64,6 +66,7 @@ impl ClusterConfig {
             quorum: (2, 3),
             block,
             binaries: None,
+            toml: String::new(),
         }
     }
 
@@ -79,6 +82,7 @@ impl ClusterConfig {
             .push_str(&format!("[wavs.aggregator]\nhd_index = {index}\n\n"));
         // The first node serves the document to all.
         config.toml.push_str("[wavs.fetch]\nallow_hosts = [\"127.0.0.1\"]\n");
+        config.toml.push_str(&self.toml);
         config.binaries.clone_from(&self.binaries);
         config
     }
