@@ -134,10 +134,14 @@ impl RegistryContract for RegistryService {
         let mut progress = self.core.progress();
         loop {
             progress.mark_unchanged();
-            let count = self.count(id).await?;
-            let complete = count.received > 0 && count.done == count.received;
+            let complete = self
+                .core
+                .ledger
+                .read(move |conn| jobs::is_injected(conn, id))
+                .await
+                .map_err(ledger_failed)?;
             if complete || tokio::time::timeout_at(until, progress.changed()).await.is_err() {
-                return Ok(count);
+                return self.count(id).await;
             }
             tokio::time::sleep_until(until.min(Instant::now() + COUNT_INTERVAL)).await;
         }

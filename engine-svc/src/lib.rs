@@ -8,6 +8,7 @@
 //! by the caller.
 
 mod bindings;
+mod chains;
 mod compiler;
 mod components;
 mod documents;

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use wavs_fetch::Fetcher;
 use wavs_service::StatusBoard;
 
+use crate::chains::ChainTables;
 use crate::compiler::{CompileHost, Compiler};
 use crate::components::{ContentStore, Sources};
 use crate::documents::Documents;
@@ -34,6 +35,7 @@ pub(crate) struct Inner {
     pub(crate) kv: Kv,
     pub(crate) logs: Arc<GuestLogs>,
     pub(crate) documents: Documents,
+    pub(crate) chains: ChainTables,
     pub(crate) metrics: Arc<Metrics>,
 }
 
@@ -122,6 +124,7 @@ impl Node {
             kv,
             logs: Arc::default(),
             documents: Documents::default(),
+            chains: ChainTables::default(),
             metrics,
             settings,
         };

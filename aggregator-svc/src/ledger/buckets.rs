@@ -70,20 +70,44 @@ pub struct SignatureRow {
     pub signature: [u8; 65],
 }
 
-/// Stores a bucket whose input is due. Nothing happens if it is known.
-pub fn insert(tx: &Connection, bucket: &NewBucket) -> Result<()> {
-    tx.prepare_cached(
-        "INSERT INTO buckets (event_id, digest, response, action, kind, input) VALUES (?1, ?2, ?3, ?4, ?5, 'due')
+impl BucketRow {
+    /// The row of a bucket that was just stored, and of its open event.
+    #[must_use]
+    pub fn opened(
+        bucket: NewBucket,
+        service_id: ServiceId,
+        workflow_id: wavs_types::WorkflowId,
+        deadline_ms: u64,
+    ) -> Self {
+        Self {
+            service_id,
+            workflow_id,
+            response: bucket.response,
+            action: bucket.action,
+            kind: bucket.kind,
+            attempt: 0,
+            due: true,
+            deadline_ms,
+            terminal: false,
+        }
+    }
+}
+
+/// Stores a bucket whose input is due. False: it is known.
+pub fn insert(tx: &Connection, bucket: &NewBucket) -> Result<bool> {
+    let rows = tx
+        .prepare_cached(
+            "INSERT INTO buckets (event_id, digest, response, action, kind, input) VALUES (?1, ?2, ?3, ?4, ?5, 'due')
          ON CONFLICT DO NOTHING",
-    )?
-    .execute(params![
-        blob(bucket.event_id.as_bytes()),
-        bucket.digest.as_slice(),
-        serde_json::to_vec(&bucket.response).map_err(unwritable)?,
-        bucket.action,
-        serde_json::to_string(&bucket.kind).map_err(unwritable)?,
-    ])?;
-    Ok(())
+        )?
+        .execute(params![
+            blob(bucket.event_id.as_bytes()),
+            bucket.digest.as_slice(),
+            serde_json::to_vec(&bucket.response).map_err(unwritable)?,
+            bucket.action,
+            serde_json::to_string(&bucket.kind).map_err(unwritable)?,
+        ])?;
+    Ok(rows == 1)
 }
 
 /// Stores a signature. The first valid one of a signer for a digest wins: a later one changes nothing and answers false.
@@ -165,10 +189,13 @@ pub fn due_inputs(conn: &Connection, max: usize) -> Result<Vec<DueInput>> {
     .collect()
 }
 
-/// `process-input` has given its actions.
+/// `process-input` has given its actions. False: it had before, or the event is over.
 pub fn input_done(tx: &Connection, event_id: &EventId, digest: &B256) -> Result<bool> {
     let rows = tx
-        .prepare_cached("UPDATE buckets SET input = 'done' WHERE event_id = ?1 AND digest = ?2 AND input = 'due'")?
+        .prepare_cached(
+            "UPDATE buckets SET input = 'done' WHERE event_id = ?1 AND digest = ?2 AND input = 'due'
+             AND EXISTS (SELECT 1 FROM events WHERE event_id = ?1 AND rank < 10)",
+        )?
         .execute(params![blob(event_id.as_bytes()), digest.as_slice()])?;
     Ok(rows == 1)
 }

@@ -38,31 +38,38 @@ pub struct EventRow {
 }
 
 /// Stores an event in `collecting`, with the steps that one commit takes at once. Nothing happens if it was done before; of
-/// one that is known, only what we signed is filled in.
-pub fn insert(tx: &Connection, event: &NewEvent, now_us: u64) -> Result<bool> {
+/// one that is known, only what we signed is filled in. Answers the deadline of the event if it is open.
+pub fn insert(tx: &Connection, event: &NewEvent, now_us: u64) -> Result<Option<u64>> {
     let timeline = match event.own_digest {
         Some(_) => format!(r#"[["signed",{now_us}],["collecting",{now_us}]]"#),
         None => format!(r#"[["collecting",{now_us}]]"#),
     };
-    let rows = tx
+    let stored: Option<(u64, State)> = tx
         .prepare_cached(
             "INSERT INTO events (event_id, service_id, workflow_id, own_digest, state, rank, deadline_ms, created_us,
                                  updated_us, timeline)
              SELECT ?1, ?2, ?3, ?4, 'collecting', ?5, ?6, ?7, ?7, ?8
              WHERE NOT EXISTS (SELECT 1 FROM done WHERE done.event_id = ?1)
-             ON CONFLICT (event_id) DO UPDATE SET own_digest = coalesce(own_digest, excluded.own_digest)",
+             ON CONFLICT (event_id) DO UPDATE SET own_digest = coalesce(own_digest, excluded.own_digest)
+             RETURNING deadline_ms, state",
         )?
-        .execute(params![
-            blob(event.event_id.as_bytes()),
-            blob(event.service_id.as_bytes()),
-            event.workflow_id.as_str(),
-            event.own_digest.as_ref().map(B256::as_slice),
-            State::Collecting.rank(),
-            event.deadline_ms,
-            now_us,
-            timeline
-        ])?;
-    Ok(rows == 1)
+        .query_row(
+            params![
+                blob(event.event_id.as_bytes()),
+                blob(event.service_id.as_bytes()),
+                event.workflow_id.as_str(),
+                event.own_digest.as_ref().map(B256::as_slice),
+                State::Collecting.rank(),
+                event.deadline_ms,
+                now_us,
+                timeline
+            ],
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )
+        .optional()?;
+    Ok(stored
+        .filter(|(_, state)| !state.is_terminal())
+        .map(|(deadline_ms, _)| deadline_ms))
 }
 
 /// Notes that a job led to an event.

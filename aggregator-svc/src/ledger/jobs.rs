@@ -71,6 +71,24 @@ pub struct Executable {
     pub next_ms: u64,
 }
 
+impl JobRow {
+    /// The row as [`insert`] has stored it.
+    #[must_use]
+    pub fn stored(job: &NewJob, now_us: u64) -> Self {
+        Self {
+            job: job.job,
+            service_id: job.service_id,
+            workflow_id: job.workflow_id.clone(),
+            action: job.action.clone(),
+            state: State::Received,
+            attempt: 1,
+            deaths: 0,
+            faults: 0,
+            created_us: now_us,
+        }
+    }
+}
+
 /// Stores a job in `received` with its first attempt already counted. False: this occurrence is stored already.
 pub fn insert(tx: &Connection, job: &NewJob, now_us: u64) -> Result<bool> {
     let timeline = format!(r#"[["seen",{}],["received",{now_us}]]"#, job.seen_us);
@@ -104,6 +122,12 @@ pub fn load(conn: &Connection, job: u128) -> Result<Option<JobRow>> {
     )?
     .query_row([job.to_be_bytes()], row)
     .optional()
+}
+
+/// Whether a job is in `received`.
+pub fn is_received(conn: &Connection, job: u128) -> Result<bool> {
+    conn.prepare_cached("SELECT 1 FROM jobs WHERE job = ?1 AND state = 'received'")?
+        .exists([job.to_be_bytes()])
 }
 
 fn row(row: &Row<'_>) -> Result<JobRow> {
@@ -237,7 +261,7 @@ pub fn end_of_service(tx: &Connection, service_id: &ServiceId, ending: &Ending, 
 pub fn orphan(tx: &Connection, source_key: &str, now_us: u64) -> Result<usize> {
     tx.execute(
         "UPDATE jobs SET state = 'orphaned', error = 'orphaned: the trigger left its chain', updated_us = ?2
-         WHERE state = 'received' AND source_key = ?1",
+         WHERE state = 'received' AND injection IS NULL AND source_key = ?1",
         params![source_key, now_us],
     )
 }
@@ -253,6 +277,15 @@ pub struct InjectionCount {
     pub failed: u32,
     /// Error of the oldest failed one.
     pub first_error: Option<String>,
+}
+
+/// Whether the jobs of an injection are stored, and none is in `received` any more.
+pub fn is_injected(conn: &Connection, injection: u128) -> Result<bool> {
+    conn.prepare_cached(
+        "SELECT EXISTS (SELECT 1 FROM jobs WHERE injection = ?1)
+            AND NOT EXISTS (SELECT 1 FROM jobs WHERE injection = ?1 AND state = 'received')",
+    )?
+    .query_row([injection.to_be_bytes()], |row| row.get(0))
 }
 
 /// Counts the jobs of an injection.

@@ -55,6 +55,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration::new("history of keys", schema_keys::SCHEMA_KEYS),
     Migration::new("the network of operators", schema_peers::PEERS),
     Migration::new("open events of our own", schema_open::SCHEMA_OPEN),
+    Migration::new("fewer indices", schema::FEWER_INDICES),
 ];
 
 /// The open ledger. Clones share it.

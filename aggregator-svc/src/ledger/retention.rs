@@ -49,13 +49,14 @@ pub enum Bound {
 pub type Pass = fn(&Connection, &Policy, u64) -> Result<usize>;
 
 /// Every table, and what bounds it.
-pub const TABLES: [(&str, Bound); 25] = [
+pub const TABLES: [(&str, Bound); 26] = [
     ("meta", Bound::Named),
     ("services", Bound::Named),
     ("chains", Bound::Named),
     ("pins", Bound::Forever),
     ("former_pins", Bound::Forever),
     ("signed", Bound::Forever),
+    ("signed_keys", Bound::Forever),
     ("documents", Bound::OnWrite),
     ("executions", Bound::OnWrite),
     ("counters", Bound::With("services")),

@@ -44,7 +44,7 @@ pub fn any(conn: &Connection, event_id: &EventId) -> Result<bool> {
 
 /// Whether a key of ours signed anything.
 pub fn any_of(conn: &Connection, signer: &EvmAddress) -> Result<bool> {
-    conn.prepare_cached("SELECT 1 FROM signed WHERE signer = ?1 LIMIT 1")?
+    conn.prepare_cached("SELECT 1 FROM signed_keys WHERE signer = ?1")?
         .exists([signer.as_slice()])
 }
 
@@ -89,7 +89,7 @@ pub fn page(conn: &Connection, after: Option<&(EvmAddress, EventId)>, max: u32) 
     let (signer, event_id) = after.map_or((EvmAddress::ZERO, EventId::new([0; 20])), |after| *after);
     conn.prepare_cached(
         "SELECT signer, event_id, digest, signature, signed_us FROM signed
-         WHERE (signer, event_id) > (?1, ?2) ORDER BY signer, event_id LIMIT ?3",
+         WHERE (event_id, signer) > (?2, ?1) ORDER BY event_id, signer LIMIT ?3",
     )?
     .query_map(params![signer.as_slice(), blob(event_id.as_bytes()), max], |row| {
         Ok(Entry {

@@ -84,11 +84,15 @@ fn due(conn: &Connection, max: usize) -> rusqlite::Result<Vec<Due<AggregatorWork
 }
 
 async fn process_input(core: &Core, event_id: EventId, digest: B256) -> Result<Next, StoreError> {
-    let Some(bucket) = core
-        .ledger
-        .read(move |conn| buckets::load(conn, &event_id, &digest))
-        .await?
-    else {
+    let bucket = match core.buckets.take(&(event_id, digest)) {
+        Some(bucket) => Some(bucket),
+        None => {
+            core.ledger
+                .read(move |conn| buckets::load(conn, &event_id, &digest))
+                .await?
+        }
+    };
+    let Some(bucket) = bucket else {
         return Ok(Next::Done);
     };
     if !bucket.due || bucket.terminal {
@@ -362,11 +366,12 @@ fn apply(
         taken.targets.extend(targets::insert(tx, &target)?);
         fault::point("actions.target");
     }
-    events::follow_targets(tx, event_id, now_us)?;
-    let idle = !timers::armed(tx, event_id)? && targets::of_event(tx, event_id)?.is_empty();
+    let idle = taken.targets.is_empty() && !timers::armed(tx, event_id)? && targets::of_event(tx, event_id)?.is_empty();
     if idle {
         let text = "no_actions: the aggregator component asked for nothing, so there is nothing to submit";
         events::set_state(tx, event_id, State::NoOutput, Some(text), now_us)?;
+    } else {
+        events::follow_targets(tx, event_id, now_us)?;
     }
     Ok(taken)
 }

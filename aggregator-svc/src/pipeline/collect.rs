@@ -10,13 +10,30 @@ use crate::ledger::parked;
 /// Digests that one signer may back per event: the second is evidence of equivocation, a third is dropped.
 const MAX_DIGESTS_PER_SIGNER: u32 = 2;
 
-/// Takes a verified signature into its bucket, which is made if it is the first. True: it is new and counts.
-pub fn accept(tx: &Connection, bucket: &NewBucket, signature: &SignatureRow, now_us: u64) -> rusqlite::Result<bool> {
-    if backs_too_many(tx, &bucket.event_id, &bucket.digest, &signature.signer)? {
-        return Ok(false);
+/// What became of a signature.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Accepted {
+    /// It is the first of its bucket, which was made for it.
+    pub opened: bool,
+    /// It is new and counts.
+    pub counts: bool,
+}
+
+/// Takes a verified signature into its bucket, which is made if it is the first.
+pub fn accept(
+    tx: &Connection,
+    bucket: &NewBucket,
+    signature: &SignatureRow,
+    now_us: u64,
+) -> rusqlite::Result<Accepted> {
+    let (event_id, digest) = (&bucket.event_id, &bucket.digest);
+    if backs_too_many(tx, event_id, digest, &signature.signer)? {
+        return Ok(Accepted::default());
     }
-    buckets::insert(tx, bucket)?;
-    add(tx, &bucket.event_id, &bucket.digest, signature, now_us)
+    Ok(Accepted {
+        opened: buckets::insert(tx, bucket)?,
+        counts: buckets::insert_signature(tx, event_id, digest, signature, now_us)?,
+    })
 }
 
 /// Takes a verified signature into a bucket that is there. True: it is new and counts.

@@ -5,12 +5,15 @@ use std::sync::Arc;
 use tokio::sync::{Notify, Semaphore, watch};
 use wavs_ipc::Reconnecting;
 use wavs_ipc::contract::engine::EngineClient;
-use wavs_types::{B256, EventId};
+use wavs_types::{B256, EventId, TriggerAction};
 
+use super::handover::Handover;
 use super::lane::Lane;
 use super::schedule::Limits;
 use crate::chain::{Chains, Transactions};
 use crate::ledger::Ledger;
+use crate::ledger::buckets::BucketRow;
+use crate::ledger::jobs::JobRow;
 use crate::metrics::PipelineMetrics;
 use crate::peers::Peers;
 use crate::registry::directory::Directory;
@@ -21,16 +24,18 @@ use crate::variables::Variables;
 /// them, so this only has to be enough to keep its slots filled.
 const ENGINE_IN_FLIGHT: usize = 32;
 
-/// Jobs at work at once: in a run, or in the commit of their signatures.
+/// Jobs at work at once: in a run, or in the commit of their signatures. Most of them wait for that commit, which all share, so
+/// this decides how many share one.
 const EXECUTE: Limits = Limits {
-    running: 256,
-    per_service: 128,
+    running: 512,
+    per_service: 256,
     known: usize::MAX,
 };
-/// Runs of aggregator components at once, and how many of their rows are kept in memory; the others wait in the ledger.
+/// Runs of aggregator components at once, or commits of their actions, and how many of their rows are kept in memory; the others
+/// wait in the ledger.
 const AGGREGATE: Limits = Limits {
-    running: 128,
-    per_service: 64,
+    running: 512,
+    per_service: 256,
     known: 16_384,
 };
 /// Targets at work at once, most of them waiting for a receipt, and how many of their rows are kept in memory.
@@ -78,8 +83,12 @@ pub struct Core {
     pub metrics: PipelineMetrics,
     /// Jobs whose component is to be run.
     pub execute: Lane<u128>,
+    /// From intake to the run of the operator component.
+    pub jobs: Handover<u128, (JobRow, TriggerAction)>,
     /// Runs of aggregator components.
     pub aggregate: Lane<AggregatorWork>,
+    /// From the signature to the run of the aggregator component.
+    pub buckets: Handover<(EventId, B256), BucketRow>,
     /// Targets on their way to a chain.
     pub submit: Lane<i64>,
     /// Mined targets on their way to finality.
@@ -137,7 +146,9 @@ impl Core {
             metrics: parts.metrics,
             peers: parts.peers,
             execute: Lane::new(Limits { known, ..EXECUTE }),
+            jobs: Handover::default(),
             aggregate: Lane::new(AGGREGATE),
+            buckets: Handover::default(),
             submit: Lane::new(SUBMIT),
             settle: Lane::new(SETTLE),
             engine_slots: Semaphore::new(ENGINE_IN_FLIGHT),

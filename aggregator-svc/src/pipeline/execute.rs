@@ -19,7 +19,7 @@ use super::lane::{Due, Handler};
 use super::room;
 use super::run::{self, Ran, Run, RunFault};
 use super::schedule::Next;
-use super::sign::{self, Signing};
+use super::sign::{self, Collecting, Signing};
 use super::trial;
 use crate::clock;
 use crate::keys::history::History;
@@ -75,8 +75,12 @@ impl Handler<u128> for Execute {
 }
 
 async fn execute(core: &Core, job: u128) -> Result<Next, StoreError> {
-    let Some(row) = core.ledger.read(move |conn| jobs::load(conn, job)).await? else {
-        return Ok(Next::Done);
+    let (row, action) = match core.jobs.take(&job) {
+        Some((row, action)) => (row, Some(action)),
+        None => match core.ledger.read(move |conn| jobs::load(conn, job)).await? {
+            Some(row) => (row, None),
+            None => return Ok(Next::Done),
+        },
     };
     if row.state != State::Received {
         return Ok(Next::Done);
@@ -142,7 +146,7 @@ async fn execute(core: &Core, job: u128) -> Result<Next, StoreError> {
     };
     let Ran { result, execution } = run::operator(core, run, Json::from_text(row.action.clone())).await;
     match result {
-        Ok(responses) => conclude(core, &row, &entry, workflow, responses, execution).await,
+        Ok(responses) => conclude(core, &row, action, &entry, workflow, responses, execution).await,
         Err(fault) => repeat_or_end(core, &row, fault, execution).await,
     }
 }
@@ -150,6 +154,7 @@ async fn execute(core: &Core, job: u128) -> Result<Next, StoreError> {
 async fn conclude(
     core: &Core,
     row: &JobRow,
+    action: Option<TriggerAction>,
     entry: &Entry,
     workflow: &Workflow,
     responses: Vec<Response>,
@@ -161,7 +166,7 @@ async fn conclude(
     let Some(submit) = workflow.aggregator() else {
         return leave(core, row, entry, State::Executed, execution).await;
     };
-    let action: TriggerAction = match serde_json::from_slice(&row.action) {
+    let action = match action.map_or_else(|| serde_json::from_slice(&row.action), Ok) {
         Ok(action) => action,
         Err(cause) => {
             return end(
@@ -176,7 +181,16 @@ async fn conclude(
     match sign::sign(core, row, entry, submit, &action, responses, execution).await? {
         Signing::Collecting(events) => {
             core.peers.wake();
-            for (event_id, digest) in events {
+            for Collecting {
+                event_id,
+                digest,
+                opened,
+            } in events
+            {
+                if let Some(bucket) = opened {
+                    let bytes = bucket.action.len() + bucket.response.payload.len();
+                    core.buckets.give((event_id, digest), bucket, bytes);
+                }
                 core.aggregate
                     .push(row.service_id, AggregatorWork::Input(event_id, digest), None);
             }

@@ -24,7 +24,7 @@ use super::core::Core;
 use super::execute::LEDGER_REST;
 use super::room;
 use crate::clock;
-use crate::ledger::jobs::{self, NewJob};
+use crate::ledger::jobs::{self, JobRow, NewJob};
 use crate::ledger::{Ending, counters, meta, signed};
 use crate::registry::directory::Entry;
 
@@ -138,10 +138,15 @@ impl Intake {
                 Err(cause) => self.ledger_failed(&cause).await,
             }
         };
-        for (job, service_id) in stored {
+        if items.iter().any(|item| matches!(item, Arrival::Orphaned(_))) {
+            self.core.jobs.clear();
+        }
+        for (row, action) in stored {
+            let (job, service_id, bytes) = (row.job, row.service_id, row.action.len());
             // When there is room the rows are read again, also those that were committed meanwhile.
             let entry = self.core.directory.get(&service_id);
             if !entry.is_some_and(|entry| entry.room.keep(1)) {
+                self.core.jobs.give(job, (row, action), 2 * bytes);
                 self.core.execute.push(service_id, job, None);
             }
         }
@@ -197,15 +202,20 @@ impl Intake {
                 };
                 // Within one millisecond the generator counts up; if it overflows, a fresh id is still unique.
                 let job = self.ulids.generate().unwrap_or_else(|_| ulid::Ulid::generate()).0;
+                let (workflow_id, trigger_kind) = (
+                    parsed.config.workflow_id.clone(),
+                    parsed.config.trigger.kind().to_owned(),
+                );
                 Arrival::Job {
                     skip: skip(&entry, &parsed),
                     held: entry.is_held(),
+                    parsed: Box::new(parsed),
                     job: Box::new(NewJob {
                         job,
                         service_id,
-                        workflow_id: parsed.config.workflow_id,
+                        workflow_id,
                         service_digest: entry.digest(),
-                        trigger_kind: parsed.config.trigger.kind().to_owned(),
+                        trigger_kind,
                         source_key,
                         injection,
                         action: action.into_text(),
@@ -236,6 +246,7 @@ impl Intake {
 enum Arrival {
     Job {
         job: Box<NewJob>,
+        parsed: Box<TriggerAction>,
         skip: Option<Ending>,
         held: bool,
     },
@@ -257,7 +268,7 @@ fn skip(entry: &Entry, action: &TriggerAction) -> Option<Ending> {
 }
 
 /// Stores a batch and the position behind it; answers the jobs that are to be run.
-fn store(tx: &Connection, items: &[Arrival], cursor: SpoolCursor) -> rusqlite::Result<Vec<(u128, ServiceId)>> {
+fn store(tx: &Connection, items: &[Arrival], cursor: SpoolCursor) -> rusqlite::Result<Vec<(JobRow, TriggerAction)>> {
     let now_us = clock::now_us();
     let mut executable = Vec::new();
     let mut waiting: HashMap<ServiceId, u64> = HashMap::new();
@@ -266,7 +277,12 @@ fn store(tx: &Connection, items: &[Arrival], cursor: SpoolCursor) -> rusqlite::R
             Arrival::Orphaned(source_key) => {
                 jobs::orphan(tx, source_key, now_us)?;
             }
-            Arrival::Job { job, skip, held } => {
+            Arrival::Job {
+                job,
+                parsed,
+                skip,
+                held,
+            } => {
                 if !jobs::insert(tx, job, now_us)? {
                     continue;
                 }
@@ -289,7 +305,7 @@ fn store(tx: &Connection, items: &[Arrival], cursor: SpoolCursor) -> rusqlite::R
                         jobs::end(tx, job.job, &Ending::skipped("paused", detail), now_us)?;
                     }
                 } else {
-                    executable.push((job.job, job.service_id));
+                    executable.push((JobRow::stored(job, now_us), TriggerAction::clone(parsed)));
                 }
             }
             Arrival::Notice(_) | Arrival::Nothing => {}

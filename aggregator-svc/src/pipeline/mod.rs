@@ -12,6 +12,7 @@ pub mod callback;
 pub mod collect;
 pub mod core;
 pub mod execute;
+pub mod handover;
 pub mod intake;
 pub mod lane;
 pub mod room;

@@ -11,7 +11,7 @@ use super::collect;
 use super::core::Core;
 use crate::clock;
 use crate::keys::sign_once::{EquivocationRefused, Prepared};
-use crate::ledger::buckets::{NewBucket, SignatureRow};
+use crate::ledger::buckets::{BucketRow, NewBucket, SignatureRow};
 use crate::ledger::done;
 use crate::ledger::events::{self, NewEvent};
 use crate::ledger::executions::{self, Execution};
@@ -28,11 +28,21 @@ pub const MAX_PAYLOAD: usize = 2 * 1024 * 1024;
 /// How signing ended.
 pub enum Signing {
     /// These events now collect signatures.
-    Collecting(Vec<(EventId, B256)>),
+    Collecting(Vec<Collecting>),
     /// Nothing was signed, for this reason; the job is to end so.
     Refused(Ending),
     /// The job is not waiting any more: its service was removed meanwhile.
     Gone,
+}
+
+/// A bucket that our signature is in.
+pub struct Collecting {
+    /// The event.
+    pub event_id: EventId,
+    /// Digest of the envelope.
+    pub digest: B256,
+    /// The bucket, if this signature has opened it.
+    pub opened: Option<BucketRow>,
 }
 
 /// Signs the responses of `job` and records the run that gave them.
@@ -128,7 +138,7 @@ async fn commit(
         .write(Durability::Power, move |tx| {
             let now_us = clock::now_us();
             executions::record_some(tx, execution.as_deref())?;
-            if jobs::load(tx, job)?.is_none_or(|job| job.state != State::Received) {
+            if !jobs::is_received(tx, job)? {
                 return Ok((Signing::Gone, 0));
             }
             let mut collecting = Vec::new();
@@ -159,7 +169,7 @@ async fn commit(
                     own_digest: Some(bucket.digest),
                     deadline_ms: clock::ms_after(ttl),
                 };
-                events::insert(tx, &event, now_us)?;
+                let open = events::insert(tx, &event, now_us)?;
                 fault::point("sign.event");
                 events::link(tx, job, &bucket.event_id)?;
                 fault::point("sign.linked");
@@ -167,13 +177,19 @@ async fn commit(
                     signer: signed.signer,
                     signature: signed.signature,
                 };
-                collect::accept(tx, &bucket, &signature, now_us)?;
+                let opened = collect::accept(tx, &bucket, &signature, now_us)?.opened;
                 fault::point("sign.accepted");
                 if networked {
                     announcements::signed(tx, &bucket.event_id, &bucket.digest)?;
                     bodies::adopt(tx, &bucket, now_us)?;
                 }
-                collecting.push((bucket.event_id, bucket.digest));
+                collecting.push(Collecting {
+                    event_id: bucket.event_id,
+                    digest: bucket.digest,
+                    opened: open
+                        .filter(|_| opened)
+                        .map(|deadline_ms| BucketRow::opened(bucket, service_id, workflow_id.clone(), deadline_ms)),
+                });
             }
             if collecting.is_empty() {
                 let ending = refused

@@ -22,8 +22,9 @@ pub mod watch;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use wavs_ipc::contract::trigger_feed::TriggerFeedClient;
 use wavs_ipc::{ErrorCode, Json, Reconnecting, WireError};
 use wavs_store::StoreError;
@@ -40,6 +41,9 @@ use watch::Watch;
 
 pub use update::Updater;
 
+/// How long a step that is short itself waits for another one of its service, such as the regular look at its document.
+const STEP_WAIT: Duration = Duration::from_secs(10);
+
 /// The registry. Clones share it.
 #[derive(Clone)]
 pub struct Registry {
@@ -54,6 +58,8 @@ struct Inner {
     standings: standing::Standings,
     /// Services with a step under way.
     busy: Mutex<BTreeSet<ServiceId>>,
+    /// Tells those who wait that a step has ended.
+    stepped: Notify,
     /// One change of the chain table at a time.
     chains: tokio::sync::Mutex<()>,
 }
@@ -67,6 +73,7 @@ struct Step {
 impl Drop for Step {
     fn drop(&mut self) {
         self.registry.busy().remove(&self.service_id);
+        self.registry.inner.stepped.notify_waiters();
     }
 }
 
@@ -86,6 +93,7 @@ impl Registry {
             watch,
             standings: standing::Standings::default(),
             busy: Mutex::default(),
+            stepped: Notify::new(),
             chains: tokio::sync::Mutex::default(),
         };
         Self { inner: Arc::new(inner) }
@@ -114,6 +122,23 @@ impl Registry {
         let text =
             format!("lifecycle-busy: another change of service {service_id} is under way; try again when it is done");
         Err(WireError::never(ErrorCode::Conflict, text))
+    }
+
+    /// Begins a step of a service, after one that is under way if that ends within [`STEP_WAIT`].
+    async fn begin_next(&self, service_id: ServiceId) -> Result<Step, WireError> {
+        let begun = tokio::time::timeout(STEP_WAIT, async {
+            loop {
+                let stepped = self.inner.stepped.notified();
+                tokio::pin!(stepped);
+                // From here on no end is missed.
+                stepped.as_mut().enable();
+                if let Ok(step) = self.begin(service_id) {
+                    return step;
+                }
+                stepped.await;
+            }
+        });
+        begun.await.or_else(|_| self.begin(service_id))
     }
 
     /// A registered service, or the error that names it.

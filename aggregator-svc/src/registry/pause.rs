@@ -14,14 +14,14 @@ impl Registry {
     /// Pauses a service, or resumes it (no mode). Signatures and open events are kept while it is paused.
     ///
     /// # Errors
-    /// When the service is not registered, another step runs, or the ledger cannot be written.
+    /// When the service is not registered, another step runs for long, or the ledger cannot be written.
     pub async fn pause(
         &self,
         service_id: ServiceId,
         mode: Option<PauseMode>,
         reason: String,
     ) -> Result<ServiceSummary, WireError> {
-        let _step = self.begin(service_id)?;
+        let _step = self.begin_next(service_id).await?;
         let entry = self.registered(&service_id)?;
         let mut row = self.row(service_id).await?;
         (row.paused, row.updated_ms) = (mode, clock::now_ms());

@@ -9,13 +9,14 @@ use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 use wasmtime_wasi_tls::{WasiTlsCtx, WasiTlsCtxBuilder, WasiTlsCtxView, WasiTlsView};
-use wavs_types::{ChainConfig, ChainKey, EventId, Service, ServiceId, TriggerData, Workflow, WorkflowId};
+use wavs_types::{EventId, Service, ServiceId, TriggerData, Workflow, WorkflowId};
 
 use super::clock::GuestClock;
 use super::determinism::{Determinism, StandingClock};
 use super::limiter::Limiter;
 use super::log::{RunLog, Stream};
 use super::stdio::GuestOutput;
+use crate::chains::ChainTable;
 use crate::egress::{GuestEgress, HttpHooks};
 use crate::kv::GuestKv;
 use crate::limits::{HANDLES, HEADER_BYTES, RANDOM_BYTES, RunLimits};
@@ -26,7 +27,7 @@ pub(crate) struct RunSetup {
     pub(crate) service: Arc<Service>,
     pub(crate) workflow_id: WorkflowId,
     pub(crate) workflow: Workflow,
-    pub(crate) chains: BTreeMap<ChainKey, ChainConfig>,
+    pub(crate) chains: Arc<ChainTable>,
     /// The config of the component that runs.
     pub(crate) config: BTreeMap<String, String>,
     /// The variables that it may see.
@@ -74,7 +75,7 @@ pub(super) struct RunInfo {
     pub(super) service: Arc<Service>,
     pub(super) workflow_id: WorkflowId,
     pub(super) workflow: Workflow,
-    pub(super) chains: BTreeMap<ChainKey, ChainConfig>,
+    pub(super) chains: Arc<ChainTable>,
     pub(super) config: BTreeMap<String, String>,
     pub(super) event: EventSource,
     pub(super) log: Arc<RunLog>,

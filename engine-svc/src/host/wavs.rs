@@ -14,7 +14,7 @@ use crate::bindings::{aggregator, operator};
 impl GuestState {
     fn evm_chain(&self, key: &str) -> Option<EvmChainConfig> {
         let key = ChainKey::from_str(key).ok()?;
-        match self.run.chains.get(&key)? {
+        match self.run.chains.by_key.get(&key)? {
             ChainConfig::Evm(config) => Some(convert::evm_config(key.id(), config)),
             ChainConfig::Cosmos(_) => None,
         }
@@ -22,7 +22,7 @@ impl GuestState {
 
     fn cosmos_chain(&self, key: &str) -> Option<CosmosChainConfig> {
         let key = ChainKey::from_str(key).ok()?;
-        match self.run.chains.get(&key)? {
+        match self.run.chains.by_key.get(&key)? {
             ChainConfig::Cosmos(config) => Some(convert::cosmos_config(key.id(), config)),
             ChainConfig::Evm(_) => None,
         }

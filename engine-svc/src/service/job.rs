@@ -1,6 +1,5 @@
 //! One job on its way to a run: its document decoded, its rights and limits decided.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
@@ -10,9 +9,9 @@ use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 use wavs_ipc::contract::engine::{AggregatorCall, RunContext};
 use wavs_ipc::{ErrorCode, WireError};
-use wavs_types::{ChainConfig, ChainKey, Component, ComponentSource, ServiceId, Workflow, WorkflowId};
+use wavs_types::{Component, ComponentSource, ServiceId, Workflow, WorkflowId};
 
-use crate::egress::{Destination, GuestEgress, HttpPermission, endpoint};
+use crate::egress::{GuestEgress, HttpPermission};
 use crate::host::{Determinism, EventSource, FileQuota, GuestState, RunLog, RunSetup};
 use crate::kv::{GuestKv, Mark};
 use crate::limits::RunLimits;
@@ -85,17 +84,14 @@ impl Job {
         let component = select(&workflow)
             .ok_or_else(|| missing("has no aggregator component"))?
             .clone();
-        let chains = chains
-            .into_iter()
-            .map(|(key, config)| Ok((key, config.decode()?)))
-            .collect::<Result<BTreeMap<ChainKey, ChainConfig>, WireError>>()?;
+        let chains = inner.chains.get(chains)?;
         let grant = inner.settings.grant(&service_id);
         let egress = GuestEgress {
             http: HttpPermission::from(&component.permissions.allowed_http_hosts),
             raw_sockets: component.permissions.raw_sockets,
             listen: grant.listen,
             addresses: grant.addresses,
-            chains: endpoints(&chains),
+            chains: Arc::clone(&chains.endpoints),
         };
         let directory = component
             .permissions
@@ -197,17 +193,4 @@ fn call_digest(call: &impl Serialize) -> Result<[u8; 32], WireError> {
 /// Whether a component may see a variable at all. The caller sends no other; this holds even if it errs.
 fn visible(component: &Component, key: &str) -> bool {
     key.starts_with("WAVS_ENV") && component.env_keys.contains(key)
-}
-
-/// The http(s) endpoints that the host functions hand out.
-fn endpoints(chains: &BTreeMap<ChainKey, ChainConfig>) -> Arc<[Destination]> {
-    chains
-        .values()
-        .flat_map(|chain| match chain {
-            ChainConfig::Evm(config) => [config.http_endpoint.as_deref(), None],
-            ChainConfig::Cosmos(config) => [config.rpc_endpoint.as_deref(), config.grpc_endpoint.as_deref()],
-        })
-        .flatten()
-        .filter_map(endpoint)
-        .collect()
 }

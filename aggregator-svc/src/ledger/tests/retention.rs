@@ -111,7 +111,7 @@ async fn an_event_loses_its_bodies_then_its_rows_and_is_never_opened_again() {
             own_digest: Some(B256::repeat_byte(1)),
             deadline_ms: 1,
         };
-        assert!(!events::insert(tx, &again, 1)?, "a queue was opened again");
+        assert!(events::insert(tx, &again, 1)?.is_none(), "a queue was opened again");
 
         // And when the entry goes too, the sign-once row still closes the event.
         sweep_all(tx, 10_000 + DONE_MS + 1)?;
