@@ -54,6 +54,20 @@ pub struct PipelineMetrics {
     pub link_errors: Family<Counter>,
     /// Records of other operators that did not count, by reason.
     pub peer_refused: Family<Counter>,
+    /// Second digests that another operator signed for an event.
+    pub equivocation_seen: Family<Counter>,
+    /// Envelopes of other operators that differ from this node's own result.
+    pub divergent: Family<Counter>,
+    /// Events that collect signatures or wait to land.
+    pub quorum_open: Gauge,
+    /// Targets that came to have enough weight.
+    pub quorum_reached: Family<Counter>,
+    /// From the first signature of an event to enough weight.
+    pub quorum_wait_seconds: Histogram,
+    /// Transactions by the stage of transmission in which this node sent them.
+    pub posted: Family<Counter>,
+    /// Targets that landed, by whose transaction it was.
+    pub landed: Family<Counter>,
     /// Failed updates of services.
     pub update_failures: Counter,
 }
@@ -116,10 +130,46 @@ impl PipelineMetrics {
                 )
                 .with(&[]),
             peer_refused: metrics.counter(
-                "quorum.rejected",
+                "wavs.quorum.rejected",
                 "Records of other operators that did not count.",
                 &["reason"],
             ),
+            equivocation_seen: metrics.counter(
+                "wavs.equivocation_seen",
+                "Second digests that another operator signed for an event.",
+                &["service_id", "signer"],
+            ),
+            divergent: metrics.counter(
+                "wavs.quorum.divergent",
+                "Envelopes of other operators that differ from the own result.",
+                &["service_id", "signer"],
+            ),
+            quorum_open: metrics
+                .gauge(
+                    "wavs.quorum.open",
+                    "Events that collect signatures or wait to land.",
+                    &[],
+                )
+                .with(&[]),
+            quorum_reached: metrics.counter(
+                "wavs.quorum.reached",
+                "Targets that came to have enough weight.",
+                SERVICE,
+            ),
+            quorum_wait_seconds: metrics
+                .histogram(
+                    "wavs.quorum.wait_seconds",
+                    "From the first signature of an event to enough weight.",
+                    &[],
+                    &[0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 60.0, 600.0, 3_600.0],
+                )
+                .with(&[]),
+            posted: metrics.counter(
+                "wavs.tx.posted",
+                "Transactions by the stage of transmission in which they were sent.",
+                &["stage"],
+            ),
+            landed: metrics.counter("wavs.tx.landed", "Targets that landed, by whose transaction.", &["by"]),
             link_errors: metrics.counter(
                 "dispatcher.channel_closed_errors",
                 "Links to other processes that failed.",

@@ -23,7 +23,7 @@ use crate::pipeline::core::{Core, Parts};
 use crate::pipeline::execute::Execute;
 use crate::pipeline::settle::Settle;
 use crate::pipeline::submit::Submit;
-use crate::pipeline::{intake, room, stalled, sweep};
+use crate::pipeline::{intake, open, room, stalled, sweep};
 use crate::records::RecordsService;
 use crate::registry::directory::Directory;
 use crate::registry::{Registry, Updater, watch};
@@ -146,6 +146,7 @@ impl Node {
         tasks.spawn(registry.clone().watch_keys(stop.clone()));
         tasks.spawn(room::run(Arc::clone(&core), stop.clone()));
         tasks.spawn(stalled::run(Arc::clone(&core), stop.clone()));
+        tasks.spawn(open::run(Arc::clone(&core), stop.clone()));
         tasks.spawn(sweep::run(Arc::clone(&core), stop.clone()));
         Peers::start(&core, changes, &tasks, &stop);
         let (notices, received) = mpsc::channel(NOTICES);

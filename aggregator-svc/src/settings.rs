@@ -27,8 +27,6 @@ pub struct Settings {
     pub allow_unbound_inputs: bool,
     /// How many operators post in each stage; nothing: all that are left.
     pub stages: Vec<Option<u32>>,
-    /// Time between two stages; nothing: two block times of the chain.
-    pub stage: Option<Duration>,
     /// Keys of the posting order, by service.
     pub schedule_keys: BTreeMap<ServiceId, Secret>,
     /// Executable backlog at which intake stops.
@@ -216,7 +214,6 @@ impl Default for Settings {
             own_input_grace: Duration::from_secs(2),
             allow_unbound_inputs: false,
             stages: vec![Some(1), Some(1), Some(1), Some(2), Some(2), Some(4), None],
-            stage: None,
             schedule_keys: BTreeMap::new(),
             overrides: BTreeMap::new(),
             max_queue: 4_096,

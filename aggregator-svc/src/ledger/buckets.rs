@@ -209,7 +209,8 @@ pub fn input_again(tx: &Connection, event_id: &EventId, digest: &B256, counted: 
     Ok(())
 }
 
-/// `process-input` has failed for good, and with it the event if this was the envelope that we signed.
+/// `process-input` has failed for good, and with it the event if this was the envelope that we signed: what another operator
+/// signed must not end an event for us.
 pub fn input_failed(
     tx: &Connection,
     event_id: &EventId,
@@ -222,6 +223,8 @@ pub fn input_failed(
         params![blob(event_id.as_bytes()), digest.as_slice()],
     )?;
     wavs_store::fault::point("input.failed");
-    events::set_state(tx, event_id, ending.state, Some(&ending.text()), now_us)?;
+    if events::is_own(tx, event_id, digest)? {
+        events::set_state(tx, event_id, ending.state, Some(&ending.text()), now_us)?;
+    }
     Ok(())
 }

@@ -190,6 +190,39 @@ pub fn open_of_others(conn: &Connection, service_id: &ServiceId) -> Result<u64> 
     Ok(all.saturating_sub(open_of_own(conn, service_id)?))
 }
 
+/// Whether we signed this digest for an event.
+pub fn is_own(conn: &Connection, event_id: &EventId, digest: &B256) -> Result<bool> {
+    conn.prepare_cached("SELECT 1 FROM events WHERE event_id = ?1 AND own_digest = ?2")?
+        .exists(params![blob(event_id.as_bytes()), digest.as_slice()])
+}
+
+/// How an event began.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Begun {
+    /// The workflow inside its service.
+    pub workflow_id: WorkflowId,
+    /// When its first signature was here, in microseconds since the Unix epoch.
+    pub created_us: u64,
+}
+
+/// How an event began.
+pub fn begun(conn: &Connection, event_id: &EventId) -> Result<Option<Begun>> {
+    conn.prepare_cached("SELECT workflow_id, created_us FROM events WHERE event_id = ?1")?
+        .query_row([blob(event_id.as_bytes())], |row| {
+            Ok(Begun {
+                workflow_id: parsed(row, 0)?,
+                created_us: row.get(1)?,
+            })
+        })
+        .optional()
+}
+
+/// Events that are not over.
+pub fn open(conn: &Connection) -> Result<i64> {
+    conn.prepare_cached("SELECT count(*) FROM events WHERE rank < 10")?
+        .query_row([], |row| row.get(0))
+}
+
 /// When the first trigger behind an event was seen.
 pub fn seen_us(conn: &Connection, event_id: &EventId) -> Result<Option<u64>> {
     conn.prepare_cached(

@@ -56,6 +56,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration::new("the network of operators", schema_peers::PEERS),
     Migration::new("open events of our own", schema_open::SCHEMA_OPEN),
     Migration::new("fewer indices", schema::FEWER_INDICES),
+    Migration::new("quotas of operators", schema_peers::QUOTAS),
 ];
 
 /// The open ledger. Clones share it.

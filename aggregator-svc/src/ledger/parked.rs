@@ -10,6 +10,9 @@ use super::columns::{blob, json, parsed, unwritable};
 /// Envelopes per event that are waited for; signatures for a further one are dropped. Every one costs a member a second
 /// digest, which is the evidence against it.
 const MAX_DIGESTS: u32 = 16;
+/// Parked signatures of one signer per service. p2p-svc keeps fewer of each, so an honest one does not reach it by catching up; a further one
+/// is dropped, which costs the signer its own voice.
+const MAX_PER_SIGNER: u32 = 4_096;
 
 /// A signature without its envelope.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,7 +53,13 @@ pub fn insert(tx: &Connection, parked: &Parked, due_ms: Option<u64>, now_ms: u64
             params![blob(parked.event_id.as_bytes()), parked.digest.as_slice()],
             |row| row.get(0),
         )?;
-    if others >= MAX_DIGESTS {
+    let of_signer: u32 = tx
+        .prepare_cached("SELECT count(*) FROM parked WHERE signer = ?1 AND service_id = ?2")?
+        .query_row(
+            params![parked.signature.signer.as_slice(), blob(parked.service_id.as_bytes())],
+            |row| row.get(0),
+        )?;
+    if others >= MAX_DIGESTS || of_signer >= MAX_PER_SIGNER {
         return Ok(false);
     }
     let rows = tx

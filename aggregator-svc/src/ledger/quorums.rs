@@ -66,6 +66,28 @@ fn buckets(conn: &Connection, event_id: &EventId, own: Option<B256>) -> Result<V
             signers,
         });
     }
+    views.extend(parked(conn, event_id)?);
+    Ok(views)
+}
+
+/// Envelopes that others signed and this node does not have: not fetched yet, or evidence of a result that differs from ours.
+fn parked(conn: &Connection, event_id: &EventId) -> Result<Vec<BucketView>> {
+    let rows: Vec<([u8; 32], [u8; 20])> = conn
+        .prepare_cached("SELECT digest, signer FROM parked WHERE event_id = ?1 ORDER BY digest, signer")?
+        .query_map([blob(event_id.as_bytes())], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<Result<_>>()?;
+    let mut views: Vec<BucketView> = Vec::new();
+    for (digest, signer) in rows {
+        let signer = (signer, "parked".to_owned());
+        match views.last_mut().filter(|view| view.digest == digest) {
+            Some(view) => view.signers.push(signer),
+            None => views.push(BucketView {
+                digest,
+                own: false,
+                signers: vec![signer],
+            }),
+        }
+    }
     Ok(views)
 }
 

@@ -59,3 +59,8 @@ CREATE TABLE schedule (
     since_ms INTEGER NOT NULL
 ) STRICT;
 ";
+
+/// How much each signer has parked.
+pub(super) const QUOTAS: &str = "
+CREATE INDEX parked_signer ON parked (signer, service_id);
+";

@@ -76,7 +76,8 @@ pub struct DueTarget {
     pub next_ms: u64,
 }
 
-/// Stores a target in `collecting`, or raises the fee hint of a known one. Answers its row id; nothing if it is known.
+/// Stores a target in `collecting`, or raises the fee hint of a known one. Answers its row id; nothing if it is known. One that
+/// another operator's result has named before, and that still collects, delivers our own result from now on.
 pub fn insert(tx: &Connection, target: &NewTarget) -> Result<Option<i64>> {
     let hint = target.gas_hint.map(|hint| hint.to_string());
     let known: Option<(i64, Option<String>)> = tx
@@ -91,7 +92,7 @@ pub fn insert(tx: &Connection, target: &NewTarget) -> Result<Option<i64>> {
         if target.gas_hint > old {
             tx.execute("UPDATE targets SET gas_hint = ?2 WHERE id = ?1", params![id, hint])?;
         }
-        return Ok(None);
+        return Ok(deliver_own(tx, id, target)?.then_some(id));
     }
     tx.prepare_cached(
         "INSERT INTO targets (event_id, digest, chain, handler, gas_hint, state, rank, deadline_ms)
@@ -107,6 +108,66 @@ pub fn insert(tx: &Connection, target: &NewTarget) -> Result<Option<i64>> {
         target.deadline_ms
     ])?;
     Ok(Some(tx.last_insert_rowid()))
+}
+
+/// Makes a target that still collects deliver `new.digest` if that is our own result and it was to deliver another one.
+fn deliver_own(tx: &Connection, id: i64, new: &NewTarget) -> Result<bool> {
+    let rows = tx
+        .prepare_cached(
+            "UPDATE targets SET digest = ?2, attempt = 0, reverts = 0, error = NULL, next_ms = 0
+             WHERE id = ?1 AND digest <> ?2 AND rank <= ?4
+               AND (SELECT own_digest FROM events WHERE event_id = ?3) = ?2",
+        )?
+        .execute(params![
+            id,
+            new.digest.as_slice(),
+            blob(new.event_id.as_bytes()),
+            State::Collecting.rank()
+        ])?;
+    Ok(rows == 1)
+}
+
+/// What a target is to deliver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Choice {
+    /// This envelope.
+    Deliver(B256),
+    /// Nothing: our own result, named here, is another one than what the target would deliver.
+    Divergent(B256),
+}
+
+/// Chooses the envelope of a target: our own result where there is one, else the envelope with the most signatures, so that
+/// whoever was heard first has no advantage. Once there was enough weight for one, it stays.
+pub fn choose(tx: &Connection, target: &TargetRow) -> Result<Choice> {
+    let event = blob(target.event_id.as_bytes());
+    let own: Option<[u8; 32]> = tx
+        .prepare_cached("SELECT own_digest FROM events WHERE event_id = ?1")?
+        .query_row([event], |row| row.get(0))?;
+    if let Some(own) = own.map(B256::from) {
+        let is_own = own == target.digest;
+        return Ok(if is_own {
+            Choice::Deliver(own)
+        } else {
+            Choice::Divergent(own)
+        });
+    }
+    if target.since_block.is_some() {
+        return Ok(Choice::Deliver(target.digest));
+    }
+    let heaviest: Option<[u8; 32]> = tx
+        .prepare_cached(
+            "SELECT digest FROM buckets LEFT JOIN signatures USING (event_id, digest)
+             WHERE event_id = ?1 AND input = 'done'
+             GROUP BY digest ORDER BY count(signer) DESC, digest = ?2 DESC LIMIT 1",
+        )?
+        .query_row(params![event, target.digest.as_slice()], |row| row.get(0))
+        .optional()?;
+    let heaviest = heaviest.map_or(target.digest, B256::from);
+    if heaviest != target.digest {
+        tx.prepare_cached("UPDATE targets SET digest = ?2 WHERE id = ?1")?
+            .execute(params![target.id, heaviest.as_slice()])?;
+    }
+    Ok(Choice::Deliver(heaviest))
 }
 
 const COLUMNS: &str =

@@ -11,6 +11,7 @@ use super::jobs::{self, NewJob};
 use super::targets::{self, NewTarget};
 use super::{Ending, Ledger, State, timers, views};
 
+mod others;
 mod parked;
 mod retention;
 

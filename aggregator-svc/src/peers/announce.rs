@@ -114,17 +114,26 @@ async fn attestation(
     let Some(event) = event.filter(|event| !event.state.is_terminal()) else {
         return Ok(None);
     };
-    let Some(signer) = signer_of(core, &event.service_id) else {
+    let Some(entry) = core.directory.get(&event.service_id) else {
         return Ok(None);
     };
-    let address = signer.address();
+    let current = entry.pin.1;
     let loaded = core.ledger.read(move |conn| {
-        let signed = signed::load(conn, &address, &event_id)?;
-        let signed = signed.filter(|(signer, signed)| *signer == address && signed.digest == digest);
+        let signed = signed::load(conn, &current, &event_id)?;
+        let Some((address, signed)) = signed.filter(|(_, signed)| signed.digest == digest) else {
+            return Ok(None);
+        };
         let signed_us = signed::signed_us(conn, &address, &event_id)?;
-        Ok((signed.zip(signed_us), buckets::load(conn, &event_id, &digest)?))
+        let bucket = buckets::load(conn, &event_id, &digest)?;
+        Ok(signed_us
+            .zip(bucket)
+            .map(|(signed_us, bucket)| (address, signed, signed_us, bucket)))
     });
-    let (Some(((_, signed), signed_us)), Some(bucket)) = loaded.await? else {
+    let Some((address, signed, signed_us, bucket)) = loaded.await? else {
+        return Ok(None);
+    };
+    // An event that was signed before a rotation stays with the key that signed it, and so does its record.
+    let Some(signer) = core.directory.signer(&entry, &address) else {
         return Ok(None);
     };
     let Ok(signature) = CanonicalSignature::canonicalise(&signed.signature) else {

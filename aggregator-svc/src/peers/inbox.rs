@@ -3,13 +3,13 @@
 //!
 //! A batch is one commit, together with the position in the inbox, so that nothing is lost or taken twice.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::Transaction;
 use tokio_util::sync::CancellationToken;
-use wavs_ipc::contract::gossip::{Generation, GossipClient, InboxBatch, InboxCursor, RecordVerdict};
+use wavs_ipc::contract::gossip::{Generation, GossipClient, InboxCursor, RecordVerdict};
 use wavs_ipc::{ErrorCode, Reconnecting, WireError};
 use wavs_store::Durability;
 use wavs_types::{Attestation, B256, EventId, EvmAddress, ServiceId, Statement};
@@ -59,7 +59,9 @@ async fn take(core: &Core, gossip: &Reconnecting<GossipClient>) -> Result<(), Wi
             client.pull(cx, after, BATCH, wait_ms).await
         })
         .await?;
-    look_up(core, &batch).await?;
+    for (service, signer) in &batch.unknown {
+        core.peers.lookups.ask(*service, EvmAddress::from(*signer));
+    }
     let Some(last) = batch.items.last() else { return Ok(()) };
     let cursor = InboxCursor {
         store: batch.store,
@@ -111,20 +113,6 @@ async fn take(core: &Core, gossip: &Reconnecting<GossipClient>) -> Result<(), Wi
         .await
 }
 
-/// Looks up the authors that p2p-svc does not know.
-async fn look_up(core: &Core, batch: &InboxBatch) -> Result<(), WireError> {
-    let mut unknown: BTreeMap<ServiceId, BTreeSet<EvmAddress>> = BTreeMap::new();
-    for (service, signer) in &batch.unknown {
-        unknown.entry(*service).or_default().insert(EvmAddress::from(*signer));
-    }
-    for (service, signers) in unknown {
-        operators::look_up(core, service, &signers)
-            .await
-            .map_err(ledger_failed)?;
-    }
-    Ok(())
-}
-
 /// How records of a service are treated.
 #[derive(Debug, Clone, Copy)]
 struct Policy {
@@ -170,6 +158,25 @@ struct Taken {
     wanted: bool,
     /// Why signatures did not count.
     refused: Vec<&'static str>,
+    /// What operators signed that cannot both be right.
+    evidence: Vec<Evidence>,
+}
+
+/// Something that an operator signed and that speaks against it, or against this node.
+struct Evidence {
+    service: ServiceId,
+    operator: EvmAddress,
+    event_id: EventId,
+    digest: B256,
+    against: Against,
+}
+
+/// What the evidence contradicts.
+enum Against {
+    /// Another digest that the same operator signed for the event.
+    Itself,
+    /// The result that this node has.
+    Us(B256),
 }
 
 fn enter(tx: &Transaction<'_>, said: &Said, policy: Policy, taken: &mut Taken) -> rusqlite::Result<()> {
@@ -221,17 +228,23 @@ fn attested(
         taken.refused.push("equivocation");
         return Ok(());
     }
+    let evidence = |against| Evidence {
+        service,
+        operator: author,
+        event_id,
+        digest,
+        against,
+    };
+    let equivocates = collect::other_digests(tx, &event_id, &digest, &author)? > 0;
     if buckets::load(tx, &event_id, &digest)?.is_some() {
         if collect::add(tx, &event_id, &digest, &signature, now_us)? {
             taken.signed.push((service, event_id, said.workflow_id.clone()));
             taken.targets.extend(collecting(tx, service, &event_id)?);
+            taken.evidence.extend(equivocates.then(|| evidence(Against::Itself)));
         }
         return announcements::gossiped(tx, &service, &event_id);
     }
     let own: Option<B256> = parked::own_digest(tx, &event_id)?;
-    if let Some(own) = own {
-        tracing::warn!(%event_id, operator = %author, %digest, %own, "another operator has another result for an event; one of the two is wrong");
-    }
     // An envelope that differs from our own result is evidence, and nothing to run.
     let grace_ms = policy.grace_ms.filter(|_| own.is_none());
     let due_ms = grace_ms.map(|grace_ms| clock::now_ms().saturating_add(grace_ms));
@@ -246,6 +259,8 @@ fn attested(
     };
     if parked::insert(tx, &parked, due_ms, clock::now_ms())? {
         taken.wanted |= due_ms.is_some();
+        taken.evidence.extend(equivocates.then(|| evidence(Against::Itself)));
+        taken.evidence.extend(own.map(|own| evidence(Against::Us(own))));
     }
     Ok(())
 }
@@ -271,6 +286,9 @@ fn wake(core: &Core, taken: Taken) {
     for reason in taken.refused {
         count(core, reason);
     }
+    for evidence in &taken.evidence {
+        report(core, evidence);
+    }
     for (service, target) in taken.targets {
         core.submit.push(service, target, None);
     }
@@ -278,6 +296,28 @@ fn wake(core: &Core, taken: Taken) {
         core.peers.wanted.notify_one();
     }
     core.peers.wake();
+}
+
+fn report(core: &Core, evidence: &Evidence) {
+    let Evidence {
+        service,
+        operator,
+        event_id,
+        digest,
+        against,
+    } = evidence;
+    let labels = [service.to_string(), operator.to_string()];
+    let labels = [labels[0].as_str(), labels[1].as_str()];
+    match against {
+        Against::Itself => {
+            core.metrics.equivocation_seen.with(&labels).inc();
+            tracing::error!(service_id = %service, %operator, %event_id, %digest, "equivocation seen: an operator signed two digests for one event");
+        }
+        Against::Us(own) => {
+            core.metrics.divergent.with(&labels).inc();
+            tracing::warn!(service_id = %service, %operator, %event_id, %digest, %own, "another operator has another result for an event; one of the two is wrong");
+        }
+    }
 }
 
 fn count(core: &Core, reason: &'static str) {

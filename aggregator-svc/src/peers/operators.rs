@@ -1,8 +1,9 @@
 //! Who is an operator: service keys with weight at the service's manager, read on demand and again every minute.
 //!
 //! A key is looked up when something signed by it arrives, so there is no list to scan a chain for. Keys without weight are
-//! remembered for a while apart from the others, so that junk cannot push operators out. While the chain cannot be read,
-//! known operators stay known and new ones wait.
+//! remembered apart from the others, so that junk cannot push operators out, and asked about again after a rest that grows:
+//! operators do speak a little before their registration is mined. While the chain cannot be read, known operators stay
+//! known and new ones wait.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
@@ -19,15 +20,15 @@ use crate::pipeline::core::Core;
 
 /// How often weights are read again.
 const REFRESH: Duration = Duration::from_secs(60);
-/// How long a key without weight is not asked about again.
-const STRANGER_TIME: Duration = Duration::from_secs(30);
+/// First and longest time for which a key without weight is not asked about again; it doubles with each lookup.
+const STRANGER_REST: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 /// Keys without weight that are remembered; the longest unseen goes first.
 const MAX_STRANGERS: usize = 10_000;
 /// Operators of one service that are remembered; a further one is not taken, which needs more operators than any manager has.
 const MAX_OPERATORS: usize = 1_024;
 /// How long an operator that was heard by the bridge counts as one that posts at once.
 const BRIDGED_TIME: Duration = Duration::from_secs(3_600);
-/// Keys in one round of lookups; the others come with the next record.
+/// Keys in one request to a chain; a refresh of more takes several.
 const MAX_LOOKUPS: usize = 64;
 
 /// The operators of all services, in memory; the ledger has a copy for the next start.
@@ -37,9 +38,33 @@ pub struct Operators {
 
 struct Inner {
     known: BTreeMap<ServiceId, BTreeMap<EvmAddress, Option<Vec<ChainKey>>>>,
-    strangers: LruCache<(ServiceId, EvmAddress), Instant>,
+    strangers: LruCache<(ServiceId, EvmAddress), Stranger>,
     /// When an operator of generation 1 was heard last, by service: one entry for each that is bridged.
     bridged: BTreeMap<ServiceId, Instant>,
+}
+
+/// A key without weight.
+#[derive(Debug, Clone, Copy)]
+struct Stranger {
+    /// Until when it is not asked about again.
+    until: Instant,
+    /// Lookups so far.
+    lookups: u32,
+}
+
+impl Stranger {
+    /// The same key after one more lookup in vain.
+    fn again(known: Option<Self>, now: Instant) -> Self {
+        let lookups = known.map_or(0, |known| known.lookups);
+        let rest = STRANGER_REST
+            .0
+            .saturating_mul(1 << lookups.min(10))
+            .min(STRANGER_REST.1);
+        Self {
+            until: now + rest,
+            lookups: lookups.saturating_add(1),
+        }
+    }
 }
 
 impl Default for Operators {
@@ -92,11 +117,29 @@ impl Operators {
     /// Keys of a service that were looked up lately and have no weight.
     #[must_use]
     pub fn strangers(&self, service: &ServiceId) -> Vec<EvmAddress> {
-        let inner = self.lock();
-        let fresh = |(key, at): (&(ServiceId, EvmAddress), &Instant)| {
-            (key.0 == *service && at.elapsed() < STRANGER_TIME).then_some(key.1)
+        let (inner, now) = (self.lock(), Instant::now());
+        let resting = |(key, stranger): (&(ServiceId, EvmAddress), &Stranger)| {
+            (key.0 == *service && stranger.until > now).then_some(key.1)
         };
-        inner.strangers.iter().filter_map(fresh).collect()
+        inner.strangers.iter().filter_map(resting).collect()
+    }
+
+    /// When the next key without weight may be asked about again.
+    #[must_use]
+    pub fn next_recheck(&self) -> Option<Instant> {
+        let (inner, now) = (self.lock(), Instant::now());
+        let resting = inner.strangers.iter().map(|(_, stranger)| stranger.until);
+        resting.filter(|until| *until > now).min()
+    }
+
+    /// There is news of the manager of a service: its keys without weight are asked about at once.
+    pub fn recheck(&self, service: &ServiceId) {
+        let (mut inner, now) = (self.lock(), Instant::now());
+        for ((known, _), stranger) in inner.strangers.iter_mut() {
+            if known == service {
+                *stranger = Stranger { until: now, lookups: 0 };
+            }
+        }
     }
 
     /// An operator of a service was heard by the bridge to generation 1.
@@ -146,25 +189,32 @@ pub(super) async fn heard(
         .await
 }
 
-/// Reads the weights of keys and takes them over.
+/// Reads the weights of keys and takes them over. False when the chain could not be read, which changes nothing.
 ///
 /// # Errors
-/// When the ledger cannot be written. A chain that cannot be read changes nothing.
-pub(super) async fn look_up(core: &Core, service: ServiceId, signers: &BTreeSet<EvmAddress>) -> Result<(), StoreError> {
+/// When the ledger cannot be written.
+pub(super) async fn look_up(
+    core: &Core,
+    service: ServiceId,
+    signers: &BTreeSet<EvmAddress>,
+) -> Result<bool, StoreError> {
     let Some(entry) = core.directory.get(&service) else {
-        return Ok(());
+        return Ok(true);
     };
     let ServiceManager::Evm { chain, address } = &entry.row.manager else {
-        return Ok(());
+        return Ok(true);
     };
-    let signers: Vec<_> = signers.iter().take(MAX_LOOKUPS).copied().collect();
-    let weights = match core.chains.operator_weights(chain, *address, &signers).await {
-        Ok(weights) => weights,
-        Err(error) => {
-            tracing::warn!(service_id = %service, %error, "operators cannot be looked up now; known ones stay known");
-            return Ok(());
+    let mut weights = Vec::with_capacity(signers.len());
+    let signers: Vec<_> = signers.iter().copied().collect();
+    for some in signers.chunks(MAX_LOOKUPS) {
+        match core.chains.operator_weights(chain, *address, some).await {
+            Ok(read) => weights.extend(read),
+            Err(error) => {
+                tracing::warn!(service_id = %service, %error, "operators cannot be looked up now; known ones stay known");
+                return Ok(false);
+            }
         }
-    };
+    }
     let (mut added, mut removed) = (Vec::new(), Vec::new());
     {
         let mut inner = core.peers.operators.lock();
@@ -175,7 +225,9 @@ pub(super) async fn look_up(core: &Core, service: ServiceId, signers: &BTreeSet<
                 if known.remove(&signer).is_some() {
                     removed.push(signer);
                 }
-                inner.strangers.put((service, signer), Instant::now());
+                let key = (service, signer);
+                let stranger = Stranger::again(inner.strangers.get(&key).copied(), Instant::now());
+                inner.strangers.put(key, stranger);
             } else if !known.contains_key(&signer) && count < MAX_OPERATORS {
                 known.insert(signer, None);
                 inner.strangers.pop(&(service, signer));
@@ -205,7 +257,7 @@ pub(super) async fn look_up(core: &Core, service: ServiceId, signers: &BTreeSet<
         })
         .await?;
     core.peers.changed.notify_one();
-    Ok(())
+    Ok(true)
 }
 
 /// Reads the weights of all known operators, and of this node, again and again until `stop`.
@@ -226,5 +278,39 @@ pub(super) async fn refresh(core: Arc<Core>, stop: CancellationToken) {
                 tracing::warn!(%cause, "weights of operators could not be stored; they are read again");
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_without_weight_is_asked_about_again_after_a_rest_that_grows() {
+        let now = Instant::now();
+        let mut known = None;
+        let mut rests = Vec::new();
+        for _ in 0..7 {
+            let stranger = Stranger::again(known, now);
+            rests.push((stranger.until - now).as_secs());
+            known = Some(stranger);
+        }
+        assert_eq!(rests, [1, 2, 4, 8, 16, 30, 30]);
+    }
+
+    #[test]
+    fn news_of_a_manager_end_the_rest_of_its_keys_and_of_no_other() {
+        let operators = Operators::default();
+        let (one, other) = (ServiceId::new([1; 32]), ServiceId::new([2; 32]));
+        let key = EvmAddress::repeat_byte(7);
+        for service in [one, other] {
+            let stranger = Stranger::again(None, Instant::now());
+            operators.lock().strangers.put((service, key), stranger);
+        }
+        assert_eq!(operators.strangers(&one), [key]);
+        operators.recheck(&one);
+        assert!(operators.strangers(&one).is_empty());
+        assert_eq!(operators.strangers(&other), [key]);
+        assert!(operators.next_recheck().is_some());
     }
 }

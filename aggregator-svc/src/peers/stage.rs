@@ -15,14 +15,14 @@ use crate::ledger::operators;
 use crate::ledger::targets::TargetRow;
 use crate::pipeline::core::Core;
 
-/// Shortest time between two stages; slower chains have two of their block times.
+/// Shortest time between two stages where the configuration names none; slower chains have two of their block times.
 const SHORTEST: Duration = Duration::from_secs(2);
 
 /// When this node may post a target that has quorum.
 pub enum Turn {
-    /// Now.
-    Now,
-    /// After a rest; others are before it. The stage counts from 0.
+    /// Now, in this stage; they count from 0.
+    Now(u32),
+    /// After a rest; others are before it.
     Later(Duration, u32),
 }
 
@@ -32,10 +32,10 @@ pub enum Turn {
 /// When the ledger cannot be written.
 pub async fn turn(core: &Core, target: &TargetRow) -> Result<Turn, StoreError> {
     if !core.peers.enabled() {
-        return Ok(Turn::Now);
+        return Ok(Turn::Now(0));
     }
     let Some(entry) = core.directory.get(&target.service_id) else {
-        return Ok(Turn::Now);
+        return Ok(Turn::Now(0));
     };
     let operators = core.peers.operators.of(&target.service_id);
     let own = entry.pin.1;
@@ -64,13 +64,34 @@ pub async fn turn(core: &Core, target: &TargetRow) -> Result<Turn, StoreError> {
         .ledger
         .write(Durability::Process, move |tx| operators::quorum_since(tx, id, now_ms))
         .await?;
-    let between = core
-        .settings
-        .stage
-        .unwrap_or_else(|| (core.chains.block_time(&target.chain) * 2).max(SHORTEST));
+    let configured = core
+        .directory
+        .chains()
+        .get(&target.chain)
+        .and_then(|chain| chain.config.stage_secs());
+    let between = between(configured, core.chains.block_time(&target.chain));
     let due_ms = since_ms.saturating_add(u64::try_from((between * stage).as_millis()).unwrap_or(u64::MAX));
     match due_ms.checked_sub(now_ms) {
-        None | Some(0) => Ok(Turn::Now),
+        None | Some(0) => Ok(Turn::Now(stage)),
         Some(left) => Ok(Turn::Later(Duration::from_millis(left), stage)),
+    }
+}
+
+/// Time between two stages of a chain whose `stage_secs` and time between blocks these are.
+fn between(stage_secs: Option<u64>, block_time: Duration) -> Duration {
+    stage_secs.map_or_else(|| (block_time * 2).max(SHORTEST), Duration::from_secs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stages_follow_the_blocks_unless_the_configuration_says_otherwise() {
+        let seconds = Duration::from_secs;
+        assert_eq!(between(None, seconds(12)), seconds(24));
+        assert_eq!(between(None, Duration::from_millis(250)), SHORTEST);
+        assert_eq!(between(Some(1), seconds(12)), seconds(1));
+        assert_eq!(between(Some(0), seconds(12)), Duration::ZERO);
     }
 }

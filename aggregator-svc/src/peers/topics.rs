@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch::Receiver;
 use tokio_util::sync::CancellationToken;
@@ -19,8 +19,10 @@ use crate::registry::ledger_failed;
 
 /// Deadline of one `sync`.
 const SYNC_DEADLINE: Duration = Duration::from_secs(10);
-/// The state is told again after so long at the latest, because keys without weight are to be asked about again.
+/// The state is told again after so long at the latest.
 const REPEAT: Duration = Duration::from_secs(30);
+/// Shortest rest before keys without weight are to be asked about again, however many there are.
+const RECHECK_REST: Duration = Duration::from_millis(500);
 /// Shortest and longest rest after a failed `sync`.
 const REST: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
 /// How old a hello gets before it is renewed.
@@ -52,11 +54,14 @@ pub(super) async fn run(
                 Ok(false) => {
                     rest = REST.0;
                     connected.mark_unchanged();
+                    // p2p-svc tells of keys again that are not in the table of those without weight any more.
+                    let recheck = core.peers.operators.next_recheck();
+                    let repeat = recheck.map_or(REPEAT, |at| at.saturating_duration_since(Instant::now()));
                     tokio::select! {
                         _ = services.changed() => {}
                         _ = connected.changed() => {}
                         () = core.peers.changed.notified() => {}
-                        () = tokio::time::sleep(REPEAT) => {}
+                        () = tokio::time::sleep(repeat.clamp(RECHECK_REST, REPEAT)) => {}
                     }
                 }
                 Err(error) => {
@@ -77,19 +82,14 @@ async fn sync(core: &Core, gossip: &Reconnecting<GossipClient>, memory: &mut Mem
         .write(Durability::Process, meta::next_topics)
         .await
         .map_err(ledger_failed)?;
-    let topics = core
+    let topics: Vec<_> = core
         .directory
         .services()
         .values()
-        .filter(|entry| {
-            entry
-                .service()
-                .workflows
-                .values()
-                .any(|workflow| workflow.aggregator().is_some())
-        })
+        .filter(|entry| entry.aggregates())
         .map(|entry| topic(core, entry, memory))
         .collect();
+    let joined = topics.iter().map(|topic: &Topic| topic.service_id).collect();
     let set = TopicSet { generation, topics };
     let answer = gossip
         .call(SYNC_DEADLINE, |client, cx| async move { client.sync(cx, set).await })
@@ -130,6 +130,7 @@ async fn sync(core: &Core, gossip: &Reconnecting<GossipClient>, memory: &mut Mem
             tracing::info!(events = again, "p2p-svc has a new store; open events are told again");
         }
     }
+    core.peers.joined.send_replace(joined);
     core.peers.wake();
     memory.identity = Some(identity);
     Ok(is_new)

@@ -367,7 +367,8 @@ fn apply(
         fault::point("actions.target");
     }
     let idle = taken.targets.is_empty() && !timers::armed(tx, event_id)? && targets::of_event(tx, event_id)?.is_empty();
-    if idle {
+    // What another operator signed must not end an event for us, so only our own result does.
+    if idle && events::is_own(tx, event_id, digest)? {
         let text = "no_actions: the aggregator component asked for nothing, so there is nothing to submit";
         events::set_state(tx, event_id, State::NoOutput, Some(text), now_us)?;
     } else {

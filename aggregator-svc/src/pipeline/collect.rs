@@ -50,22 +50,34 @@ pub fn add(
     buckets::insert_signature(tx, event_id, digest, signature, now_us)
 }
 
-/// Whether a signer backs so many other digests of an event that a further one is dropped. The second is reported.
+/// Whether a signer backs so many other digests of an event that a further one is dropped.
 pub fn backs_too_many(
     tx: &Connection,
     event_id: &EventId,
     digest: &B256,
     signer: &EvmAddress,
 ) -> rusqlite::Result<bool> {
-    let others = digests_of(tx, event_id, digest, signer)? + parked::digests_of(tx, event_id, digest, signer)?;
-    if others >= MAX_DIGESTS_PER_SIGNER {
-        tracing::warn!(%event_id, %signer, "a signer backs a third digest for one event; dropped");
-        return Ok(true);
-    }
-    if others > 0 {
-        tracing::error!(%event_id, %signer, %digest, "equivocation seen: a signer backs two digests for one event");
-    }
-    Ok(false)
+    Ok(other_digests(tx, event_id, digest, signer)? >= MAX_DIGESTS_PER_SIGNER)
+}
+
+/// How many other digests of an event a signer backs. An honest one backs none.
+pub fn other_digests(tx: &Connection, event_id: &EventId, digest: &B256, signer: &EvmAddress) -> rusqlite::Result<u32> {
+    Ok(digests_of(tx, event_id, digest, signer)? + parked::digests_of(tx, event_id, digest, signer)?)
+}
+
+/// Who signed other digests of an event than `digest`.
+pub fn others(tx: &Connection, event_id: &EventId, digest: &B256) -> rusqlite::Result<Vec<(EvmAddress, B256)>> {
+    tx.prepare_cached(
+        "SELECT signer, digest FROM signatures WHERE event_id = ?1 AND digest <> ?2
+         UNION SELECT signer, digest FROM parked WHERE event_id = ?1 AND digest <> ?2",
+    )?
+    .query_map(params![blob(event_id.as_bytes()), digest.as_slice()], |row| {
+        Ok((
+            EvmAddress::from(row.get::<_, [u8; 20]>(0)?),
+            B256::from(row.get::<_, [u8; 32]>(1)?),
+        ))
+    })?
+    .collect()
 }
 
 fn digests_of(tx: &Connection, event_id: &EventId, digest: &B256, signer: &EvmAddress) -> rusqlite::Result<u32> {

@@ -15,6 +15,7 @@ pub mod execute;
 pub mod handover;
 pub mod intake;
 pub mod lane;
+pub mod open;
 pub mod room;
 pub mod run;
 pub mod schedule;

@@ -89,6 +89,8 @@ async fn finish(core: &Core, target: TargetRow, hash: String, state: State) -> R
             targets::mined(tx, &target, &hash, state, clock::now_us())
         })
         .await?;
+    // The event may be over, of which the network is told.
+    core.peers.wake();
     Ok(Next::Done)
 }
 

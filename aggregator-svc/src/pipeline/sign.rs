@@ -5,7 +5,7 @@
 
 use wavs_ipc::contract::job::Response;
 use wavs_store::{Durability, StoreError, fault};
-use wavs_types::{AggregatorSubmit, B256, EventId, TriggerAction, WasmResponse};
+use wavs_types::{AggregatorSubmit, B256, EventId, EvmAddress, TriggerAction, WasmResponse};
 
 use super::collect;
 use super::core::Core;
@@ -117,12 +117,21 @@ pub async fn sign(
             Err(cause) => refused.push(Ending::failed("sign_failed", cause.to_string())),
         }
     }
-    let outcome = commit(core, job, entry, signing, refused, execution).await?;
-    report(core, of, &outcome.0, outcome.1);
-    Ok(outcome.0)
+    let (outcome, noted) = commit(core, job, entry, signing, refused, execution).await?;
+    report(core, of, &outcome, &noted);
+    Ok(outcome)
 }
 
-/// Commits what was prepared. The number counts refused second digests.
+/// What was noticed beside the signing.
+#[derive(Default)]
+struct Noted {
+    /// Second digests that were refused.
+    equivocations: u64,
+    /// Events of which other operators signed another digest before, with those operators.
+    divergent: Vec<(EventId, EvmAddress, B256)>,
+}
+
+/// Commits what was prepared.
 async fn commit(
     core: &Core,
     job: &JobRow,
@@ -130,7 +139,7 @@ async fn commit(
     signing: Vec<(Prepared, NewBucket)>,
     mut refused: Vec<Ending>,
     execution: Option<Box<Execution>>,
-) -> Result<(Signing, u64), StoreError> {
+) -> Result<(Signing, Noted), StoreError> {
     let (job, service_id, workflow_id) = (job.job, job.service_id, job.workflow_id.clone());
     let (digest, ttl) = (entry.digest(), core.settings.collect_ttl(&service_id));
     let networked = core.peers.enabled();
@@ -139,10 +148,10 @@ async fn commit(
             let now_us = clock::now_us();
             executions::record_some(tx, execution.as_deref())?;
             if !jobs::is_received(tx, job)? {
-                return Ok((Signing::Gone, 0));
+                return Ok((Signing::Gone, Noted::default()));
             }
             let mut collecting = Vec::new();
-            let mut equivocations = 0;
+            let mut noted = Noted::default();
             for (prepared, bucket) in signing {
                 let closed = done::closed(tx, &bucket.event_id)?;
                 let signed = match &closed {
@@ -152,7 +161,7 @@ async fn commit(
                 let signed = match signed {
                     Ok(signed) => signed,
                     Err(refusal) => {
-                        equivocations += 1;
+                        noted.equivocations += 1;
                         refused.push(equivocation(&refusal));
                         continue;
                     }
@@ -182,6 +191,9 @@ async fn commit(
                 if networked {
                     announcements::signed(tx, &bucket.event_id, &bucket.digest)?;
                     bodies::adopt(tx, &bucket, now_us)?;
+                    let others = collect::others(tx, &bucket.event_id, &bucket.digest)?.into_iter();
+                    let others = others.map(|(signer, digest)| (bucket.event_id, signer, digest));
+                    noted.divergent.extend(others);
                 }
                 collecting.push(Collecting {
                     event_id: bucket.event_id,
@@ -197,12 +209,12 @@ async fn commit(
                     .next()
                     .unwrap_or_else(|| Ending::failed("sign_failed", "there was nothing to sign"));
                 jobs::leave_received(tx, job, ending.state, &digest, Some(&ending.text()), now_us)?;
-                return Ok((Signing::Refused(ending), equivocations));
+                return Ok((Signing::Refused(ending), noted));
             }
             let error = refused.first().map(Ending::text);
             jobs::leave_received(tx, job, State::Signed, &digest, error.as_deref(), now_us)?;
             fault::point("sign.moved");
-            Ok((Signing::Collecting(collecting), equivocations))
+            Ok((Signing::Collecting(collecting), noted))
         })
         .await
 }
@@ -211,12 +223,17 @@ fn equivocation(refusal: &EquivocationRefused) -> Ending {
     Ending::failed("equivocation_refused", refusal.to_string())
 }
 
-fn report(core: &Core, of: Of<'_>, outcome: &Signing, equivocations: u64) {
-    if equivocations > 0 {
+fn report(core: &Core, of: Of<'_>, outcome: &Signing, noted: &Noted) {
+    for (event_id, operator, digest) in &noted.divergent {
+        let labels = [of.service.to_string(), operator.to_string()];
+        core.metrics.divergent.with(&[&labels[0], &labels[1]]).inc();
+        tracing::warn!(service_id = %of.service, %event_id, %operator, %digest, "another operator had another result for an event before this node had its own; one of the two is wrong");
+    }
+    if noted.equivocations > 0 {
         core.metrics
             .equivocation
             .with(&[&of.service.to_string()])
-            .add(equivocations);
+            .add(noted.equivocations);
         tracing::error!(service_id = %of.service, workflow_id = %of.workflow, "a second digest for a signed event was refused; see the job's error");
     }
     match outcome {

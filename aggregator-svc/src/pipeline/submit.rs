@@ -22,7 +22,7 @@ use crate::chain::{
 };
 use crate::clock;
 use crate::ledger::buckets::{self, BucketRow, SignatureRow};
-use crate::ledger::targets::{self, DueTarget, TargetRow};
+use crate::ledger::targets::{self, Choice, DueTarget, TargetRow};
 use crate::ledger::{Ending, State, announcements, events, quorums};
 use crate::metrics::Of;
 use crate::peers::notices;
@@ -150,6 +150,17 @@ async fn attempt(core: &Core, target: &TargetRow) -> Result<Next, StoreError> {
             Err(error) => return chain_failed(core, target, &error).await,
         }
     }
+    let mut target = target.clone();
+    match choose(core, &target).await? {
+        Choice::Deliver(digest) => target.digest = digest,
+        Choice::Divergent(own) => {
+            let text = format!(
+                "this node has another result ({own}) for the event than the one that was to be delivered; it posts nothing"
+            );
+            return hold(core, &target, target.state, text, false, Some(SLOW_REST)).await;
+        }
+    }
+    let target = &target;
     let (event_id, digest) = (target.event_id, target.digest);
     let loaded = core.ledger.read(move |conn| {
         Ok((
@@ -179,6 +190,18 @@ fn meet(core: &Core, target: &TargetRow, manager: EvmAddress) {
     if !is_home && entry.mirrors.met(&target.chain, manager) {
         core.mirrored.notify_one();
     }
+}
+
+/// The envelope that a target is to deliver.
+async fn choose(core: &Core, target: &TargetRow) -> Result<Choice, StoreError> {
+    // A node by itself has but its own result, and every commit counts.
+    if !core.peers.enabled() {
+        return Ok(Choice::Deliver(target.digest));
+    }
+    let row = target.clone();
+    core.ledger
+        .write(Durability::Process, move |tx| targets::choose(tx, &row))
+        .await
 }
 
 /// Judges the signatures, and again without those that the manager refuses.
@@ -237,7 +260,7 @@ async fn judge(
     match (assessment.verdict, assessment.ready) {
         (Verdict::Sufficient, Some(ready)) => match ready.simulation.clone() {
             Simulation::Passed { .. } => match stage::turn(core, target).await? {
-                Turn::Now => post(core, target, bucket, ready, judged).await,
+                Turn::Now(stage) => post(core, target, bucket, ready, judged, stage).await,
                 Turn::Later(rest, stage) => {
                     reached(core, target, judged).await?;
                     let text =
@@ -296,6 +319,7 @@ fn weigh(tx: &Connection, target: i64, quorum: &Quorum) -> rusqlite::Result<()> 
 }
 
 async fn reached(core: &Core, target: &TargetRow, judged: Judged) -> Result<(), StoreError> {
+    count_quorum(core, target).await?;
     let (row, deadline_ms) = (
         target.clone(),
         clock::ms_after(core.settings.submit_ttl(&target.service_id)),
@@ -308,13 +332,38 @@ async fn reached(core: &Core, target: &TargetRow, judged: Judged) -> Result<(), 
         .await
 }
 
+/// Counts that a target has enough weight, the first time that this is seen.
+async fn count_quorum(core: &Core, target: &TargetRow) -> Result<(), StoreError> {
+    if target.since_block.is_some() {
+        return Ok(());
+    }
+    let event_id = target.event_id;
+    let Some(event) = core.ledger.read(move |conn| events::begun(conn, &event_id)).await? else {
+        return Ok(());
+    };
+    let waited = Duration::from_micros(clock::now_us().saturating_sub(event.created_us));
+    core.metrics.quorum_wait_seconds.observe(waited.as_secs_f64());
+    if let Some(entry) = core.directory.get(&target.service_id) {
+        let of = Of {
+            name: &entry.service().name,
+            service: &target.service_id,
+            workflow: &event.workflow_id,
+        };
+        core.metrics.count(&core.metrics.quorum_reached, of);
+    }
+    Ok(())
+}
+
 async fn post(
     core: &Core,
     target: &TargetRow,
     bucket: &BucketRow,
     ready: ReadyCall,
     judged: Judged,
+    stage: u32,
 ) -> Result<Next, StoreError> {
+    count_quorum(core, target).await?;
+    core.metrics.posted.with(&[&stage.to_string()]).inc();
     if let Some(entry) = core.directory.get(&target.service_id) {
         let of = Of {
             name: &entry.service().name,
@@ -376,6 +425,7 @@ async fn follow(core: &Core, target: &TargetRow, mut tracked: Tracked) -> Result
                     events::seen_us(ledger, &row.event_id)
                 })
                 .await?;
+            core.metrics.landed.with(&["own"]).inc();
             if let Some(seen_us) = seen_us {
                 let elapsed = Duration::from_micros(clock::now_us().saturating_sub(seen_us));
                 core.metrics.end_to_end_seconds.observe(elapsed.as_secs_f64());
@@ -448,6 +498,10 @@ async fn reverted(
 async fn landed_elsewhere(core: &Core, target: &TargetRow, landed: LandedTx) -> Result<Next, StoreError> {
     let same = landed.digest.is_none_or(|digest| digest == target.digest);
     let (row, hash) = (target.clone(), landed.hash.to_string());
+    core.metrics
+        .landed
+        .with(&[if same { "other" } else { "other_digest" }])
+        .inc();
     if same {
         core.ledger
             .write(Durability::Process, move |tx| {

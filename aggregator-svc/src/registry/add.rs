@@ -160,6 +160,9 @@ impl Registry {
             .map_err(ledger_failed)?;
         self.directory().put(self.changed(entry, row, entry.document.clone())?);
         self.count_services();
+        if entry.aggregates() {
+            self.core().peers.join(&entry.id()).await;
+        }
         // Triggers that came while the service was pending are executable now.
         self.core().reload();
         Ok(())

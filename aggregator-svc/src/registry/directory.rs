@@ -59,6 +59,13 @@ impl Entry {
         self.row.digest
     }
 
+    /// Whether its results are signed and gathered, so that it has a topic among the operators.
+    #[must_use]
+    pub fn aggregates(&self) -> bool {
+        let mut workflows = self.service().workflows.values();
+        workflows.any(|workflow| workflow.aggregator().is_some())
+    }
+
     /// Whether it runs: registered, and paused neither by its document nor by this operator.
     #[must_use]
     pub fn is_running(&self) -> bool {
@@ -83,6 +90,9 @@ impl Entry {
 pub struct Directory {
     services: RwLock<Arc<BTreeMap<ServiceId, Arc<Entry>>>>,
     chains: RwLock<Arc<BTreeMap<ChainKey, Chain>>>,
+    /// Keys that services had before a rotation: they sign no envelope any more, only the records that carry what they signed.
+    /// One for each rotation ever made.
+    former: RwLock<BTreeMap<EvmAddress, Arc<ServiceSigner>>>,
 }
 
 /// A chain, with its encoded form.
@@ -121,6 +131,24 @@ impl Directory {
         let mut next = BTreeMap::clone(&services);
         next.remove(id);
         *services = Arc::new(next);
+    }
+
+    /// Remembers a key that a service had before.
+    pub fn put_former(&self, signer: Arc<ServiceSigner>) {
+        let mut former = self.former.write().unwrap_or_else(PoisonError::into_inner);
+        former.insert(signer.address(), signer);
+    }
+
+    /// The key of a service with this address: the one in force, or one that it had before.
+    #[must_use]
+    pub fn signer(&self, entry: &Entry, address: &EvmAddress) -> Option<Arc<ServiceSigner>> {
+        match &entry.signer {
+            Ok(signer) if signer.address() == *address => Some(Arc::clone(signer)),
+            _ => {
+                let former = self.former.read().unwrap_or_else(PoisonError::into_inner);
+                former.get(address).cloned()
+            }
+        }
     }
 
     /// All chains as of now.

@@ -9,6 +9,7 @@ use wavs_types::{ChainConfig, ChainKey, ServiceDocument};
 use super::{Registry, ledger_failed, signer_of, standing};
 use crate::keys::history::{History, HistoryCell};
 use crate::ledger::history::Actor;
+use crate::ledger::pins::FormerPin;
 use crate::ledger::services::{Phase, ServiceRow};
 use crate::ledger::{chains, pins, services};
 
@@ -18,12 +19,20 @@ impl Registry {
     /// # Errors
     /// When the ledger cannot be read.
     pub async fn load(&self) -> Result<Vec<String>, WireError> {
-        let (stored, rows, pinned) = self
+        let (stored, rows, pinned, former) = self
             .core()
             .ledger
-            .read(|conn| Ok((chains::all(conn)?, services::all(conn)?, pins::all(conn)?)))
+            .read(|conn| {
+                Ok((
+                    chains::all(conn)?,
+                    services::all(conn)?,
+                    pins::all(conn)?,
+                    pins::former(conn)?,
+                ))
+            })
             .await
             .map_err(ledger_failed)?;
+        self.load_former(&former);
         self.set_chains(stored)?;
         let pinned: BTreeMap<_, _> = pinned.into_iter().map(|pin| (pin.service_id, pin)).collect();
         let mut alarms = Vec::new();
@@ -53,6 +62,19 @@ impl Registry {
         }
         self.count_services();
         Ok(alarms)
+    }
+
+    /// Keys from before rotations. One that the mnemonic does not derive any more has nothing to say.
+    fn load_former(&self, former: &[FormerPin]) {
+        let Some(keyring) = &self.inner.keyring else { return };
+        for pin in former {
+            match keyring.signer(pin.hd_index) {
+                Ok(signer) if signer.address() == pin.address => self.directory().put_former(Arc::new(signer)),
+                _ => {
+                    tracing::warn!(service_id = %pin.service_id, signer = %pin.address, "a key from before a rotation cannot be derived; what it signed is not told again");
+                }
+            }
+        }
     }
 
     /// The chain table: what the configuration says, and what was added over the API and is not in the configuration.

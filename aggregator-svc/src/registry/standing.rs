@@ -261,8 +261,12 @@ impl Registry {
             .map_err(ledger_failed)?;
         let signer = rotated.map_err(|error| WireError::never(ErrorCode::Invalid, error.to_string()))?;
         let pin = (signer.hd_index(), signer.address());
+        if let Ok(former) = &entry.signer {
+            self.directory().put_former(std::sync::Arc::clone(former));
+        }
         let next = self.rekeyed(&entry, signer)?;
         self.directory().put(next);
+        self.core().peers.rekeyed();
         tracing::warn!(%service_id, hd_index = pin.0, signer = %pin.1, former = %former.1, "the signing key was rotated; register the new one with the service manager");
         let entry = self.registered(&service_id)?;
         self.look_before_use(&entry).await;

@@ -163,6 +163,7 @@ impl Updater {
                 notice = self.notices.recv() => match notice {
                     Some(UriNotice { service_id, uri }) => {
                         self.registry.keys_changed();
+                        self.registry.core().peers.manager_changed(&service_id);
                         self.waiting.insert(service_id, Waiting { uri: Some(uri), attempt: 0, due: Instant::now() });
                     }
                     None => return,

@@ -3,6 +3,8 @@
 #![allow(dead_code, missing_docs, unreachable_pub)]
 
 pub mod engine;
+pub mod gossip;
+pub mod operator;
 pub mod trigger;
 
 use std::collections::BTreeMap;
@@ -23,6 +25,8 @@ use wavs_service::{Metrics, ProcessName, StatusBoard};
 use wavs_types::{ChainConfig, EvmChainConfig, ServiceManager};
 
 pub use engine::FakeEngine;
+pub use gossip::FakeGossip;
+pub use operator::Operator;
 pub use trigger::FakeTrigger;
 
 pub const PHRASE: &str = "test test test test test test test test test test test junk";
@@ -65,11 +69,16 @@ pub struct World {
     pub max_open_events: u64,
     /// When a transaction that is in no block is outbid; none: the default of the configuration.
     pub receipt_deadline_secs: Option<u64>,
+    /// The network of operators; none: switched off.
+    pub gossip: Option<FakeGossip>,
+    /// How long a result of its own is waited for.
+    pub own_input_grace: std::time::Duration,
 }
 
 pub struct Running {
     pub node: Node,
     pub status: StatusBoard,
+    pub metrics: Metrics,
     stop: CancellationToken,
 }
 
@@ -97,7 +106,16 @@ impl World {
             accept_empty_history: true,
             max_open_events: 10_000,
             receipt_deadline_secs: None,
+            gossip: None,
+            own_input_grace: Settings::default().own_input_grace,
         }
+    }
+
+    /// Switches the network of operators on.
+    pub fn networked(&mut self) -> FakeGossip {
+        let gossip = FakeGossip::serve(&self.dir.join("p2p.sock"));
+        self.gossip = Some(gossip.clone());
+        gossip
     }
 
     pub fn ledger(&self) -> PathBuf {
@@ -108,6 +126,7 @@ impl World {
         let (setup, stop) = (self.setup(), CancellationToken::new());
         Running {
             status: setup.status.clone(),
+            metrics: setup.metrics.clone(),
             node: Node::start(setup, stop.clone()).await.unwrap(),
             stop,
         }
@@ -126,6 +145,7 @@ impl World {
             max_queue: 64,
             max_open_events: self.max_open_events,
             accept_empty_history: self.accept_empty_history,
+            own_input_grace: self.own_input_grace,
             ..Settings::default()
         };
         let keyring = self
@@ -135,7 +155,7 @@ impl World {
             ledger: self.ledger(),
             engine: self.dir.join("engine.sock"),
             trigger: self.dir.join("trigger.sock"),
-            p2p: None,
+            p2p: self.gossip.as_ref().map(|_| self.dir.join("p2p.sock")),
             settings,
             variables: Variables::default(),
             keyring,
@@ -163,7 +183,7 @@ impl World {
             .build()
             .unwrap();
         let (setup, stop) = (self.setup(), CancellationToken::new());
-        let status = setup.status.clone();
+        let (status, metrics) = (setup.status.clone(), setup.metrics.clone());
         let started = runtime.spawn({
             let stop = stop.clone();
             async move { Node::start(setup, stop).await.unwrap() }
@@ -172,6 +192,7 @@ impl World {
             node: Running {
                 node: started.await.unwrap(),
                 status,
+                metrics,
                 stop,
             },
             runtime,

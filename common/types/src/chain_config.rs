@@ -103,6 +103,15 @@ impl ChainConfig {
         }
     }
 
+    /// Seconds between two stages of posting; absent means two block times, at least 2 s.
+    #[must_use]
+    pub fn stage_secs(&self) -> Option<u64> {
+        match self {
+            Self::Evm(config) => config.stage_secs,
+            Self::Cosmos(config) => config.stage_secs,
+        }
+    }
+
     /// A copy whose endpoints are safe to show.
     #[must_use]
     pub fn redacted(&self) -> Self {
