@@ -1,7 +1,10 @@
 //! What authors said whose standing is not known yet. It waits here, in a bounded room per service, until aggregator-svc
 //! has looked the author up; operators do sign a little before their registration is mined.
+//!
+//! Anybody can make up authors, so each peer has a share of the room, and when it is full, whose author was looked up in
+//! vain goes first: junk makes way for a newcomer, and not the other way round.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use libp2p::PeerId;
@@ -9,8 +12,10 @@ use wavs_types::{B256, EvmAddress, ServiceId, SignedRecord};
 
 use crate::members::{Members, Standing};
 
-/// What is kept aside per service; more is dropped.
+/// What is kept aside per service; beyond it something whose author was looked up makes way, else more is dropped.
 const MAX_ASIDE: usize = 64;
+/// What is kept of one peer per service; more is dropped.
+const MAX_PER_PEER: usize = 8;
 /// Services with something aside; what a further one says is dropped.
 const MAX_SERVICES: usize = 256;
 /// How long it is kept.
@@ -48,7 +53,30 @@ pub struct Waiting<T> {
     /// The peer that sent it.
     pub from: PeerId,
     /// Since when it waits.
-    pub since: Instant,
+    since: Instant,
+    /// Its author was looked up before, in vain.
+    looked_up: bool,
+}
+
+impl<T> Waiting<T> {
+    /// Something that has just come.
+    pub fn new(said: T, from: PeerId, now: Instant) -> Self {
+        Self {
+            said,
+            from,
+            since: now,
+            looked_up: false,
+        }
+    }
+
+    /// The same, after its author was looked up in vain.
+    #[must_use]
+    pub fn looked_up(self) -> Self {
+        Self {
+            looked_up: true,
+            ..self
+        }
+    }
 }
 
 /// All that waits.
@@ -67,31 +95,40 @@ impl<T> Default for Aside<T> {
 
 impl<T: Authored> Aside<T> {
     /// Keeps something. False when there is no room, or it is there.
-    pub fn put(&mut self, said: T, from: PeerId, now: Instant) -> bool {
-        let service = said.service();
+    pub fn put(&mut self, new: Waiting<T>) -> bool {
+        let service = new.said.service();
         if !self.waiting.contains_key(&service) && self.waiting.len() >= MAX_SERVICES {
             return false;
         }
         let list = self.waiting.entry(service).or_default();
-        if list.len() >= MAX_ASIDE || list.iter().any(|waiting| waiting.said.id() == said.id()) {
+        let of_peer = list.iter().filter(|waiting| waiting.from == new.from).count();
+        if of_peer >= MAX_PER_PEER || list.iter().any(|waiting| waiting.said.id() == new.said.id()) {
             return false;
         }
-        list.push(Waiting { said, from, since: now });
+        if list.len() >= MAX_ASIDE {
+            let Some(at) = list.iter().position(|waiting| waiting.looked_up) else {
+                return false;
+            };
+            list.remove(at);
+        }
+        list.push(new);
         true
     }
 
-    /// The authors to look up, given who is known already.
+    /// The authors to look up, given who is known already, in the order in which they came.
     pub fn unknown(&self, members: &Members) -> Vec<(ServiceId, EvmAddress)> {
-        let authors: BTreeSet<_> = self
-            .waiting
-            .iter()
-            .flat_map(|(service, list)| list.iter().map(|waiting| (*service, waiting.said.author())))
-            .filter(|(service, author)| {
+        let mut authors = Vec::new();
+        for (service, list) in &self.waiting {
+            for waiting in list {
+                let author = (*service, waiting.said.author());
                 let topic = members.topic(service);
-                topic.is_some_and(|topic| topic.standing(author) == Standing::Unknown)
-            })
-            .collect();
-        authors.into_iter().collect()
+                let is_unknown = topic.is_some_and(|topic| topic.standing(&author.1) == Standing::Unknown);
+                if is_unknown && !authors.contains(&author) {
+                    authors.push(author);
+                }
+            }
+        }
+        authors
     }
 
     /// Takes everything out, to be judged again.
@@ -111,20 +148,41 @@ impl<T: Authored> Aside<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{Operator, service, topics};
+    use crate::testing::{Operator, topics};
+
+    fn waiting(author: u8, event: u32, from: PeerId) -> Waiting<SignedRecord> {
+        Waiting::new(Operator(author).attest(event, 1, 1), from, Instant::now())
+    }
 
     #[test]
-    fn what_waits_is_bounded_and_its_authors_are_asked_about() {
-        let (mut aside, now, from) = (Aside::default(), Instant::now(), PeerId::random());
-        for event in 0..2 * u32::try_from(MAX_ASIDE).unwrap() {
-            let kept = aside.put(Operator(9).attest(event, 1, 1), from, now);
-            assert_eq!(kept, (event as usize) < MAX_ASIDE);
+    fn a_peer_has_its_share_and_junk_makes_way_for_a_newcomer() {
+        let mut aside = Aside::default();
+        let peer = PeerId::random();
+        let kept = (0..100).filter(|event| aside.put(waiting(9, *event, peer))).count();
+        assert_eq!(kept, MAX_PER_PEER);
+        let others = (0..100).filter(|event| aside.put(waiting(9, 1_000 + event, PeerId::random())));
+        assert_eq!(others.count(), MAX_ASIDE - MAX_PER_PEER);
+        assert!(!aside.put(waiting(8, 1, PeerId::random())), "nothing was looked up yet");
+        for junk in aside.take_all() {
+            assert!(aside.put(junk.looked_up()));
         }
-        let nobody = Members::read(&topics(1, &[], None)).unwrap();
-        assert_eq!(aside.unknown(&nobody), [(service(), Operator(9).address())]);
-        let known = Members::read(&topics(1, &[Operator(9)], None)).unwrap();
-        assert!(aside.unknown(&known).is_empty());
-        aside.expire(now + ASIDE_TIME);
+        assert!(aside.put(waiting(8, 1, PeerId::random())));
+        assert_eq!(aside.take_all().len(), MAX_ASIDE);
+    }
+
+    #[test]
+    fn authors_are_asked_about_in_their_order_and_once() {
+        let mut aside = Aside::default();
+        for (author, event) in [(5, 1), (3, 1), (5, 2), (4, 1)] {
+            assert!(aside.put(waiting(author, event, PeerId::random())));
+        }
+        let asked = |members: &[Operator]| -> Vec<_> {
+            let members = Members::read(&topics(1, members, None)).unwrap();
+            aside.unknown(&members).into_iter().map(|(_, author)| author).collect()
+        };
+        assert_eq!(asked(&[]), [5, 3, 4].map(|author| Operator(author).address()));
+        assert_eq!(asked(&[Operator(3)]), [5, 4].map(|author| Operator(author).address()));
+        aside.expire(Instant::now() + ASIDE_TIME);
         assert!(aside.take_all().is_empty());
     }
 }

@@ -74,6 +74,12 @@ impl TopicMembers {
         })
     }
 
+    /// Whether there is an operator that `before` did not have.
+    #[must_use]
+    pub fn has_more_than(&self, before: &Self) -> bool {
+        !self.signers.is_subset(&before.signers)
+    }
+
     /// What an author is.
     #[must_use]
     pub fn standing(&self, author: &EvmAddress) -> Standing {

@@ -15,6 +15,8 @@ pub struct NetworkMetrics {
     pub messages: Family<Counter>,
     /// Requests for missed records, by direction and result.
     pub catchup: Family<Counter>,
+    /// Records that were missed and got by asking.
+    pub caught_up: Counter,
     /// Bytes of records by direction.
     pub bytes: Family<Counter>,
     /// Peers that were turned away, by reason.
@@ -26,21 +28,28 @@ impl NetworkMetrics {
     #[must_use]
     pub fn new(metrics: &Metrics) -> Self {
         Self {
-            peers: metrics.gauge("p2p.peers", "Connected peers.", &[]).with(&[]),
+            peers: metrics.gauge("wavs.p2p.peers", "Connected peers.", &[]).with(&[]),
             operators: metrics
-                .gauge("p2p.operators", "Connected peers that speak for an operator.", &[])
+                .gauge("wavs.p2p.operators", "Connected peers that speak for an operator.", &[])
                 .with(&[]),
             mesh: metrics
-                .gauge("p2p.mesh_peers", "Peers in the meshes of all topics.", &[])
+                .gauge("wavs.p2p.mesh_peers", "Peers in the meshes of all topics.", &[])
                 .with(&[]),
-            messages: metrics.counter("p2p.messages", "Records by verdict.", &["direction", "result"]),
+            messages: metrics.counter("wavs.p2p.messages", "Records by verdict.", &["direction", "result"]),
             catchup: metrics.counter(
-                "p2p.catchup_requests",
+                "wavs.p2p.catchup_requests",
                 "Requests for missed records.",
                 &["direction", "result"],
             ),
-            bytes: metrics.counter("p2p.bytes", "Bytes of records.", &["direction"]),
-            banned: metrics.counter("p2p.banned", "Peers that were turned away.", &["reason"]),
+            caught_up: metrics
+                .counter(
+                    "wavs.p2p.catchup_records",
+                    "Records that were missed and got by asking.",
+                    &[],
+                )
+                .with(&[]),
+            bytes: metrics.counter("wavs.p2p.bytes", "Bytes of records.", &["direction"]),
+            banned: metrics.counter("wavs.p2p.banned", "Peers that were turned away.", &["reason"]),
         }
     }
 }

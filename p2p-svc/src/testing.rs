@@ -106,23 +106,36 @@ pub(crate) struct TestNode {
     _dir: TempDir,
 }
 
+/// Settings of a node that enters the network at `peers`.
+pub(crate) fn settings(peers: &[Multiaddr]) -> Settings {
+    Settings {
+        discovery: Discovery::Remote {
+            bootstrap: peers.to_vec(),
+            interval: Duration::from_secs(60),
+        },
+        listen: vec![listen("/ip4/127.0.0.1/tcp/0")],
+        external: Vec::new(),
+        static_peers: Vec::new(),
+        allowed: Vec::new(),
+    }
+}
+
+/// An address that a node has to listen on.
+pub(crate) fn listen(address: &str) -> Listen {
+    Listen {
+        address: address.parse().unwrap(),
+        required: true,
+    }
+}
+
 impl TestNode {
     pub(crate) async fn start(peers: &[Multiaddr]) -> Self {
+        Self::start_with(settings(peers)).await
+    }
+
+    pub(crate) async fn start_with(settings: Settings) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let keys = Keypair::generate_ed25519();
-        let settings = Settings {
-            discovery: Discovery::Remote {
-                bootstrap: peers.to_vec(),
-                interval: Duration::from_secs(60),
-            },
-            listen: vec![Listen {
-                address: "/ip4/127.0.0.1/tcp/0".parse().unwrap(),
-                required: true,
-            }],
-            external: Vec::new(),
-            static_peers: Vec::new(),
-            allowed: Vec::new(),
-        };
         let store = Store::open(&dir.path().join("p2p.db")).await.unwrap();
         let (stop, metrics) = (CancellationToken::new(), Arc::new(NetworkMetrics::new(&Metrics::new())));
         let (network, _task) = network::start(settings, keys.clone(), store.clone(), metrics, stop.clone())

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
+use libp2p::allow_block_list::{self, AllowedPeers, BlockedPeers};
 use libp2p::connection_limits::{self, ConnectionLimits};
 use libp2p::identity::Keypair;
 use libp2p::kad::store::MemoryStore;
@@ -33,17 +34,29 @@ const MAX_QUESTIONS: usize = 16;
 /// Time between two pings; one that fails closes the connection.
 const PING_INTERVAL: Duration = Duration::from_secs(15);
 
+/// Bytes that one relayed connection may carry through this node, and how long: enough for gossip until the two have found a
+/// direct way. Then it is closed, and they may ask again.
+const RELAYED_BYTES: u64 = 64 * 1024 * 1024;
+const RELAYED_TIME: Duration = Duration::from_secs(3_600);
+
 /// All protocols.
 #[derive(NetworkBehaviour)]
 pub(super) struct Behaviour {
     pub(super) limits: connection_limits::Behaviour,
+    /// The only peers that may connect, where the configuration names them.
+    pub(super) allowed: Toggle<allow_block_list::Behaviour<AllowedPeers>>,
+    /// Peers that are turned away for a while, before any protocol runs with them.
+    pub(super) banned: allow_block_list::Behaviour<BlockedPeers>,
     pub(super) gossip: Gossip,
     pub(super) exchange: request_response::Behaviour<ExchangeCodec>,
     pub(super) identify: identify::Behaviour,
     pub(super) ping: ping::Behaviour,
     pub(super) mdns: Toggle<mdns::tokio::Behaviour>,
     pub(super) table: Toggle<kad::Behaviour<MemoryStore>>,
+    /// Being reached through others.
     pub(super) relay: relay::client::Behaviour,
+    /// Letting others be reached through this node.
+    pub(super) relaying: Toggle<relay::Behaviour>,
     pub(super) dcutr: Toggle<dcutr::Behaviour>,
     pub(super) reachable: Toggle<autonat::v2::client::Behaviour>,
     pub(super) prober: Toggle<autonat::v2::server::Behaviour>,
@@ -102,6 +115,8 @@ fn behaviour(keys: &Keypair, relay: relay::client::Behaviour, settings: &Setting
     let asks_router = remote && settings.external.is_empty() && settings.listen.iter().any(|one| !one.required);
     Ok(Behaviour {
         limits: connection_limits::Behaviour::new(limits),
+        allowed: allowed(settings).into(),
+        banned: allow_block_list::Behaviour::default(),
         gossip: gossip::behaviour(&settings.discovery)?,
         exchange: request_response::Behaviour::new([(v2::EXCHANGE, ProtocolSupport::Full)], exchange),
         identify: identify::Behaviour::new(identify),
@@ -109,11 +124,36 @@ fn behaviour(keys: &Keypair, relay: relay::client::Behaviour, settings: &Setting
         mdns: mdns.into(),
         table: remote.then(|| table(local)).into(),
         relay,
+        // Whoever says under which address it is reached can lend others a way.
+        relaying: (remote && !settings.external.is_empty())
+            .then(|| relay::Behaviour::new(local, relaying()))
+            .into(),
         dcutr: remote.then(|| dcutr::Behaviour::new(local)).into(),
         reachable: remote.then(autonat::v2::client::Behaviour::default).into(),
         prober: remote.then(autonat::v2::server::Behaviour::default).into(),
         upnp: asks_router.then(upnp::tokio::Behaviour::default).into(),
     })
+}
+
+/// The list of those who may connect; nothing when everybody may.
+fn allowed(settings: &Settings) -> Option<allow_block_list::Behaviour<AllowedPeers>> {
+    if settings.allowed.is_empty() {
+        return None;
+    }
+    let mut allowed = allow_block_list::Behaviour::<AllowedPeers>::default();
+    for peer in settings.trusted() {
+        allowed.allow_peer(peer);
+    }
+    Some(allowed)
+}
+
+/// How much of this node others may use to be reached; the number of them is the library's default.
+fn relaying() -> relay::Config {
+    relay::Config {
+        max_circuit_bytes: RELAYED_BYTES,
+        max_circuit_duration: RELAYED_TIME,
+        ..relay::Config::default()
+    }
 }
 
 /// The table of peers. It stores nothing for anybody, and only learns what identify has told and this node would dial.

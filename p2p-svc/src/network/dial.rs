@@ -118,6 +118,15 @@ fn new_target(address: &Multiaddr, listed: bool, now: Instant) -> Target {
 
 /// Whether two addresses are the same place, with or without the peer's id.
 fn same(one: &Multiaddr, other: &Multiaddr) -> bool {
+    let is_relayed = |address: &Multiaddr| {
+        address
+            .iter()
+            .any(|part| part == libp2p::multiaddr::Protocol::P2pCircuit)
+    };
+    if is_relayed(one) || is_relayed(other) {
+        // Everybody behind one relay has the same place; only the peers tell them apart.
+        return one == other;
+    }
     place(one).eq(place(other))
 }
 

@@ -1,19 +1,25 @@
-//! Finding peers: multicast DNS in the local network, the distributed table elsewhere, and what connected peers tell.
+//! Finding peers and being found: multicast DNS in the local network, the distributed table elsewhere, what connected peers
+//! tell, and a way through others for a node that cannot be reached.
 
 use std::time::{Duration, Instant};
 
 use libp2p::kad::{self, QueryResult};
-use libp2p::{PeerId, identify, mdns};
+use libp2p::multiaddr::Protocol;
+use libp2p::{PeerId, identify, mdns, relay};
 
 use super::address;
+use super::peers::Peer;
 use super::task::Task;
 use crate::settings::Discovery;
+use crate::store::KnownPeer;
 use crate::wire::v2;
 
 /// Connections to others that this node looks for by itself; it accepts more.
 const WANTED: usize = 24;
 /// Addresses of one peer that are taken over.
 const MAX_ADDRESSES: usize = 8;
+/// Peers through which this node lets itself be reached; further ones that offer it are not asked.
+const MAX_RELAYS: usize = 2;
 /// Shortest time between two searches of the table.
 const SEARCH_REST: Duration = Duration::from_secs(2);
 
@@ -32,6 +38,12 @@ impl Task {
         let identify::Event::Received { peer_id, info, .. } = event else {
             return;
         };
+        if info.protocol_version != v2::NETWORK {
+            return;
+        }
+        let own: Vec<_> = self.swarm.listeners().cloned().collect();
+        let told = info.listen_addrs.into_iter().take(MAX_ADDRESSES);
+        let addresses: Vec<_> = told.filter(|one| address::is_worth_dialling(one, &own)).collect();
         if let Some(peer) = self.peers.get_mut(&peer_id) {
             peer.agent = info
                 .agent_version
@@ -39,25 +51,53 @@ impl Task {
                 .filter(|c| !c.is_control())
                 .take(64)
                 .collect();
+            peer.listens_on.clone_from(&addresses);
         }
-        if info.protocol_version != v2::NETWORK || !info.protocols.contains(&v2::TABLE) {
-            return;
+        self.keep_operator(peer_id);
+        if info.protocols.contains(&relay::HOP_PROTOCOL_NAME) {
+            self.be_relayed(peer_id);
         }
-        let own: Vec<_> = self.swarm.listeners().cloned().collect();
-        let Some(table) = self.swarm.behaviour_mut().table.as_mut() else {
+        let is_listed = info.protocols.contains(&v2::TABLE);
+        let Some(table) = self.swarm.behaviour_mut().table.as_mut().filter(|_| is_listed) else {
             return;
         };
         let mut is_new = false;
-        for address in info.listen_addrs.iter().take(MAX_ADDRESSES) {
-            if address::is_worth_dialling(address, &own) {
-                is_new |= matches!(
-                    table.add_address(&peer_id, address.clone()),
-                    kad::RoutingUpdate::Success
-                );
-            }
+        for address in addresses {
+            let update = table.add_address(&peer_id, address);
+            is_new |= matches!(update, kad::RoutingUpdate::Success);
         }
         if is_new {
             self.next_search = self.next_search.min(Instant::now() + SEARCH_REST / 4);
+        }
+    }
+
+    /// An operator is remembered and dialled again when it is lost, also if it was the one who connected.
+    pub(super) fn keep_operator(&mut self, peer: PeerId) {
+        let Some(state) = self.peers.get(&peer).filter(|state| state.is_known()) else {
+            return;
+        };
+        let addresses = state.listens_on.clone();
+        for address in addresses {
+            self.dialler.found(peer, &address, Instant::now());
+            self.remember(KnownPeer { peer, address });
+        }
+    }
+
+    /// Asks a peer that offers it to let others reach this node through it, as long as nothing says that they reach it
+    /// directly.
+    fn be_relayed(&mut self, relay: PeerId) {
+        let is_reached = self.swarm.external_addresses().next().is_some();
+        if is_reached || self.relays.len() >= MAX_RELAYS || self.relays.contains(&relay) {
+            return;
+        }
+        let Some(address) = self.peers.get(&relay).and_then(Peer::dialled) else {
+            return;
+        };
+        let address = address.clone().with_p2p(relay).unwrap_or_else(|known| known);
+        let circuit = address.with(Protocol::P2pCircuit);
+        match self.swarm.listen_on(circuit) {
+            Ok(_) => drop(self.relays.insert(relay)),
+            Err(error) => tracing::debug!(%relay, %error, "a peer cannot relay for this node"),
         }
     }
 

@@ -275,6 +275,8 @@ impl Task {
             }
         }
         let progress = !accepted.is_empty();
+        self.metrics.catchup.with(&["out", "answered"]).inc();
+        self.metrics.caught_up.add(accepted.len() as u64);
         if page >= MAX_PAGES || (more && !progress) {
             // A peer that has nothing but what this node does not take would be asked for ever.
             let store = self.store.clone();

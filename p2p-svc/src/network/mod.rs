@@ -38,7 +38,7 @@ const COMMANDS: usize = 256;
 
 /// Asks the task for something.
 enum Command {
-    Sync(Members),
+    Sync(Members, oneshot::Sender<()>),
     Publish(SignedRecord),
     Retire(ServiceId, Vec<EventId>),
     Blame(B256),
@@ -101,12 +101,14 @@ impl Network {
         self.unknown.clone()
     }
 
-    /// Joins and leaves topics, and knows these operators from now on.
+    /// Joins and leaves topics, and knows these operators from now on. The answer means that it is done.
     ///
     /// # Errors
     /// When the network is stopping, as for all commands.
     pub async fn sync(&self, members: Members) -> Result<(), Stopping> {
-        self.send(Command::Sync(members)).await
+        let (sender, done) = oneshot::channel();
+        self.send(Command::Sync(members, sender)).await?;
+        done.await.map_err(|_| Stopping)
     }
 
     /// Sends a record of our own, which is in the store already.

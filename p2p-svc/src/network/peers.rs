@@ -56,6 +56,8 @@ pub(super) struct Peer {
     pub(super) agent: String,
     pub(super) operators: BTreeSet<(ServiceId, EvmAddress)>,
     pub(super) round_trip: Option<Duration>,
+    /// Where it says to listen.
+    pub(super) listens_on: Vec<Multiaddr>,
     pub(super) trusted: bool,
     pub(super) records: Budget,
     pub(super) questions: Budget,
@@ -80,6 +82,7 @@ impl Peer {
             agent: String::new(),
             operators: BTreeSet::new(),
             round_trip: None,
+            listens_on: Vec::new(),
             trusted,
             records: Budget::new(rate, now),
             questions: Budget::new(QUESTION_RATE, now),
@@ -122,6 +125,12 @@ impl Peer {
         both
     }
 
+    /// The address under which this node has reached it.
+    pub(super) fn dialled(&self) -> Option<&Multiaddr> {
+        let mut connections = self.connections.values();
+        connections.find(|(outbound, _)| *outbound).map(|(_, address)| address)
+    }
+
     fn faults_now(&self, now: Instant) -> f64 {
         (self.faults - now.saturating_duration_since(self.faults_at).as_secs_f64() * FORGIVEN).max(0.0)
     }
@@ -138,9 +147,6 @@ impl Peers {
         trusted: bool,
         now: Instant,
     ) -> Result<bool, &'static str> {
-        if self.bans.get(&peer).is_some_and(|(until, _)| *until > now) && !trusted {
-            return Err("banned");
-        }
         let is_new = !self.connected.contains_key(&peer);
         if is_new && !outbound && !trusted {
             let strangers = self
@@ -187,6 +193,11 @@ impl Peers {
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&PeerId, &Peer)> {
         self.connected.iter()
+    }
+
+    /// Whether a peer is banned now.
+    pub(super) fn is_banned(&self, peer: &PeerId, now: Instant) -> bool {
+        self.bans.get(peer).is_some_and(|(until, _)| *until > now)
     }
 
     /// The bans in force.
@@ -284,8 +295,9 @@ mod tests {
         assert!(!peers.blame(&peer, 60.0, "malformed", now));
         assert!(peers.blame(&peer, 60.0, "malformed", now));
         peers.closed(&peer, ConnectionId::new_unchecked(1));
-        assert_eq!(connect(&mut peers, peer, 2, false, "/ip4/1.1.1.1/tcp/1"), Err("banned"));
+        assert!(peers.is_banned(&peer, now));
         assert_eq!(peers.bans(now).count(), 1);
+        assert!(!peers.is_banned(&peer, now + BAN_TIME));
         assert_eq!(peers.bans(now + BAN_TIME).count(), 0);
     }
 

@@ -18,6 +18,9 @@ use crate::wire::v2;
 const INVALID: f64 = 45.0;
 /// What a record beyond the budget costs its sender.
 const FLOOD: f64 = 0.5;
+/// Peers that are asked for what they have of a service when it has a new operator.
+const ASKED_FOR_NEWCOMER: usize = 3;
+
 impl Task {
     /// Takes new topics and tables over.
     pub(super) fn sync(&mut self, members: Members) {
@@ -42,6 +45,14 @@ impl Task {
                 Err(error) => tracing::error!(service_id = %service, %error, "cannot join the topic of a service"),
             }
         }
+        let grown: Vec<ServiceId> = members
+            .services()
+            .filter(|(service, topic)| {
+                let before = self.members.topic(service);
+                before.is_some_and(|before| topic.has_more_than(before))
+            })
+            .map(|(service, _)| *service)
+            .collect();
         self.members = members;
         let (members, now) = (&self.members, Instant::now());
         let is_member = |service: &ServiceId, author: &EvmAddress| {
@@ -54,8 +65,20 @@ impl Task {
             self.reconsider(waiting);
         }
         self.tell_unknown();
+        for service in grown {
+            self.ask_for_newcomer(service);
+        }
         if news {
             self.announce();
+        }
+    }
+
+    /// A service has a new operator. What it said before it was one was dropped here, and gossip does not repeat itself.
+    fn ask_for_newcomer(&mut self, service: ServiceId) {
+        let operators = self.peers.iter().filter(|(_, peer)| peer.may_ask(&service));
+        let asked: Vec<_> = operators.map(|(peer, _)| *peer).take(ASKED_FOR_NEWCOMER).collect();
+        for peer in asked {
+            self.catch_up(peer, service);
         }
     }
 
@@ -154,7 +177,7 @@ impl Task {
             }
             Judgement::Unknown(record) => {
                 self.count("unknown");
-                if self.aside.put(record, from, now) {
+                if self.aside.put(Waiting::new(record, from, now)) {
                     self.tell_unknown();
                 }
                 Err(false)
@@ -173,24 +196,23 @@ impl Task {
 
     /// A record whose author may be known now.
     fn reconsider(&mut self, waiting: Waiting<SignedRecord>) {
-        let Waiting {
-            said: record,
-            from,
-            since,
-        } = waiting;
-        let service = record.record().service_id;
-        let judgement = self
-            .gate
-            .judge(&self.members, &service, record.encoded(), now_ms(), Instant::now());
+        let service = waiting.said.record().service_id;
+        let judgement = self.gate.judge(
+            &self.members,
+            &service,
+            waiting.said.encoded(),
+            now_ms(),
+            Instant::now(),
+        );
         match judgement {
             Judgement::Accept(record) => {
                 self.count("accepted_late");
-                self.heard_hello(from, &record, Instant::now());
+                self.heard_hello(waiting.from, &record, Instant::now());
                 self.keep(record);
             }
+            Judgement::Unknown(_) => drop(self.aside.put(waiting)),
             // Looked up and none: it may be registered a moment later.
-            Judgement::Unknown(record) => drop(self.aside.put(record, from, since)),
-            Judgement::Ignore("no_operator") => drop(self.aside.put(record, from, since)),
+            Judgement::Ignore("no_operator") => drop(self.aside.put(waiting.looked_up())),
             Judgement::Ignore(_) | Judgement::Reject(_) => {}
         }
     }
@@ -203,6 +225,7 @@ impl Task {
         let service = record.record().service_id;
         if hello.peer_id == from.to_bytes() && self.peers.speaks_for(&from, service, record.author(), now) {
             tracing::info!(peer = %from, service_id = %service, operator = %record.author(), "connected to an operator");
+            self.keep_operator(from);
             self.catch_up(from, service);
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! Nothing here waits: what needs the store is done by a short task of its own that reports back as [`Done`].
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -46,13 +46,16 @@ const KEEPER_BATCH: usize = 512;
 const DONE_QUEUE: usize = 256;
 /// Records whose senders are remembered for a later verdict; the oldest are forgotten.
 const MAX_SENDERS: usize = 16_384;
-/// Peers of the address book that are tried after a start.
+/// Ticks between two looks at the address book.
+const BOOK_TICKS: u64 = 1_200;
+/// Peers of the address book that are tried at once, the latest first.
 const REMEMBERED: usize = 64;
 
 /// What a short task reports.
 pub(super) enum Done {
     Answer(ResponseChannel<Answer>, Answer),
     Ask(PeerId, Box<Question>, Asked),
+    Book(Vec<KnownPeer>),
 }
 
 /// The state of the task. Its methods are spread over the files of this module.
@@ -77,6 +80,8 @@ pub(super) struct Task {
     /// Catch-up to try again: when, with whom, about what, for the how manieth time.
     pub(super) again: Vec<(Instant, PeerId, ServiceId, u32)>,
     pub(super) next_search: Instant,
+    /// Peers through which others reach this node.
+    pub(super) relays: BTreeSet<PeerId>,
     ticks: u64,
     finished: mpsc::Receiver<Done>,
 }
@@ -146,6 +151,7 @@ impl Task {
             searches: HashMap::new(),
             again: Vec::new(),
             next_search: now,
+            relays: BTreeSet::new(),
             ticks: 0,
             finished,
         })
@@ -179,7 +185,11 @@ impl Task {
 
     fn command(&mut self, command: Command) {
         match command {
-            Command::Sync(members) => self.sync(members),
+            Command::Sync(members, done) => {
+                self.sync(members);
+                // Whoever asked may have given up.
+                let _ = done.send(());
+            }
             Command::Publish(record) => self.publish(&record),
             Command::Retire(service, events) => {
                 for event in events {
@@ -202,6 +212,14 @@ impl Task {
                 let _ = self.swarm.behaviour_mut().exchange.send_response(channel, answer);
             }
             Done::Ask(peer, question, asked) => self.ask(peer, *question, asked),
+            Done::Book(known) => {
+                let now = Instant::now();
+                for known in known.into_iter().take(REMEMBERED) {
+                    if self.peers.get(&known.peer).is_none() && !self.peers.is_banned(&known.peer, now) {
+                        self.dialler.found(known.peer, &known.address, now);
+                    }
+                }
+            }
         }
     }
 
@@ -216,7 +234,12 @@ impl Task {
             } => self.opened(peer_id, connection_id, &endpoint),
             SwarmEvent::ConnectionClosed {
                 peer_id, connection_id, ..
-            } => self.peers.closed(&peer_id, connection_id),
+            } => {
+                self.peers.closed(&peer_id, connection_id);
+                if self.peers.get(&peer_id).is_none() {
+                    self.relays.remove(&peer_id);
+                }
+            }
             SwarmEvent::OutgoingConnectionError {
                 connection_id, error, ..
             } => self.dial_failed(connection_id, &error),
@@ -241,6 +264,7 @@ impl Task {
             }
             BehaviourEvent::Mdns(event) => self.mdns_event(event),
             BehaviourEvent::Table(event) => self.table_event(event),
+            BehaviourEvent::Relay(event) => tracing::info!(?event, "this node is reached through another one"),
             _ => {}
         }
     }
@@ -253,13 +277,9 @@ impl Task {
             self.dialler.reached(&target, peer);
         }
         let trusted = self.trusted.contains(&peer);
-        let allowed = self.settings.allowed.is_empty() || trusted;
-        let opened = if allowed {
-            self.peers
-                .opened(peer, connection, outbound, address.clone(), trusted, now)
-        } else {
-            Err("not_allowed")
-        };
+        let opened = self
+            .peers
+            .opened(peer, connection, outbound, address.clone(), trusted, now);
         match opened {
             Ok(is_new) => {
                 if outbound {
@@ -313,7 +333,11 @@ impl Task {
         self.look_around(now);
         if self.ticks.is_multiple_of(SCORE_TICKS) {
             self.score(now);
+            self.lift_bans(now);
             self.catch_up_somewhere();
+        }
+        if self.ticks.is_multiple_of(BOOK_TICKS) {
+            self.reread_book();
         }
         if self.ticks.is_multiple_of(SWEEP_TICKS) {
             let store = self.store.clone();
@@ -354,12 +378,32 @@ impl Task {
         if self.peers.blame(peer, weight, reason, Instant::now()) {
             tracing::warn!(%peer, reason, "a peer is turned away for a while because of what it sends");
             self.metrics.banned.with(&[reason]).inc();
-            // An error means that it is gone already.
-            let _ = self.swarm.disconnect_peer_id(*peer);
+            self.swarm.behaviour_mut().banned.block_peer(*peer);
         }
     }
 
-    fn remember(&self, known: KnownPeer) {
+    /// Lets peers in again whose time is over.
+    fn lift_bans(&mut self, now: Instant) {
+        let banned = &mut self.swarm.behaviour_mut().banned;
+        let over = |peer: &&PeerId| !self.peers.is_banned(peer, now);
+        let over: Vec<_> = banned.blocked_peers().iter().filter(over).copied().collect();
+        for peer in over {
+            banned.unblock_peer(peer);
+        }
+    }
+
+    /// Tries the peers of the address book again that are not connected: one that was away for long may be back.
+    fn reread_book(&self) {
+        let (store, done) = (self.store.clone(), self.done.clone());
+        tokio::spawn(async move {
+            match store.known_peers().await {
+                Ok(known) => drop(done.send(Done::Book(known)).await),
+                Err(cause) => tracing::debug!(%cause, "the address book cannot be read now"),
+            }
+        });
+    }
+
+    pub(super) fn remember(&self, known: KnownPeer) {
         let store = self.store.clone();
         tokio::spawn(async move {
             if let Err(cause) = store.met(known, now_ms()).await {

@@ -5,7 +5,8 @@ use wavs_ipc::contract::gossip::{Gossip as _, InboxCursor, Publication};
 use wavs_types::{B256, RecordBody, SignedRecord};
 
 use super::now_ms;
-use crate::testing::{Operator, TestNode, service, topics};
+use crate::settings::Discovery;
+use crate::testing::{Operator, TestNode, listen, service, settings, topics};
 
 const MEMBERS: [Operator; 3] = [Operator(1), Operator(2), Operator(3)];
 
@@ -170,4 +171,118 @@ async fn a_peer_that_sends_garbage_is_turned_away_and_the_others_are_heard() {
     let record = Operator(2).attest(5, 1, now_ms());
     publish(&nodes[1], &record, b"").await;
     receives(&nodes[0], &record).await;
+}
+
+/// Two operators that are connected tell each other what they sign.
+async fn talk(one: &TestNode, other: &TestNode) {
+    for (node, operator) in [(one, Operator(1)), (other, Operator(2))] {
+        join(node, operator).await;
+    }
+    one.until(|status| status.topic_peer_counts.iter().any(|(_, count)| *count > 0))
+        .await;
+    let record = Operator(1).attest(1, 1, now_ms());
+    publish(one, &record, b"").await;
+    receives(other, &record).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn operators_talk_over_quic_alone() {
+    let quic = || {
+        let mut settings = settings(&[]);
+        settings.listen = vec![listen("/ip4/127.0.0.1/udp/0/quic-v1")];
+        settings
+    };
+    let first = TestNode::start_with(quic()).await;
+    let mut second = quic();
+    second.static_peers = vec![first.address().await];
+    let second = TestNode::start_with(second).await;
+    talk(&first, &second).await;
+    let views = second.network.peers().await.unwrap();
+    assert!(views[0].addresses[0].contains("/quic-v1"), "{views:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn operators_in_one_local_network_find_each_other() {
+    let local = || {
+        let mut settings = settings(&[]);
+        settings.discovery = Discovery::Local;
+        settings.listen = vec![listen("/ip4/0.0.0.0/tcp/0")];
+        settings
+    };
+    let first = TestNode::start_with(local()).await;
+    let status = first.until(|status| !status.listen_addresses.is_empty()).await;
+    if status
+        .listen_addresses
+        .iter()
+        .all(|address| address.contains("/127.0.0.1/"))
+    {
+        eprintln!("skipped: this machine has loopback addresses alone, where there is no multicast DNS");
+        return;
+    }
+    let second = TestNode::start_with(local()).await;
+    let id = second.network.local().to_string();
+    first.until(|status| status.peer_ids.contains(&id)).await;
+    talk(&first, &second).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whom_nobody_can_dial_is_reached_through_an_operator_that_can_be() {
+    // A node that says how it is reached lends its way to others.
+    let port = 10_000 + std::process::id() % 20_000;
+    let address: libp2p::Multiaddr = format!("/ip4/127.0.93.1/tcp/{port}").parse().unwrap();
+    let mut open = settings(&[]);
+    open.listen = vec![listen(&address.to_string())];
+    open.external = vec![address.clone()];
+    let open = TestNode::start_with(open).await;
+    let mut hidden = settings(std::slice::from_ref(&address));
+    hidden.listen = Vec::new();
+    let hidden = TestNode::start_with(hidden).await;
+    let circuit = hidden
+        .until(|status| status.listen_addresses.iter().any(|one| one.contains("/p2p-circuit")))
+        .await;
+    let mut third = settings(&[]);
+    third.static_peers = vec![circuit.listen_addresses[0].parse().unwrap()];
+    let third = TestNode::start_with(third).await;
+    talk(&hidden, &third).await;
+    assert!(open.network.peers().await.unwrap().len() >= 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_not_on_the_list_is_not_let_in() {
+    let guest = libp2p::identity::Keypair::generate_ed25519().public().to_peer_id();
+    let mut closed = settings(&[]);
+    closed.allowed = vec![guest];
+    let closed = TestNode::start_with(closed).await;
+    let stranger = TestNode::start(&[closed.address().await]).await;
+    // Its dials fail one after the other; a node that lets it in shows that it dials at all.
+    let open = TestNode::start(&[]).await;
+    let third = TestNode::start(&[closed.address().await, open.address().await]).await;
+    third.until(|status| status.connected_peers == 1).await;
+    assert!(stranger.network.status().await.unwrap().peer_ids.is_empty());
+    assert!(closed.network.status().await.unwrap().peer_ids.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_came_before_its_author_was_an_operator_is_asked_for_again() {
+    let nodes = three().await;
+    for node in &nodes {
+        node.until(|status| status.topic_peer_counts[0].1 == 2).await;
+    }
+    // The second node knows the author as nobody, so it drops the record for good; the others know better.
+    let newcomer = Operator(9);
+    let all = [Operator(1), Operator(2), Operator(3), newcomer];
+    let sync = async |node: &TestNode, operator: Operator, members: &[Operator], strangers: &[Operator], generation| {
+        let mut set = topics(generation, members, Some(operator.hello(&node.keys)));
+        set.topics[0].strangers = strangers.iter().map(|one| one.address().into_array()).collect();
+        node.service.clone().sync(Context::current(), set).await.unwrap();
+    };
+    sync(&nodes[1], Operator(2), &MEMBERS, &[newcomer], 2).await;
+    sync(&nodes[0], Operator(1), &all, &[], 2).await;
+    let record = newcomer.attest(1, 1, now_ms());
+    publish(&nodes[0], &record, b"").await;
+    let after = Operator(1).attest(2, 1, now_ms());
+    publish(&nodes[0], &after, b"").await;
+    receives(&nodes[1], &after).await;
+    sync(&nodes[1], Operator(2), &all, &[], 3).await;
+    receives(&nodes[1], &record).await;
 }

@@ -35,7 +35,7 @@ struct Slowness {
 }
 
 #[rustfmt::skip] // A table to be read.
-const GROWTHS: [Growth; 5] = [
+const GROWTHS: [Growth; 6] = [
     Growth { name: "HighWavsEngineErrors", severity: Severity::Critical, window: Duration::from_secs(120), above: 3.0,
         counters: &["engine_operator_executions_failed_total", "engine_aggregator_executions_failed_total"], what: "executions failed" },
     Growth { name: "HighSubmissionFailures", severity: Severity::Warning, window: Duration::from_secs(120), above: 3.0,
@@ -46,6 +46,8 @@ const GROWTHS: [Growth; 5] = [
         counters: &["wavs_job_dead_letters_total"], what: "jobs failed for good" },
     Growth { name: "ServiceUpdateFailed", severity: Severity::Warning, window: Duration::from_secs(300), above: 0.0,
         counters: &["wavs_service_update_failures_total"], what: "updates of services failed" },
+    Growth { name: "EquivocationSeen", severity: Severity::Warning, window: Duration::from_secs(300), above: 0.0,
+        counters: &["wavs_equivocation_seen_total"], what: "second results for an event were signed by another operator" },
 ];
 
 #[rustfmt::skip] // A table to be read.
@@ -297,7 +299,7 @@ fn states(sample: &Sample) -> Vec<Condition> {
     }
     let peers = sample.metrics.get(&ProcessName::P2p).and_then(|values| {
         // Only a node with a network counts its peers.
-        values.get(&("p2p_peers".to_owned(), None)).copied()
+        values.get(&("wavs_p2p_peers".to_owned(), None)).copied()
     });
     if peers.is_some_and(|peers| peers < 1.0) {
         let detail = "no other operator is connected; check the bootstrap nodes and whether p2p's port can be reached"
@@ -449,7 +451,7 @@ mod tests {
                 300,
                 "TxStuck",
             ),
-            (ProcessName::P2p, "p2p_peers", 1.0, 0.0, 300, "P2pIsolated"),
+            (ProcessName::P2p, "wavs_p2p_peers", 1.0, 0.0, 300, "P2pIsolated"),
         ] {
             let mut rules = Rules::default();
             let at = Duration::from_secs;

@@ -82,7 +82,7 @@ impl Task {
                 }
                 Ok(()) => ("store_full", MessageAcceptance::Ignore),
                 Err("unknown") => {
-                    self.aside_changed |= self.aside.put(heard, from, now);
+                    self.aside_changed |= self.aside.put(Waiting::new(heard, from, now));
                     ("unknown", MessageAcceptance::Ignore)
                 }
                 Err(reason) => (reason, MessageAcceptance::Ignore),
@@ -127,14 +127,14 @@ impl Task {
 
     /// A submission whose author may be known now.
     pub(super) fn reconsider(&mut self, waiting: Waiting<Heard>) {
-        let Waiting { said, from, since } = waiting;
-        match self.admit(&said, Instant::now()) {
+        match self.admit(&waiting.said, Instant::now()) {
             Ok(()) => {
                 self.count("accepted_late");
-                self.keep(said);
+                self.keep(waiting.said);
             }
+            Err("unknown") => drop(self.aside.put(waiting)),
             // Looked up and none: it may be registered a moment later.
-            Err("unknown" | "no_operator") => drop(self.aside.put(said, from, since)),
+            Err("no_operator") => drop(self.aside.put(waiting.looked_up())),
             Err(_) => {}
         }
     }
