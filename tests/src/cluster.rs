@@ -27,6 +27,30 @@ pub struct Operator {
     /// Its service key.
     pub signer: Address,
     config: NodeConfig,
+    network: Network,
+}
+
+/// Where an operator's node is in the network.
+#[derive(Debug, Clone)]
+struct Network {
+    address: String,
+    port: u32,
+    entrance: Vec<String>,
+}
+
+impl Network {
+    /// The value of the key `p2p`, with the only peers that may be connected; none: all.
+    fn text(&self, allowed: &[String]) -> String {
+        let Self {
+            address,
+            port,
+            entrance,
+        } = self;
+        format!(
+            "{{ remote = {{ listen_port = {port}, listen_address = \"{address}\", bootstrap_nodes = {entrance:?}, \
+             allow_peers = {allowed:?} }} }}"
+        )
+    }
 }
 
 /// All operators of one service with the workflow `default`.
@@ -70,12 +94,17 @@ impl ClusterConfig {
         }
     }
 
-    fn node(&self, chain: &Anvil, index: u32, entrance: &[String]) -> NodeConfig {
-        let address = format!("127.77.{}.{}", self.block, index + 1);
-        let network = format!(
-            "{{ remote = {{ listen_port = 0, listen_address = \"{address}\", bootstrap_nodes = {entrance:?} }} }}"
-        );
-        let mut config = NodeConfig::for_chains(&[chain]).with("p2p", network);
+    fn network(&self, index: u32, entrance: &[String]) -> Network {
+        Network {
+            address: format!("127.77.{}.{}", self.block, index + 1),
+            // The same after a restart, and another one than that of a second test on this machine.
+            port: 10_000 + std::process::id() % 20_000,
+            entrance: entrance.to_vec(),
+        }
+    }
+
+    fn node(&self, chain: &Anvil, index: u32, network: &Network) -> NodeConfig {
+        let mut config = NodeConfig::for_chains(&[chain]).with("p2p", network.text(&[]));
         // Each operator posts from an account of its own; the last ones belong to the contracts' owner and to tests.
         config
             .toml
@@ -102,7 +131,8 @@ impl Cluster {
         let mut entrance = Vec::new();
         let mut uri = String::new();
         for index in 0..config.operators {
-            let mut settings = config.node(&chain, index, &entrance);
+            let network = config.network(index, &entrance);
+            let mut settings = config.node(&chain, index, &network);
             let dir = tempfile::Builder::new().prefix("wavs-operator-").tempdir()?.keep();
             settings.dir = Some(dir);
             let node = Node::start(&settings).await?;
@@ -132,6 +162,7 @@ impl Cluster {
                 node: Some(node),
                 signer,
                 config: settings,
+                network,
             });
         }
         chain.mine().await?;
@@ -195,6 +226,64 @@ impl Cluster {
         let operator = &mut self.operators[index];
         operator.node = Some(Node::start(&operator.config).await?);
         Ok(())
+    }
+
+    /// Splits the network: from now on each operator is connected to those of its own group alone.
+    ///
+    /// # Errors
+    /// When it does not happen in time.
+    pub async fn split(&mut self, groups: &[&[usize]]) -> Result<()> {
+        for group in groups {
+            let mut allowed = Vec::new();
+            for index in *group {
+                allowed.push(self.operators[*index].peer_id().await?);
+            }
+            for index in *group {
+                self.operators[*index].allow(&allowed)?;
+            }
+        }
+        for (group, index) in groups
+            .iter()
+            .flat_map(|group| group.iter().map(move |index| (group, index)))
+        {
+            let others = group.len() - 1;
+            let alone = |status: &Value| status["connected_peers"] == others;
+            self.operators[*index]
+                .node()?
+                .wait_for("/p2p/status", LIMIT, alone)
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Lets every operator connect to every other again.
+    ///
+    /// # Errors
+    /// When it does not happen in time.
+    pub async fn heal(&mut self) -> Result<()> {
+        for operator in self.operators.iter_mut().filter(|operator| operator.node.is_some()) {
+            operator.allow(&[])?;
+        }
+        self.connected().await
+    }
+
+    /// Waits until an operator holds so many signatures for one envelope of an event that is open.
+    ///
+    /// # Errors
+    /// When it does not in time; the text has the logs of all nodes.
+    pub async fn gathered(&self, index: usize, signatures: usize) -> Result<()> {
+        let path = format!("/v1/quorums?service_id={}&state=open", self.service_id);
+        let enough = |quorums: &Value| {
+            let buckets = quorums["items"].as_array().into_iter().flatten();
+            let mut buckets = buckets.flat_map(|event| event["buckets"].as_array().into_iter().flatten());
+            buckets.any(|bucket| {
+                bucket["signers"]
+                    .as_array()
+                    .is_some_and(|signers| signers.len() == signatures)
+            })
+        };
+        let waited = self.operators[index].node()?.wait_for(&path, LIMIT, enough).await;
+        waited.map(drop).map_err(|error| error.context(self.logs()))
     }
 
     /// Fires an event and waits until its result is on the chain.
@@ -317,6 +406,28 @@ impl Operator {
     /// When it is down.
     pub fn node(&self) -> Result<&Node> {
         self.node.as_ref().context("the operator is down")
+    }
+
+    /// Its peer id.
+    ///
+    /// # Errors
+    /// When the API does not answer.
+    pub async fn peer_id(&self) -> Result<String> {
+        let status = self.node()?.get("/p2p/status").await?;
+        let id = status["local_peer_id"].as_str().context("the node has no peer id")?;
+        Ok(id.to_owned())
+    }
+
+    /// The address under which others reach its node.
+    #[must_use]
+    pub fn listens_on(&self) -> String {
+        format!("/ip4/{}/tcp/{}", self.network.address, self.network.port)
+    }
+
+    /// Lets only these peers connect; none: all.
+    fn allow(&mut self, allowed: &[String]) -> Result<()> {
+        self.config = self.config.clone().with("p2p", self.network.text(allowed));
+        self.node()?.reconfigure(&self.config)
     }
 }
 

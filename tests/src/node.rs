@@ -66,6 +66,13 @@ impl NodeConfig {
         self
     }
 
+    /// What `wavs.toml` says.
+    fn text(&self) -> String {
+        let line = |(key, value): &(String, String)| format!("{key} = {value}\n");
+        let keys: String = self.keys.iter().map(line).collect();
+        format!("[wavs]\n{keys}\n{}", self.toml)
+    }
+
     /// Sets one key of the `[wavs]` table, as TOML text.
     #[must_use]
     pub fn with(mut self, key: &str, value: impl std::fmt::Display) -> Self {
@@ -104,13 +111,7 @@ impl Node {
             }
         };
         std::fs::create_dir_all(&dir).context("cannot create the node's directory")?;
-        let keys: String = config
-            .keys
-            .iter()
-            .map(|(key, value)| format!("{key} = {value}\n"))
-            .collect();
-        let toml = format!("[wavs]\n{keys}\n{}", config.toml);
-        std::fs::write(dir.join("wavs.toml"), toml).context("cannot write wavs.toml")?;
+        std::fs::write(dir.join("wavs.toml"), config.text()).context("cannot write wavs.toml")?;
         let binary = match &config.binaries {
             Some(binaries) => binaries.join("wavs"),
             None => tools::binary("wavs")?,
@@ -204,6 +205,16 @@ impl Node {
             .with_context(|| format!("{name} is not listed"))?;
         let pid = row["pid"].as_i64().with_context(|| format!("{name} does not run"))?;
         Ok(Pid::from_raw(i32::try_from(pid)?))
+    }
+
+    /// Gives the node another configuration, which it takes over by itself.
+    ///
+    /// # Errors
+    /// When the file cannot be written or the node has ended.
+    pub fn reconfigure(&self, config: &NodeConfig) -> Result<()> {
+        std::fs::write(self.dir.join("wavs.toml"), config.text()).context("cannot write wavs.toml")?;
+        let pid = self.child.id().context("the node has ended already")?;
+        kill(Pid::from_raw(i32::try_from(pid)?), Signal::SIGHUP).context("cannot signal the node")
     }
 
     /// Kills one of the five processes with SIGKILL and answers when.

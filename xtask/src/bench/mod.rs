@@ -59,6 +59,9 @@ pub(crate) struct Bench {
     /// Use the release binaries as they are
     #[arg(long)]
     skip_build: bool,
+    /// Use the development binaries, to try the benchmark itself: the figures mean nothing
+    #[arg(long)]
+    dev: bool,
 }
 
 /// A part that is measured by itself.
@@ -92,10 +95,11 @@ impl Bench {
             shell::cargo(&arguments)?;
             return Ok(String::new());
         }
+        let profile = if self.dev { Profile::Dev } else { Profile::Release };
         let binaries = if self.skip_build {
-            shell::node_dir(Profile::Release)?
+            shell::node_dir(profile)?
         } else {
-            shell::build_node(Profile::Release)?
+            shell::build_node(profile)?
         };
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         let report = runtime.block_on(async {

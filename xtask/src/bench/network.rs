@@ -59,13 +59,16 @@ async fn measure(cluster: &Cluster, size: u32, events: u32) -> Result<Vec<Figure
     let after = traffic(cluster).await?;
     let transactions = cluster.transactions().await?;
     let wasted = wasted_gas(cluster, &transactions[sent_before..]).await?;
+    let waits = signed_to_landed(cluster, times.len()).await?;
     let per_event = |before: f64, after: f64| Some((after - before) / f64::from(events));
+    let (messages, cpu_seconds) = (after.messages - before.messages, after.cpu_seconds - before.cpu_seconds);
     let sent = u32::try_from(transactions.len() - sent_before)?;
     let name = |what: &str| format!("{size} operators: {what}");
     let [p50, p99] = percentiles(
         &name("event mined to result mined"),
         &Sample::new(times.into_iter().map(milliseconds)),
     );
+    let [quorum_p50, quorum_p99] = percentiles(&name("enough signatures to result mined"), &Sample::new(waits));
     Ok(vec![
         Figure::new(
             name("transactions per event"),
@@ -73,9 +76,13 @@ async fn measure(cluster: &Cluster, size: u32, events: u32) -> Result<Vec<Figure
             "",
         )
         .target(TRANSACTIONS_TARGET)
-        .note(format!("{events} events, {wasted} gas wasted")),
+        .note(format!("{events} events")),
+        Figure::new(name("wasted gas per event"), per_event(0.0, wasted), "gas")
+            .note("of transactions that failed, or that came after the first"),
         p50,
         p99,
+        quorum_p50,
+        quorum_p99,
         Figure::new(
             name("records received per event"),
             per_event(before.messages, after.messages),
@@ -92,6 +99,12 @@ async fn measure(cluster: &Cluster, size: u32, events: u32) -> Result<Vec<Figure
             name("CPU of p2p-svc per event"),
             per_event(before.cpu_seconds * 1_000.0, after.cpu_seconds * 1_000.0),
             "ms",
+        )
+        .note("all nodes, with their heartbeats"),
+        Figure::new(
+            name("CPU of p2p-svc per record received"),
+            (messages > 0.0).then(|| cpu_seconds * 1_000_000.0 / messages),
+            "us",
         )
         .note("all nodes, with their heartbeats"),
     ])
@@ -114,6 +127,26 @@ async fn land(cluster: &Cluster, number: u32) -> Result<Duration> {
     tokio::time::timeout(LIMIT, landed)
         .await
         .context("an event did not land")?
+}
+
+/// From enough signatures to the result mined, in milliseconds, for the newest events: as the operator saw it that posted.
+async fn signed_to_landed(cluster: &Cluster, events: usize) -> Result<Vec<f64>> {
+    let mut waits = Vec::new();
+    for operator in cluster.running() {
+        let path = format!("/v1/jobs?service_id={}&limit={}", cluster.service_id, events.min(500));
+        let jobs = operator.node()?.get(&path).await?;
+        for job in jobs["items"].as_array().into_iter().flatten() {
+            let at = |wanted: &str| {
+                let mut steps = job["timeline"].as_array().into_iter().flatten();
+                steps.find(|step| step["step"] == wanted)?["at_us"].as_f64()
+            };
+            // Whoever did not send the transaction has no such step.
+            if let (Some(_), Some(quorum), Some(mined)) = (at("submitting"), at("quorum"), at("mined")) {
+                waits.push((mined - quorum) / 1_000.0);
+            }
+        }
+    }
+    Ok(waits)
 }
 
 /// Waits until no operator has anything open any more, so that late duplicates are counted too.
@@ -139,11 +172,11 @@ async fn traffic(cluster: &Cluster) -> Result<Traffic> {
                 continue;
             };
             let value: f64 = value.parse().unwrap_or_default();
-            if series.starts_with("p2p_messages_total{") && series.contains("direction=\"in\"") {
+            if series.starts_with("wavs_p2p_messages_total{") && series.contains("direction=\"in\"") {
                 sum.messages += value;
-            } else if series.starts_with("p2p_bytes_total{") {
+            } else if series.starts_with("wavs_p2p_bytes_total{") {
                 sum.bytes += value;
-            } else if series.starts_with("process_cpu_seconds") && series.contains("p2p") {
+            } else if series.starts_with("wavs_process_cpu_seconds{") && series.contains("p2p-svc") {
                 sum.cpu_seconds += value;
             }
         }
@@ -152,9 +185,9 @@ async fn traffic(cluster: &Cluster) -> Result<Traffic> {
 }
 
 /// Gas of transactions that failed, or that came after the first for their event.
-async fn wasted_gas(cluster: &Cluster, transactions: &[alloy::primitives::B256]) -> Result<u64> {
+async fn wasted_gas(cluster: &Cluster, transactions: &[alloy::primitives::B256]) -> Result<f64> {
     let provider = cluster.chain.provider()?;
-    let (mut seen, mut wasted) = (std::collections::HashSet::new(), 0);
+    let (mut seen, mut wasted) = (std::collections::HashSet::new(), 0.0);
     for hash in transactions {
         let receipt = provider
             .get_transaction_receipt(*hash)
@@ -167,7 +200,7 @@ async fn wasted_gas(cluster: &Cluster, transactions: &[alloy::primitives::B256])
         // The event id is the first word of the envelope, which stands behind selector, two offsets and its own head.
         let event: Vec<u8> = transaction.input().iter().skip(4 + 64).take(20).copied().collect();
         if !receipt.status() || !seen.insert(event) {
-            wasted += receipt.gas_used();
+            wasted += receipt.gas_used() as f64;
         }
     }
     Ok(wasted)
