@@ -76,9 +76,15 @@ fn is_local(host: &str) -> bool {
             .is_ok_and(|address| address.is_loopback())
 }
 
-/// The samples of a text in the Prometheus format, summed over all labels but `le`.
+/// The samples of a text in the Prometheus format, summed over all labels but `le`. A counter that has counted nothing yet is
+/// zero, so that its first step is growth.
 fn values(text: &str) -> Values {
     let mut values = Values::new();
+    for line in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
+        if let Some(name) = line.strip_suffix(" counter") {
+            values.insert((name.to_owned(), None), 0.0);
+        }
+    }
     for line in text.lines().filter(|line| !line.starts_with('#')) {
         let Some((series, value)) = line.rsplit_once(' ') else {
             continue;
@@ -98,13 +104,13 @@ mod tests {
 
     #[test]
     fn samples_are_summed_over_their_labels() {
-        let text = "# TYPE a counter\na_total{x=\"1 2\"} 2\na_total{x=\"3\"} 5\nb 1\nh_bucket{x=\"1\",le=\"0.5\"} 3\nh_bucket{le=\"0.5\"} 4\nnonsense\n";
+        let text = "# TYPE a_total counter\n# TYPE c_total counter\na_total{x=\"1 2\"} 2\na_total{x=\"3\"} 5\nb 1\nh_bucket{x=\"1\",le=\"0.5\"} 3\nh_bucket{le=\"0.5\"} 4\nnonsense\n";
         let values = values(text);
         let value = |name: &str, bound: Option<&str>| values[&(name.to_owned(), bound.map(str::to_owned))];
         assert_eq!(
             (value("a_total", None), value("b", None), value("h_bucket", Some("0.5"))),
             (7.0, 1.0, 7.0)
         );
-        assert_eq!(values.len(), 3);
+        assert_eq!((value("c_total", None), values.len()), (0.0, 4));
     }
 }
