@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use wavs_ipc::contract::gossip::{
-    Bytes, Gossip, GossipClient, InboxBatch, InboxCursor, InboxItem, NetworkIdentity, Publication, RecordVerdict,
-    Topic, TopicSet,
+    Bytes, Generation, Gossip, GossipClient, InboxBatch, InboxCursor, InboxItem, NetworkIdentity, Publication,
+    RecordVerdict, Topic, TopicSet,
 };
 use wavs_ipc::{Context, Identity, Role, Router, WireError, handler, socket};
 use wavs_types::{B256, EventId, EvmAddress, RecordBody, ServiceId, SignedRecord, Statement};
@@ -143,6 +143,7 @@ impl Gossip for FakeGossip {
             let records = heard.records.iter().enumerate().skip(usize::try_from(after).unwrap());
             let items = records.take(max as usize).map(|(index, record)| InboxItem {
                 seq: index as u64 + 1,
+                generation: Generation::V2,
                 record: record.clone(),
             });
             batch = Some(InboxBatch {
