@@ -135,7 +135,7 @@ impl Operators {
     /// There is news of the manager of a service: its keys without weight are asked about at once.
     pub fn recheck(&self, service: &ServiceId) {
         let (mut inner, now) = (self.lock(), Instant::now());
-        for ((known, _), stranger) in inner.strangers.iter_mut() {
+        for ((known, _), stranger) in &mut inner.strangers {
             if known == service {
                 *stranger = Stranger { until: now, lookups: 0 };
             }
