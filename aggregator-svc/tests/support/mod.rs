@@ -26,7 +26,6 @@ use wavs_types::{ChainConfig, EvmChainConfig, ServiceManager};
 
 pub use engine::FakeEngine;
 pub use gossip::FakeGossip;
-pub use operator::Operator;
 pub use trigger::FakeTrigger;
 
 pub const PHRASE: &str = "test test test test test test test test test test test junk";
