@@ -381,17 +381,6 @@ mod tests {
     }
 
     #[test]
-    fn a_network_without_peers_is_told_after_its_time_and_no_network_never() {
-        let mut rules = Rules::default();
-        let alone = counted("wavs_p2p_peers", 0.0);
-        assert_eq!(names(&rules.judge(&alone, Duration::ZERO)), [""; 0]);
-        assert_eq!(names(&rules.judge(&alone, 5 * MINUTE)), ["P2pIsolated"]);
-        let met = counted("wavs_p2p_peers", 1.0);
-        assert_eq!(names(&rules.judge(&met, 6 * MINUTE)), [""; 0]);
-        assert_eq!(names(&rules.judge(&Sample::default(), 20 * MINUTE)), [""; 0]);
-    }
-
-    #[test]
     fn a_slow_twentieth_is_told_after_its_time() {
         let sample = |fast: f64, slow: f64| {
             let bucket = |bound: &str, count: f64| {
