@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     fn table(endpoint: &str) -> Vec<(ChainKey, Json<ChainConfig>)> {
-        let text = format!(r#"{{"chain_id":"1","ws_endpoint":null,"http_endpoint":"{endpoint}"}}"#);
+        let text = format!(r#"{{"type":"evm","chain_id":"1","http_endpoint":"{endpoint}"}}"#);
         vec![("evm:1".parse().unwrap(), Json::from_text(text))]
     }
 
