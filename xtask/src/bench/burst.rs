@@ -19,6 +19,8 @@ use super::progress::Step;
 
 /// Events in one transaction.
 const EVENTS: u64 = 200;
+/// Logs that a subscription holds: more than one burst.
+const CHANNEL: usize = 512;
 /// Gas of that transaction.
 const EVENTS_GAS: u64 = 40_000_000;
 /// Gas limit of a block, so high that it is not what keeps the results apart.
@@ -77,9 +79,14 @@ pub(super) async fn figures(bed: &Bed) -> Result<Vec<Figure>> {
 async fn burst(bed: &Bed) -> Result<Landed> {
     let (events, results) = (listener(bed).await?, listener(bed).await?);
     let contracts = &bed.contracts;
-    let mut events = events.subscribe_logs(&Filter::new().address(contracts.trigger)).await?;
+    // All of a burst may come at once, and a subscription that is full ends.
+    let mut events = events
+        .subscribe_logs(&Filter::new().address(contracts.trigger))
+        .channel_size(CHANNEL)
+        .await?;
     let mut results = results
         .subscribe_logs(&Filter::new().address(contracts.handler))
+        .channel_size(CHANNEL)
         .await?;
     let trigger = SimpleTrigger::new(contracts.trigger, &contracts.provider);
     let call = trigger
