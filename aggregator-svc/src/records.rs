@@ -15,6 +15,7 @@ use crate::clock;
 use crate::ledger::dead_letters::{self, Deadlines, Due};
 use crate::ledger::{counters, executions, history, outbox, quorums};
 use crate::pipeline::core::{AggregatorWork, Core};
+use crate::pipeline::runs::Kind;
 use crate::registry::ledger_failed;
 
 /// Serves the contract.
@@ -152,9 +153,9 @@ impl RecordsContract for RecordsService {
                 ))
             })
             .await?;
-        let permits = self.core.settings.max_parallel_per_service;
-        let running = permits.saturating_sub(entry.runs.available_permits()) as u64;
-        let waiting = received.saturating_sub(running);
+        let jobs = entry.runs.under_way(Kind::Operator);
+        let running = jobs + entry.runs.under_way(Kind::Aggregator);
+        let waiting = received.saturating_sub(jobs);
         let runs = entry.is_running() && !entry.room.is_full();
         let (pending, held) = if runs { (waiting, 0) } else { (0, waiting) };
         Ok(ServiceProgress {

@@ -33,6 +33,8 @@ pub enum Judgement {
     Accept(SignedRecord),
     /// Well-formed, by somebody who was not looked up yet: keep it aside and ask.
     Unknown(SignedRecord),
+    /// Well-formed, by somebody who was looked up lately and is no operator; that may change.
+    Stranger(SignedRecord),
     /// Drop it, without blame.
     Ignore(&'static str),
     /// Drop it and blame the sender.
@@ -46,6 +48,8 @@ pub enum Admission {
     Accept,
     /// By somebody who was not looked up yet: keep it aside and ask.
     Unknown,
+    /// By somebody who was looked up lately and is no operator.
+    Stranger,
     /// Drop it, without blame.
     Ignore(&'static str),
 }
@@ -109,6 +113,7 @@ impl Gate {
         match self.admit(topic, service, event, record.author(), now) {
             Admission::Accept => Judgement::Accept(record),
             Admission::Unknown => Judgement::Unknown(record),
+            Admission::Stranger => Judgement::Stranger(record),
             Admission::Ignore(reason) => Judgement::Ignore(reason),
         }
     }
@@ -126,7 +131,7 @@ impl Gate {
             return Admission::Ignore("retired");
         }
         match topic.standing(&author) {
-            Standing::Stranger => Admission::Ignore("no_operator"),
+            Standing::Stranger => Admission::Stranger,
             Standing::Unknown => Admission::Unknown,
             Standing::Member if self.may_speak(service, author, now) => Admission::Accept,
             Standing::Member => Admission::Ignore("signer_quota"),

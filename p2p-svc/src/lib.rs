@@ -8,6 +8,8 @@
 
 pub mod aside;
 pub mod budget;
+mod conduct;
+mod connections;
 pub mod disabled;
 pub mod gate;
 pub mod identity;

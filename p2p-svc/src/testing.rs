@@ -103,6 +103,7 @@ pub(crate) struct TestNode {
     pub(crate) network: Network,
     pub(crate) keys: Keypair,
     pub(crate) stop: CancellationToken,
+    pub(crate) metrics: Arc<NetworkMetrics>,
     _dir: TempDir,
 }
 
@@ -138,14 +139,21 @@ impl TestNode {
         let keys = Keypair::generate_ed25519();
         let store = Store::open(&dir.path().join("p2p.db")).await.unwrap();
         let (stop, metrics) = (CancellationToken::new(), Arc::new(NetworkMetrics::new(&Metrics::new())));
-        let (network, _task) = network::start(settings, keys.clone(), store.clone(), metrics, stop.clone())
-            .await
-            .unwrap();
+        let (network, _task) = network::start(
+            settings,
+            keys.clone(),
+            store.clone(),
+            Arc::clone(&metrics),
+            stop.clone(),
+        )
+        .await
+        .unwrap();
         Self {
             service: GossipService::new(network.clone(), store),
             network,
             keys,
             stop,
+            metrics,
             _dir: dir,
         }
     }
@@ -154,6 +162,19 @@ impl TestNode {
     pub(crate) async fn address(&self) -> Multiaddr {
         let status = self.until(|status| !status.listen_addresses.is_empty()).await;
         status.listen_addresses[0].parse().unwrap()
+    }
+
+    /// Waits until so many records have come to a verdict.
+    pub(crate) async fn judged(&self, verdict: &str, count: u64) {
+        let mut polls = tokio::time::interval(Duration::from_millis(20));
+        let counted = async {
+            while self.metrics.messages.with(&["in", verdict]).get() < count {
+                polls.tick().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), counted)
+            .await
+            .expect("the records did not come");
     }
 
     /// Waits until the network's status satisfies `condition`.

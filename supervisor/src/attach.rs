@@ -8,8 +8,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -20,10 +19,11 @@ use wavs_service::config::{Audience, Flags, Loaded, Loader, NodeConfig};
 use wavs_service::telemetry;
 
 use crate::command_line::print;
-use crate::control::{Control, Request, RestartError};
+use crate::control::{Control, RestartError};
 use crate::data_dir::DataDir;
 use crate::http::api::Api;
 use crate::http::server;
+use crate::operator::{self, Owner, Signals};
 use crate::reload::{Reloader, Report};
 use crate::supervise::snapshot::{ProcessState, Snapshot};
 use crate::{alerts, http, node, proc_stats, run};
@@ -91,13 +91,8 @@ async fn attach(loaded: Loaded, flags: Flags, data_dir: &DataDir) -> anyhow::Res
     print(&format!("HTTP API listening on http://{address}"))?;
     tracing::info!(%address, data = %data_dir.path().display(), "HTTP API listening, attached to processes that systemd runs");
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-    let operator = Operator {
-        signals,
-        requests,
-        reloader,
-        api,
-    };
-    operator.until_stop().await;
+    let processes = Processes { reloader, api };
+    operator::follow(processes, signals, requests).await;
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     stop.cancel();
     // A panic inside is reported by the runtime; there is nothing left to do but to end.
@@ -229,55 +224,14 @@ async fn watchdog() {
     }
 }
 
-/// The signals that this process understands.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hangup: Signal,
-}
-
-impl Signals {
-    fn install() -> anyhow::Result<Self> {
-        let catch = |kind| signal(kind).context("cannot catch signals");
-        Ok(Self {
-            terminate: catch(SignalKind::terminate())?,
-            interrupt: catch(SignalKind::interrupt())?,
-            hangup: catch(SignalKind::hangup())?,
-        })
-    }
-}
-
-/// What the operator wants: by signal, or over the admin socket. Processes are asked to end, and systemd starts them again.
-struct Operator {
-    signals: Signals,
-    requests: mpsc::Receiver<Request>,
+/// The processes as units. They are asked to end, and systemd starts them again.
+struct Processes {
     reloader: Reloader,
     api: Api,
 }
 
-impl Operator {
-    /// Follows until SIGTERM or SIGINT comes.
-    async fn until_stop(mut self) {
-        loop {
-            tokio::select! {
-                _ = self.signals.terminate.recv() => return tracing::info!("SIGTERM: the API stops, the processes go on"),
-                _ = self.signals.interrupt.recv() => return tracing::info!("SIGINT: the API stops, the processes go on"),
-                _ = self.signals.hangup.recv() => {
-                    tracing::info!("SIGHUP: loading the configuration again");
-                    self.reload().await;
-                }
-                Some(request) = self.requests.recv() => match request {
-                    Request::Reload { answer } => {
-                        // A caller that is gone finds the report in the log.
-                        let _ = answer.send(self.reload().await);
-                    }
-                    Request::Restart { process, kill, answer } => {
-                        let _ = answer.send(self.restart(process, kill).await);
-                    }
-                },
-            }
-        }
-    }
+impl Owner for Processes {
+    const STOP: &'static str = "the API stops, the processes go on";
 
     async fn restart(&self, process: ProcessName, kill: bool) -> Result<(), RestartError> {
         if !self

@@ -2,8 +2,9 @@
 //!
 //! It holds no durable state of its own. [`supervise`] keeps the processes alive; [`http`] answers requests by asking
 //! them over their control sockets; [`run`] puts both together. [`attach`] serves the same API for processes that systemd
-//! runs. [`control`] is what the API may ask of either, [`reload`] a new configuration while the node runs. [`command_line`] is the way in, [`status`] the view from
-//! another terminal, [`check`] the look at machine and node, and [`alerts`] what somebody should look at.
+//! runs. [`control`] is what the API may ask of either, `operator` the task that does it, [`reload`] a new configuration while
+//! the node runs. [`command_line`] is the way in, [`status`] the view from another terminal, [`check`] the look at machine and
+//! node, and [`alerts`] what somebody should look at.
 
 pub mod alerts;
 pub mod attach;
@@ -13,6 +14,7 @@ pub mod control;
 pub mod data_dir;
 pub mod http;
 pub mod node;
+mod operator;
 pub mod proc_stats;
 pub mod programs;
 pub mod reload;

@@ -11,18 +11,18 @@ use std::path::Path;
 
 use anyhow::Context;
 use tokio::net::{TcpListener, UnixListener};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use wavs_service::config::{Audience, Flags, Loaded, Loader, TelemetryConfig};
 use wavs_service::{Fatal, ProcessName, telemetry};
 
 use crate::command_line::print;
-use crate::control::{Control, Request, RestartError};
+use crate::control::{Control, RestartError};
 use crate::data_dir::{ClaimError, DataDir};
 use crate::http::api::Api;
 use crate::http::server::{self, Listeners};
 use crate::http::settings::Settings;
+use crate::operator::{self, Owner, Signals};
 use crate::reload::{Reloader, Report};
 use crate::supervise::logs::{self, LogFormat};
 use crate::supervise::runner::{self, Order, Runner};
@@ -96,16 +96,10 @@ async fn supervise(loaded: Loaded, flags: Flags, data_dir: &DataDir) -> anyhow::
         stop_api.clone(),
     ));
     let watching = tokio::spawn(alerts::run(api.clone()));
-    let operator = Operator {
-        signals,
-        requests,
-        reloader,
-        orders,
-        api,
-    };
+    let processes = Processes { reloader, orders, api };
     let announcement = tokio::spawn(announce(snapshots));
     let control = async {
-        operator.until_stop().await;
+        operator::follow(processes, signals, requests).await;
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
         stop_api.cancel();
         // A panic inside is reported by the runtime; the processes are stopped all the same.
@@ -217,56 +211,15 @@ async fn announce(mut snapshots: watch::Receiver<Vec<Snapshot>>) {
     }
 }
 
-/// The signals that the supervisor understands.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hangup: Signal,
-}
-
-impl Signals {
-    fn install() -> anyhow::Result<Self> {
-        let catch = |kind| signal(kind).context("cannot catch signals");
-        Ok(Self {
-            terminate: catch(SignalKind::terminate())?,
-            interrupt: catch(SignalKind::interrupt())?,
-            hangup: catch(SignalKind::hangup())?,
-        })
-    }
-}
-
-/// What the operator wants: by signal, or over the admin socket.
-struct Operator {
-    signals: Signals,
-    requests: mpsc::Receiver<Request>,
+/// The processes as children of this one.
+struct Processes {
     reloader: Reloader,
     orders: mpsc::Sender<Order>,
     api: Api,
 }
 
-impl Operator {
-    /// Follows until SIGTERM or SIGINT comes.
-    async fn until_stop(mut self) {
-        loop {
-            tokio::select! {
-                _ = self.signals.terminate.recv() => return tracing::info!("SIGTERM: stopping all processes in order"),
-                _ = self.signals.interrupt.recv() => return tracing::info!("SIGINT: stopping all processes in order"),
-                _ = self.signals.hangup.recv() => {
-                    tracing::info!("SIGHUP: loading the configuration again");
-                    self.reload().await;
-                }
-                Some(request) = self.requests.recv() => match request {
-                    Request::Reload { answer } => {
-                        // A caller that is gone finds the report in the log.
-                        let _ = answer.send(self.reload().await);
-                    }
-                    Request::Restart { process, kill, answer } => {
-                        let _ = answer.send(self.restart(process, kill).await);
-                    }
-                },
-            }
-        }
-    }
+impl Owner for Processes {
+    const STOP: &'static str = "stopping all processes in order";
 
     async fn restart(&self, process: ProcessName, kill: bool) -> Result<(), RestartError> {
         let name = process.full();

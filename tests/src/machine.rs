@@ -127,8 +127,7 @@ impl Machine {
         std::fs::create_dir(scratch.path().join("state"))?;
         for name in PROGRAMS {
             let program = binaries.map_or_else(|| binary(name), |binaries| Ok(binaries.join(name)))?;
-            std::fs::copy(&program, programs.join(name))
-                .with_context(|| format!("cannot copy {}", program.display()))?;
+            link_or_copy(&program, &programs.join(name))?;
         }
         std::os::unix::fs::symlink(
             repository().join("systemd").canonicalize()?,
@@ -290,6 +289,14 @@ impl Machine {
     pub async fn all_run(&self, what: &str) -> Result<()> {
         self.wait_for(what, |_| "running").await
     }
+}
+
+/// Puts a program where the machine sees it. The programs are hundreds of megabytes, so a second copy is made only on another disk.
+fn link_or_copy(program: &Path, place: &Path) -> Result<()> {
+    if std::fs::hard_link(program, place).is_err() {
+        std::fs::copy(program, place).with_context(|| format!("cannot copy {}", program.display()))?;
+    }
+    Ok(())
 }
 
 fn missing() -> Option<&'static str> {

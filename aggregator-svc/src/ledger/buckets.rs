@@ -5,6 +5,7 @@ use rusqlite::{Connection, OptionalExtension, Result, params};
 use wavs_types::{B256, EventId, EvmAddress, ServiceId, SignatureKind, WasmResponse};
 
 use super::columns::{blob, json, parsed, unwritable};
+use super::due::DueQuery;
 use super::events;
 
 /// Signatures that one bucket holds at most. More operators than this would need a larger constant; the surplus is refused.
@@ -173,20 +174,17 @@ pub fn signatures(conn: &Connection, event_id: &EventId, digest: &B256) -> Resul
 }
 
 /// Buckets whose input is due, the most urgent first.
-pub fn due_inputs(conn: &Connection, max: usize) -> Result<Vec<DueInput>> {
-    conn.prepare_cached(
-        "SELECT event_id, digest, service_id, next_ms FROM buckets JOIN events USING (event_id)
-         WHERE input = 'due' AND rank < 10 ORDER BY next_ms LIMIT ?1",
-    )?
-    .query_map([max], |row| {
+pub fn due_inputs(conn: &Connection, wanted: &DueQuery) -> Result<Vec<DueInput>> {
+    let from = "FROM buckets JOIN events USING (event_id) WHERE input = 'due' AND rank < 10";
+    let columns = "event_id, digest, service_id, next_ms";
+    wanted.read(conn, columns, from, "next_ms, buckets.id", |row| {
         Ok(DueInput {
             event_id: EventId::new(row.get(0)?),
             digest: B256::from(row.get::<_, [u8; 32]>(1)?),
             service_id: ServiceId::new(row.get(2)?),
             next_ms: row.get(3)?,
         })
-    })?
-    .collect()
+    })
 }
 
 /// `process-input` has given its actions. False: it had before, or the event is over.

@@ -64,6 +64,12 @@ pub fn received(conn: &Connection, service_id: &ServiceId) -> Result<u64> {
     .query_row([blob(service_id.as_bytes())], |row| row.get(0))
 }
 
+/// The same of all services.
+pub fn backlog(conn: &Connection) -> Result<u64> {
+    conn.prepare_cached("SELECT count(*) FROM jobs INDEXED BY jobs_received WHERE state = 'received'")?
+        .query_row([], |row| row.get(0))
+}
+
 /// Forgets the counters of a service, because it is gone or comes anew.
 pub fn forget(tx: &Connection, service_id: &ServiceId) -> Result<()> {
     tx.execute(

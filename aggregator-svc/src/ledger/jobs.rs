@@ -7,6 +7,7 @@ use rusqlite::{Connection, OptionalExtension, Result, Row, params};
 use wavs_types::{EventId, ServiceDigest, ServiceId, WorkflowId};
 
 use super::columns::{blob, parsed};
+use super::due::DueQuery;
 use super::state::{Ending, State};
 
 /// Steps kept in a timeline; later ones are dropped, which only a job that is retried for hours reaches.
@@ -144,24 +145,16 @@ fn row(row: &Row<'_>) -> Result<JobRow> {
     })
 }
 
-/// Jobs that wait for a run, the most urgent first, but for those of the services in `full`.
-pub fn executable(conn: &Connection, full: &[ServiceId], max: usize) -> Result<Vec<Executable>> {
-    let full: Vec<String> = full.iter().map(ToString::to_string).collect();
-    conn.prepare_cached(
-        // What waits for a paused or full service must not crowd out the others.
-        "SELECT job, service_id, next_ms FROM jobs
-         WHERE state = 'received' AND service_id NOT IN (SELECT service_id FROM services WHERE operator_paused <> 0)
-           AND service_id NOT IN (SELECT unhex(value) FROM json_each(?2))
-         ORDER BY next_ms, job LIMIT ?1",
-    )?
-    .query_map(params![max, serde_json::json!(full).to_string()], |row| {
+/// Jobs that wait for a run, but for those of paused services.
+pub fn executable(conn: &Connection, wanted: &DueQuery) -> Result<Vec<Executable>> {
+    let from = "FROM jobs WHERE state = 'received' AND service_id NOT IN (SELECT service_id FROM services WHERE operator_paused <> 0)";
+    wanted.read(conn, "job, service_id, next_ms", from, "next_ms, job", |row| {
         Ok(Executable {
             job: u128::from_be_bytes(row.get(0)?),
             service_id: ServiceId::new(row.get(1)?),
             next_ms: row.get(2)?,
         })
-    })?
-    .collect()
+    })
 }
 
 /// After a restart no run is under way, and what was under way gets a new attempt number.

@@ -18,6 +18,7 @@ pub mod counters;
 pub mod dead_letters;
 pub mod documents;
 pub mod done;
+pub mod due;
 pub mod events;
 pub mod executions;
 pub mod guardian;
@@ -57,6 +58,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration::new("open events of our own", schema_open::SCHEMA_OPEN),
     Migration::new("fewer indices", schema::FEWER_INDICES),
     Migration::new("quotas of operators", schema_peers::QUOTAS),
+    Migration::new("jobs that wait, service by service", schema_open::JOBS_BY_SERVICE),
 ];
 
 /// The open ledger. Clones share it.

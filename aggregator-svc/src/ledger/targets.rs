@@ -5,6 +5,7 @@ use wavs_store::fault;
 use wavs_types::{B256, ChainKey, EventId, ServiceId};
 
 use super::columns::{blob, parsed};
+use super::due::{DueQuery, DueRow};
 use super::events;
 use super::state::{Ending, State};
 
@@ -63,17 +64,6 @@ pub struct TargetRow {
     pub callback_due: bool,
     /// Callbacks that failed so far.
     pub callback_attempt: u32,
-}
-
-/// A target with something to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct DueTarget {
-    /// Its row id.
-    pub id: i64,
-    /// The service.
-    pub service_id: ServiceId,
-    /// Not before this time.
-    pub next_ms: u64,
 }
 
 /// Stores a target in `collecting`, or raises the fee hint of a known one. Answers its row id; nothing if it is known. One that
@@ -219,45 +209,22 @@ pub fn of_event(conn: &Connection, event_id: &EventId) -> Result<Vec<TargetRow>>
     .collect()
 }
 
-fn due(conn: &Connection, sql: &str, max: usize) -> Result<Vec<DueTarget>> {
-    conn.prepare_cached(sql)?
-        .query_map([max], |row| {
-            Ok(DueTarget {
-                id: row.get(0)?,
-                service_id: ServiceId::new(row.get(1)?),
-                next_ms: row.get(2)?,
-            })
-        })?
-        .collect()
+/// Mined targets that are not final.
+pub fn mined_ones(conn: &Connection, wanted: &DueQuery) -> Result<Vec<DueRow>> {
+    let from = "FROM targets JOIN events USING (event_id) WHERE targets.rank = 8";
+    wanted.read_due(conn, "next_ms", from)
 }
 
-/// Mined targets that are not final, oldest first.
-pub fn mined_ones(conn: &Connection, max: usize) -> Result<Vec<DueTarget>> {
-    due(
-        conn,
-        "SELECT id, service_id, next_ms FROM targets JOIN events USING (event_id) WHERE targets.rank = 8 ORDER BY id LIMIT ?1",
-        max,
-    )
+/// Targets that are not mined yet.
+pub fn open(conn: &Connection, wanted: &DueQuery) -> Result<Vec<DueRow>> {
+    let from = "FROM targets JOIN events USING (event_id) WHERE targets.rank < 8";
+    wanted.read_due(conn, "next_ms", from)
 }
 
-/// Targets that are not mined yet, the most urgent first.
-pub fn open(conn: &Connection, max: usize) -> Result<Vec<DueTarget>> {
-    due(
-        conn,
-        "SELECT id, service_id, next_ms FROM targets JOIN events USING (event_id) WHERE targets.rank < 8
-         ORDER BY next_ms LIMIT ?1",
-        max,
-    )
-}
-
-/// Targets whose callback is due, the most urgent first.
-pub fn due_callbacks(conn: &Connection, max: usize) -> Result<Vec<DueTarget>> {
-    due(
-        conn,
-        "SELECT id, service_id, callback_ms FROM targets JOIN events USING (event_id) WHERE callback = 'due'
-         ORDER BY callback_ms LIMIT ?1",
-        max,
-    )
+/// Targets whose callback is due.
+pub fn due_callbacks(conn: &Connection, wanted: &DueQuery) -> Result<Vec<DueRow>> {
+    let from = "FROM targets JOIN events USING (event_id) WHERE callback = 'due'";
+    wanted.read_due(conn, "callback_ms", from)
 }
 
 /// Since when the oldest target has waited for signatures, in microseconds; those of paused services are meant to wait.

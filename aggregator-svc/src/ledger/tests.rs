@@ -6,6 +6,7 @@ use wavs_store::Durability;
 use wavs_types::{B256, EventId, ServiceDigest, ServiceId, SignatureKind, WasmResponse};
 
 use super::buckets::{self, NewBucket, SignatureRow};
+use super::due::DueQuery;
 use super::events::{self, NewEvent};
 use super::jobs::{self, NewJob};
 use super::targets::{self, NewTarget};
@@ -126,6 +127,13 @@ fn state(tx: &Connection, number: u8) -> State {
     events::load(tx, &event_id(number)).unwrap().unwrap().state
 }
 
+fn all() -> DueQuery {
+    DueQuery {
+        each: 10,
+        ..DueQuery::default()
+    }
+}
+
 async fn in_ledger(check: impl FnOnce(&Connection) -> Result<()> + Send + 'static) {
     let dir = tempfile::tempdir().unwrap();
     let ledger = Ledger::open(&dir.path().join("ledger.db")).unwrap();
@@ -148,7 +156,7 @@ async fn an_event_follows_its_least_advanced_target() {
             !targets::advance(tx, two.id, &two.event_id, State::Submitting, None, 10)?,
             "an end is an end"
         );
-        assert_eq!(targets::due_callbacks(tx, 10)?.len(), 2);
+        assert_eq!(targets::due_callbacks(tx, &all())?.len(), 2);
 
         let failed = JobQuery {
             state: Some("failed".to_owned()),
@@ -196,7 +204,7 @@ async fn removal_ends_what_is_open_but_follows_what_was_sent() {
         targets::advance(tx, sent.id, &sent.event_id, State::Submitting, None, 6)?;
         events::end_of_service(tx, &SERVICE, &Ending::skipped("removed", "gone"), 7)?;
         assert_eq!((state(tx, 1), state(tx, 2)), (State::Skipped, State::Submitting));
-        assert!(buckets::due_inputs(tx, 10)?.is_empty());
+        assert!(buckets::due_inputs(tx, &all())?.is_empty());
         Ok(())
     })
     .await;

@@ -4,6 +4,7 @@ use rusqlite::{Connection, OptionalExtension, Result, params};
 use wavs_types::{B256, EventId, ServiceId};
 
 use super::columns::blob;
+use super::due::{DueQuery, DueRow};
 
 /// Callbacks that one event may ask for, over its whole life; further ones are refused.
 pub const MAX_TIMERS: u32 = 32;
@@ -71,13 +72,10 @@ pub fn load(conn: &Connection, id: i64) -> Result<Option<TimerRow>> {
         .optional()
 }
 
-/// Armed timers, the next to fire first.
-pub fn all_armed(conn: &Connection, max: usize) -> Result<Vec<TimerRow>> {
-    conn.prepare_cached(&format!(
-        "{SELECT} WHERE timers.state = 'armed' ORDER BY next_ms LIMIT ?1"
-    ))?
-    .query_map([max], row)?
-    .collect()
+/// Armed timers.
+pub fn all_armed(conn: &Connection, wanted: &DueQuery) -> Result<Vec<DueRow>> {
+    let from = "FROM timers JOIN events USING (event_id) WHERE timers.state = 'armed'";
+    wanted.read_due(conn, "next_ms", from)
 }
 
 /// Whether an event has an armed timer.

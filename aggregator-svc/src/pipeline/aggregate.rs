@@ -23,6 +23,7 @@ use super::run::{self, AggregatorInput, Ran, Run, RunFault};
 use super::schedule::Next;
 use crate::clock;
 use crate::ledger::buckets::{self, BucketRow};
+use crate::ledger::due::{DueQuery, DueRow};
 use crate::ledger::executions::{self, Execution};
 use crate::ledger::targets::{self, MAX_TARGETS, NewTarget};
 use crate::ledger::timers::{self, MAX_DELAY_SECS};
@@ -58,28 +59,27 @@ impl Handler<AggregatorWork> for Aggregate {
         })
     }
 
-    fn refill(&self, max: usize) -> BoxFuture<'static, Option<Vec<Due<AggregatorWork>>>> {
+    fn refill(&self, wanted: DueQuery) -> BoxFuture<'static, Option<Vec<Due<AggregatorWork>>>> {
         let core = Arc::clone(&self.0);
-        Box::pin(async move { core.ledger.read(move |conn| due(conn, max)).await.ok() })
+        Box::pin(async move { core.ledger.read(move |conn| due(conn, &wanted)).await.ok() })
     }
 }
 
-fn due(conn: &Connection, max: usize) -> rusqlite::Result<Vec<Due<AggregatorWork>>> {
-    let inputs = buckets::due_inputs(conn, max)?.into_iter().map(|row| Due {
+fn due(conn: &Connection, wanted: &DueQuery) -> rusqlite::Result<Vec<Due<AggregatorWork>>> {
+    let inputs = buckets::due_inputs(conn, wanted)?.into_iter().map(|row| Due {
         service: row.service_id,
         work: AggregatorWork::Input(row.event_id, row.digest),
         at: clock::instant_of(row.next_ms),
     });
-    let timers = timers::all_armed(conn, max)?.into_iter().map(|row| Due {
-        service: row.service_id,
-        work: AggregatorWork::Timer(row.id),
-        at: clock::instant_of(row.next_ms),
-    });
-    let callbacks = targets::due_callbacks(conn, max)?.into_iter().map(|row| Due {
-        service: row.service_id,
-        work: AggregatorWork::Callback(row.id),
-        at: clock::instant_of(row.next_ms),
-    });
+    let named = |rows: Vec<DueRow>, work: fn(i64) -> AggregatorWork| {
+        rows.into_iter().map(move |row| Due {
+            service: row.service_id,
+            work: work(row.id),
+            at: clock::instant_of(row.next_ms),
+        })
+    };
+    let timers = named(timers::all_armed(conn, wanted)?, AggregatorWork::Timer);
+    let callbacks = named(targets::due_callbacks(conn, wanted)?, AggregatorWork::Callback);
     Ok(inputs.chain(timers).chain(callbacks).collect())
 }
 

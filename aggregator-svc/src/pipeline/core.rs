@@ -99,8 +99,6 @@ pub struct Core {
     pub engine_slots: Semaphore,
     /// Says that a service has as many open events as it may have.
     pub filled: Notify,
-    /// Says that full services were looked at again.
-    pub emptied: Notify,
     /// Says that a target has a service manager that its service was not seen with before.
     pub mirrored: Notify,
     /// Counted up when jobs leave `received`.
@@ -133,7 +131,7 @@ impl Core {
     /// Puts the parts together; nothing runs yet.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        // Intake stops at `max_queue`, one batch may go beyond it.
+        // Intake waits at `max_queue`, one batch may go beyond it.
         let known = parts.settings.max_queue + wavs_ipc::contract::trigger_feed::MAX_PULL_ITEMS as usize;
         Self {
             ledger: parts.ledger,
@@ -153,7 +151,6 @@ impl Core {
             settle: Lane::new(SETTLE),
             engine_slots: Semaphore::new(ENGINE_IN_FLIGHT),
             filled: Notify::new(),
-            emptied: Notify::new(),
             mirrored: Notify::new(),
             progress: watch::Sender::new(0),
         }

@@ -23,6 +23,7 @@ use super::sign::{self, Collecting, Signing};
 use super::trial;
 use crate::clock;
 use crate::keys::history::History;
+use crate::ledger::due::DueQuery;
 use crate::ledger::executions::{self, Execution};
 use crate::ledger::jobs::{self, JobRow, Repeat};
 use crate::ledger::{Ending, State};
@@ -58,11 +59,11 @@ impl Handler<u128> for Execute {
         })
     }
 
-    fn refill(&self, max: usize) -> BoxFuture<'static, Option<Vec<Due<u128>>>> {
+    fn refill(&self, mut wanted: DueQuery) -> BoxFuture<'static, Option<Vec<Due<u128>>>> {
         let core = Arc::clone(&self.0);
         Box::pin(async move {
-            let full: Vec<ServiceId> = room::full(&core).iter().map(|entry| entry.id()).collect();
-            let rows = core.ledger.read(move |conn| jobs::executable(conn, &full, max)).await;
+            wanted.except = room::full(&core).iter().map(|entry| entry.id()).collect();
+            let rows = core.ledger.read(move |conn| jobs::executable(conn, &wanted)).await;
             let rows = rows.ok()?;
             let due = |row: jobs::Executable| Due {
                 service: row.service_id,

@@ -1,8 +1,9 @@
 //! Taking triggers and notices over from trigger-svc: pull, commit, acknowledge.
 //!
 //! A batch and the position behind it are one commit, so that nothing is taken twice and nothing acknowledged is lost.
-//! Intake stops while the executable backlog is at `jobs.max_queue`, or while `jobs.max_stored` jobs wait for services with too many
-//! open events; what comes then waits on trigger-svc's disk.
+//! Intake waits a moment while `jobs.max_queue` jobs are in memory; if that does not help, the jobs of some services take long, and
+//! what comes is only stored, so that the others go on. It stops while `jobs.max_stored` jobs wait; what comes then waits on
+//! trigger-svc's disk.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as MapEntry;
@@ -32,6 +33,10 @@ use crate::registry::directory::Entry;
 const MAX_HELD: u64 = 10_000;
 /// Deadline of a pull: its wait, and time for the answer.
 const PULL_DEADLINE: Duration = Duration::from_secs(30);
+/// How long intake waits for room in memory before it only stores what comes.
+const ROOM_PATIENCE: Duration = Duration::from_millis(250);
+/// Rest while as many jobs wait as may be stored.
+const STORED_REST: Duration = Duration::from_millis(250);
 /// Rest after a failed pull; the connection has a back-off of its own.
 const PULL_REST: Duration = Duration::from_millis(100);
 /// Deadline of an acknowledgement. A lost one is made up for by the next.
@@ -58,6 +63,7 @@ pub async fn run(
         feed,
         notices,
         ulids: Generator::new(),
+        only_stores: false,
     };
     // A pull or a commit may be dropped at any moment: what was not committed is pulled again.
     let _ = stop.run_until_cancelled(intake.run()).await;
@@ -68,6 +74,8 @@ struct Intake {
     feed: Reconnecting<TriggerFeedClient>,
     notices: mpsc::Sender<UriNotice>,
     ulids: Generator,
+    /// There was no room in memory, and none came soon.
+    only_stores: bool,
 }
 
 impl Intake {
@@ -79,8 +87,7 @@ impl Intake {
             }
         };
         loop {
-            self.core.execute.room(self.core.settings.max_queue).await;
-            self.full_services().await;
+            self.room().await;
             if self.core.ledger.is_stuck() {
                 tokio::time::sleep(LEDGER_REST).await;
                 continue;
@@ -97,20 +104,34 @@ impl Intake {
         }
     }
 
-    /// Waits while the ledger keeps as many jobs for full services as it may.
-    async fn full_services(&self) {
+    /// Waits until there is room for a batch: in memory, or at least in the ledger.
+    async fn room(&mut self) {
+        let max_queue = self.core.settings.max_queue;
+        if self.core.execute.depth() < max_queue {
+            self.only_stores = false;
+        } else if !self.only_stores {
+            let room = self.core.execute.room(max_queue);
+            self.only_stores = tokio::time::timeout(ROOM_PATIENCE, room).await.is_err();
+        }
+        if !self.only_stores && room::waiting(&self.core) < self.core.settings.max_stored {
+            return;
+        }
         loop {
-            let emptied = self.core.emptied.notified();
-            if room::waiting(&self.core) < self.core.settings.max_stored {
-                return;
+            match self.core.ledger.read(counters::backlog).await {
+                Ok(stored) if stored < self.core.settings.max_stored => return,
+                Ok(_) => tokio::time::sleep(STORED_REST).await,
+                Err(cause) => self.ledger_failed(&cause).await,
             }
-            emptied.await;
         }
     }
 
     async fn pull(&self, after: SpoolCursor) -> Result<SpoolBatch, WireError> {
         let room = self.core.settings.max_queue.saturating_sub(self.core.execute.depth());
-        let max = u32::try_from(room).unwrap_or(u32::MAX).clamp(1, MAX_PULL_ITEMS);
+        let max = match u32::try_from(room) {
+            _ if self.only_stores => MAX_PULL_ITEMS,
+            Ok(room) => room.clamp(1, MAX_PULL_ITEMS),
+            Err(_) => MAX_PULL_ITEMS,
+        };
         self.feed
             .call(PULL_DEADLINE, |client, cx| async move {
                 client.pull(cx, after, max, MAX_PULL_WAIT_MS).await

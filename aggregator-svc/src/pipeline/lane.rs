@@ -1,6 +1,7 @@
-//! A lane runs one kind of work: it owns a [`Schedule`], starts what is next as a task, and reads the rows again when the
-//! schedule has spilled. A panic in the work costs only that piece, which is tried again later.
+//! A lane runs one kind of work: it owns a [`Schedule`], starts what is next as a task, and reads the rows again that the
+//! schedule has forgotten. A panic in the work costs only that piece, which is tried again later.
 
+use std::collections::HashMap;
 use std::hash::Hash;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,6 +16,8 @@ use tokio_util::task::TaskTracker;
 use wavs_types::ServiceId;
 
 use super::schedule::{Limits, Next, Schedule};
+use crate::clock;
+use crate::ledger::due::{DueQuery, DueRow};
 
 /// How long work rests whose handler panicked.
 const PANIC_REST: Duration = Duration::from_secs(30);
@@ -31,13 +34,25 @@ pub struct Due<W> {
     pub at: Option<Instant>,
 }
 
+impl Due<i64> {
+    /// A row whose work is named by its number.
+    #[must_use]
+    pub fn of(row: DueRow) -> Self {
+        Self {
+            service: row.service_id,
+            work: row.id,
+            at: clock::instant_of(row.next_ms),
+        }
+    }
+}
+
 /// What a lane does: run work, and read the rows that are due.
 pub trait Handler<W>: Send + Sync + 'static {
     /// Runs a piece of work; everything that it needs is in its row.
     fn run(&self, service: ServiceId, work: W) -> BoxFuture<'static, Next>;
 
-    /// Reads the rows that are due, the most urgent first, at most `max`. None: the rows cannot be read now.
-    fn refill(&self, max: usize) -> BoxFuture<'static, Option<Vec<Due<W>>>>;
+    /// Reads the rows that are wanted. None: the rows cannot be read now.
+    fn refill(&self, wanted: DueQuery) -> BoxFuture<'static, Option<Vec<Due<W>>>>;
 }
 
 /// The handle of a lane. Clones share it.
@@ -85,7 +100,7 @@ impl<W: Copy + Eq + Hash + Send + 'static> Lane<W> {
 
     /// Has the rows read again, because something changed that concerns many of them.
     pub fn reload(&self) {
-        self.schedule().spill();
+        self.schedule().reload();
         self.inner.wake.notify_one();
     }
 
@@ -116,10 +131,11 @@ impl<W: Copy + Eq + Hash + Send + 'static> Lane<W> {
     pub async fn run(self, handler: Arc<dyn Handler<W>>, stop: CancellationToken) {
         let tasks = TaskTracker::new();
         loop {
-            let refill = self.schedule().take_spilled();
-            if refill && !self.refill(handler.as_ref()).await {
-                let lane = self.clone();
-                lane.schedule().spill();
+            let wanted = self.schedule().take_wanted();
+            if let Some(wanted) = wanted
+                && !self.refill(handler.as_ref(), wanted).await
+            {
+                self.schedule().reload();
                 if stop
                     .run_until_cancelled(tokio::time::sleep(REFILL_REST))
                     .await
@@ -152,17 +168,19 @@ impl<W: Copy + Eq + Hash + Send + 'static> Lane<W> {
         tasks.wait().await;
     }
 
-    async fn refill(&self, handler: &dyn Handler<W>) -> bool {
-        let max = self.inner.limits.known;
-        let Some(rows) = handler.refill(max).await else {
+    async fn refill(&self, handler: &dyn Handler<W>, wanted: DueQuery) -> bool {
+        let each = wanted.each;
+        let Some(rows) = handler.refill(wanted).await else {
             return false;
         };
+        let mut read: HashMap<ServiceId, usize> = HashMap::new();
         let mut schedule = self.schedule();
-        if rows.len() >= max {
-            schedule.spill();
-        }
         for row in rows {
+            *read.entry(row.service).or_default() += 1;
             schedule.push(row.service, row.work, row.at);
+        }
+        for (service, _) in read.into_iter().filter(|(_, count)| *count >= each) {
+            schedule.has_more(service);
         }
         true
     }
@@ -208,7 +226,7 @@ mod tests {
             })
         }
 
-        fn refill(&self, _: usize) -> BoxFuture<'static, Option<Vec<Due<u8>>>> {
+        fn refill(&self, _: DueQuery) -> BoxFuture<'static, Option<Vec<Due<u8>>>> {
             let rows = self
                 .rows
                 .iter()

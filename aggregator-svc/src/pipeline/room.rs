@@ -184,8 +184,6 @@ pub async fn run(core: Arc<Core>, stop: CancellationToken) {
                 core.metrics
                     .full_services
                     .set(i64::try_from(full.len()).unwrap_or(i64::MAX));
-                // Also those that wait for a service that was removed while it was full.
-                core.emptied.notify_waiters();
                 if full.is_empty() {
                     break;
                 }

@@ -12,6 +12,7 @@ use wavs_ipc::{ErrorCode, Json, Retry, WireError};
 use wavs_types::{Component, EventId, TriggerAction, WorkflowId};
 
 use super::core::Core;
+use super::runs::Kind;
 use crate::clock;
 use crate::ledger::executions::{Execution, Purpose};
 use crate::registry::directory::Entry;
@@ -83,11 +84,9 @@ pub async fn operator(core: &Core, run: Run<'_>, action: Json<TriggerAction>) ->
     let context = context(core, &run);
     let job = OperatorJob { context, action };
     let started = Instant::now();
-    let outcome = call(
-        core,
-        &run,
-        |client, cx| async move { client.run_operator(cx, job).await },
-    )
+    let outcome = call(core, &run, Kind::Operator, |client, cx| async move {
+        client.run_operator(cx, job).await
+    })
     .await;
     let (result, usage) = match outcome {
         Ok(OperatorOutcome { result, usage }) => (result.map_err(RunFault::Guest), Some(usage)),
@@ -140,11 +139,9 @@ pub async fn aggregator(
         call: export,
     };
     let started = Instant::now();
-    let outcome = call(
-        core,
-        &run,
-        |client, cx| async move { client.run_aggregator(cx, job).await },
-    )
+    let outcome = call(core, &run, Kind::Aggregator, |client, cx| async move {
+        client.run_aggregator(cx, job).await
+    })
     .await;
     let (result, usage) = match outcome {
         Ok(AggregatorOutcome { result, usage }) => (result.map_err(RunFault::Guest), Some(usage)),
@@ -156,14 +153,14 @@ pub async fn aggregator(
     Ran { result, execution }
 }
 
-async fn call<T, F, Fut>(core: &Core, run: &Run<'_>, call: F) -> Result<T, RunFault>
+async fn call<T, F, Fut>(core: &Core, run: &Run<'_>, kind: Kind, call: F) -> Result<T, RunFault>
 where
     F: FnOnce(wavs_ipc::contract::engine::EngineClient, wavs_ipc::Context) -> Fut,
     Fut: Future<Output = Result<Result<T, WireError>, wavs_ipc::tarpc::client::RpcError>>,
 {
-    let closed = |_| RunFault::NotStarted("the process is stopping".to_owned());
-    let _own = run.entry.runs.acquire().await.map_err(closed)?;
-    let _slot = core.engine_slots.acquire().await.map_err(closed)?;
+    let stopping = || RunFault::NotStarted("the process is stopping".to_owned());
+    let _own = run.entry.runs.begin(kind).await.ok_or_else(stopping)?;
+    let _slot = core.engine_slots.acquire().await.map_err(|_| stopping())?;
     let limit = core
         .settings
         .execution_limit(&run.entry.id(), run.component.time_limit_seconds);

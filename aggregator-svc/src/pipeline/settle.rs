@@ -15,7 +15,8 @@ use super::submit;
 use crate::chain::Outcome;
 use crate::clock;
 use crate::ledger::State;
-use crate::ledger::targets::{self, DueTarget, TargetRow};
+use crate::ledger::due::DueQuery;
+use crate::ledger::targets::{self, TargetRow};
 
 /// Rest when the transaction manager cannot tell.
 const REST: Duration = Duration::from_secs(15);
@@ -34,23 +35,16 @@ impl Handler<i64> for Settle {
         })
     }
 
-    fn refill(&self, max: usize) -> BoxFuture<'static, Option<Vec<Due<i64>>>> {
+    fn refill(&self, wanted: DueQuery) -> BoxFuture<'static, Option<Vec<Due<i64>>>> {
         let core = Arc::clone(&self.0);
         Box::pin(async move {
-            let rows = core
-                .ledger
-                .read(move |conn| targets::mined_ones(conn, max))
-                .await
-                .ok()?;
-            Some(
-                rows.into_iter()
-                    .map(|row: DueTarget| Due {
-                        service: row.service_id,
-                        work: row.id,
-                        at: None,
-                    })
-                    .collect(),
-            )
+            let rows = core.ledger.read(move |conn| targets::mined_ones(conn, &wanted)).await;
+            // The time in a mined row is of an earlier step.
+            let now = |row| Due {
+                at: None,
+                ..Due::of(row)
+            };
+            Some(rows.ok()?.into_iter().map(now).collect())
         })
     }
 }

@@ -22,7 +22,8 @@ use crate::chain::{
 };
 use crate::clock;
 use crate::ledger::buckets::{self, BucketRow, SignatureRow};
-use crate::ledger::targets::{self, Choice, DueTarget, TargetRow};
+use crate::ledger::due::DueQuery;
+use crate::ledger::targets::{self, Choice, TargetRow};
 use crate::ledger::{Ending, State, announcements, events, quorums};
 use crate::metrics::Of;
 use crate::peers::notices;
@@ -60,16 +61,11 @@ impl Handler<i64> for Submit {
         })
     }
 
-    fn refill(&self, max: usize) -> BoxFuture<'static, Option<Vec<Due<i64>>>> {
+    fn refill(&self, wanted: DueQuery) -> BoxFuture<'static, Option<Vec<Due<i64>>>> {
         let core = Arc::clone(&self.0);
         Box::pin(async move {
-            let rows = core.ledger.read(move |conn| targets::open(conn, max)).await.ok()?;
-            let due = |row: DueTarget| Due {
-                service: row.service_id,
-                work: row.id,
-                at: clock::instant_of(row.next_ms),
-            };
-            Some(rows.into_iter().map(due).collect())
+            let rows = core.ledger.read(move |conn| targets::open(conn, &wanted)).await.ok()?;
+            Some(rows.into_iter().map(Due::of).collect())
         })
     }
 }

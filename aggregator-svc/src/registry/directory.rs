@@ -14,6 +14,7 @@ use crate::keys::ServiceSigner;
 use crate::keys::history::HistoryCell;
 use crate::ledger::services::{Phase, ServiceRow};
 use crate::pipeline::room::Room;
+use crate::pipeline::runs::Runs;
 use crate::registry::mirrors::Mirrors;
 
 /// A service with everything that a run needs, parsed and encoded once.
@@ -30,8 +31,8 @@ pub struct Entry {
     pub pin: (u32, EvmAddress),
     /// Whether its key may sign; kept over updates, new with a new key.
     pub history: Arc<HistoryCell>,
-    /// Runs that may be under way; kept over updates.
-    pub runs: Arc<Semaphore>,
+    /// Its runs under way; kept over updates.
+    pub runs: Arc<Runs>,
     /// One permit, for a job that may be what engine-svc died of; kept over updates.
     pub trial: Arc<Semaphore>,
     /// How many events it may have open; kept over updates.

@@ -36,6 +36,7 @@ use crate::ledger::pins::Pin;
 use crate::ledger::services::ServiceRow;
 use crate::pipeline::core::Core;
 use crate::pipeline::room::Room;
+use crate::pipeline::runs::Runs;
 use directory::{Directory, Entry};
 use watch::Watch;
 
@@ -168,7 +169,7 @@ impl Registry {
                 Arc::clone(&before.mirrors),
             ),
             None => (
-                Arc::new(Semaphore::new(settings.max_parallel_per_service)),
+                Runs::new(settings.max_parallel_per_service),
                 Arc::new(Semaphore::new(1)),
                 Room::new(settings.max_open_events(&row.service_id)),
                 Arc::default(),

@@ -9,6 +9,7 @@ use wavs_ipc::contract::engine::{
 };
 use wavs_ipc::contract::job::{GuestError, Response, Usage};
 use wavs_ipc::{Context, Identity, Role, Router, WireError, handler, socket};
+use wavs_types::ServiceId;
 
 type Operator = Box<dyn Fn(usize, &OperatorJob) -> Result<Result<Vec<Response>, GuestError>, WireError> + Send>;
 type Aggregator = Box<dyn Fn(&AggregatorJob) -> Result<Result<Vec<Action>, GuestError>, WireError> + Send>;
@@ -25,6 +26,8 @@ struct Inner {
     pub runs: Mutex<Vec<OperatorJob>>,
     pub aggregator_runs: Mutex<Vec<AggregatorJob>>,
     pub prefetched: Mutex<Vec<World>>,
+    /// Runs of this service never end.
+    held: Mutex<Option<String>>,
     /// Runs may start only with a permit; closed gates hold them back.
     gate: Semaphore,
 }
@@ -46,6 +49,7 @@ impl FakeEngine {
             runs: Mutex::default(),
             aggregator_runs: Mutex::default(),
             prefetched: Mutex::default(),
+            held: Mutex::default(),
             gate: Semaphore::new(Semaphore::MAX_PERMITS),
         };
         let engine = Self { inner: Arc::new(inner) };
@@ -80,6 +84,11 @@ impl FakeEngine {
 
     pub fn open(&self) {
         self.inner.gate.add_permits(Semaphore::MAX_PERMITS / 2);
+    }
+
+    /// Has no run of a service ever end.
+    pub fn hold(&self, service: ServiceId) {
+        *self.inner.held.lock().unwrap() = Some(service.to_string());
     }
 
     /// Waits until so many runs have begun.
@@ -119,6 +128,10 @@ impl Engine for FakeEngine {
             runs.push(job.clone());
             runs.len()
         };
+        let held = self.inner.held.lock().unwrap().clone();
+        if held.is_some_and(|held| String::from_utf8_lossy(job.action.text()).contains(&held)) {
+            std::future::pending::<()>().await;
+        }
         self.inner.gate.acquire().await.unwrap().forget();
         let result = (self.inner.operator.lock().unwrap())(number, &job)?;
         Ok(OperatorOutcome {

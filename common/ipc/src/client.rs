@@ -7,6 +7,7 @@
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tarpc::client::RpcError;
@@ -35,13 +36,15 @@ struct Shared<C> {
     identity: Identity,
     slot: Mutex<Slot<C>>,
     generation: watch::Sender<u64>,
+    /// The last connection on which a call was answered.
+    answered: AtomicU64,
     refused: watch::Sender<Option<Refused>>,
 }
 
 /// The connection, or when to try for the next one.
 struct Slot<C> {
     live: Option<Live<C>>,
-    /// Attempts that failed and connections that broke young, in a row.
+    /// Attempts that failed and connections that failed, in a row.
     failures: u32,
     not_before: Instant,
 }
@@ -75,6 +78,7 @@ impl<C: Contract> Reconnecting<C> {
                 identity,
                 slot: Mutex::new(slot),
                 generation: watch::Sender::new(0),
+                answered: AtomicU64::new(0),
                 refused: watch::Sender::new(None),
             }),
         }
@@ -93,10 +97,13 @@ impl<C: Contract> Reconnecting<C> {
         Fut: Future<Output = Result<Result<T, WireError>, RpcError>>,
     {
         let until = Instant::now() + deadline::clamp(deadline);
-        let client = self.client(until).await?;
+        let (client, generation) = self.client(until).await?;
         let left = until.saturating_duration_since(Instant::now());
         match call(client, deadline::context(left)).await {
-            Ok(answer) => answer,
+            Ok(answer) => {
+                self.shared.answered.fetch_max(generation, Ordering::Relaxed);
+                answer
+            }
             Err(error) => Err(self.failed(error)),
         }
     }
@@ -106,8 +113,8 @@ impl<C: Contract> Reconnecting<C> {
     /// # Errors
     /// As [`Self::call`] before anything is sent.
     pub async fn connect(&self, deadline: Duration) -> Result<u64, WireError> {
-        self.client(Instant::now() + deadline::clamp(deadline)).await?;
-        Ok(*self.shared.generation.borrow())
+        let (_, generation) = self.client(Instant::now() + deadline::clamp(deadline)).await?;
+        Ok(generation)
     }
 
     /// Counts the connections made so far; 0 before the first. A change means that the server may be another process.
@@ -129,19 +136,21 @@ impl<C: Contract> Reconnecting<C> {
         &self.shared.path
     }
 
-    async fn client(&self, until: Instant) -> Result<C, WireError> {
+    /// The client of the connection that stands, or of a new one, and its generation.
+    async fn client(&self, until: Instant) -> Result<(C, u64), WireError> {
         let shared = &*self.shared;
         let late = |_| unsent::<C>(&shared.path, "no connection before the deadline of the call");
         // Callers that come while a connection is made wait here; one attempt serves them all.
         let mut slot = timeout_at(until, shared.slot.lock()).await.map_err(late)?;
+        let generation = *shared.generation.borrow();
         if let Some(live) = &slot.live {
             if !live.dispatch.is_finished() {
-                return Ok(live.client.clone());
+                return Ok((live.client.clone(), generation));
             }
-            let young = live.since.elapsed() < RECONNECT_MAX;
+            let answered = shared.answered.load(Ordering::Relaxed) == generation;
+            slot.failures = failures_after(slot.failures, answered, live.since.elapsed());
             slot.live = None;
-            slot.failures = if young { slot.failures.saturating_add(1) } else { 0 };
-            slot.not_before = Instant::now() + if young { backoff(slot.failures) } else { Duration::ZERO };
+            slot.not_before = Instant::now() + backoff(slot.failures);
         }
         timeout_at(until, sleep_until(slot.not_before)).await.map_err(late)?;
         match connect::connect_until::<C>(&shared.path, shared.identity, until).await {
@@ -152,8 +161,9 @@ impl<C: Contract> Reconnecting<C> {
                     since: Instant::now(),
                 });
                 shared.refused.send_replace(None);
-                shared.generation.send_modify(|generation| *generation += 1);
-                Ok(client)
+                // Only whoever holds the slot counts.
+                shared.generation.send_replace(generation + 1);
+                Ok((client, generation + 1))
             }
             Err(error) => {
                 slot.failures = slot.failures.saturating_add(1);
@@ -210,10 +220,23 @@ fn unsent<C: Contract>(path: &Path, cause: impl std::fmt::Display) -> WireError 
     )
 }
 
+/// The failures in a row when a connection of this age ends. It failed if it broke young and no call was ever answered on it.
+/// One that was of use led to a server that works: its end is a restart, and whoever restarts the server keeps it from dying too often.
+fn failures_after(failures: u32, answered: bool, age: Duration) -> u32 {
+    if answered || age >= RECONNECT_MAX {
+        0
+    } else {
+        failures.saturating_add(1)
+    }
+}
+
 /// The delay after `failures` failures in a row: doubling, capped, and between a half and all of it at random.
 fn backoff(failures: u32) -> Duration {
+    let Some(doublings) = failures.checked_sub(1) else {
+        return Duration::ZERO;
+    };
     let full = RECONNECT_FIRST
-        .saturating_mul(1 << failures.saturating_sub(1).min(16))
+        .saturating_mul(1 << doublings.min(16))
         .min(RECONNECT_MAX);
     full.mul_f64(rand::random_range(0.5..=1.0))
 }
@@ -221,6 +244,18 @@ fn backoff(failures: u32) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_connection_that_was_of_no_use_and_broke_young_delays_the_next() {
+        let mut failures = 0;
+        for _ in 0..3 {
+            failures = failures_after(failures, false, Duration::from_millis(5));
+        }
+        assert_eq!(failures, 3);
+        assert_eq!(failures_after(failures, true, Duration::from_millis(5)), 0);
+        assert_eq!(failures_after(failures, false, RECONNECT_MAX), 0);
+        assert_eq!(backoff(0), Duration::ZERO);
+    }
 
     #[test]
     fn the_backoff_grows_to_its_cap_and_stays_jittered() {

@@ -8,7 +8,7 @@ use libp2p::multiaddr::Protocol;
 use libp2p::{PeerId, identify, mdns, relay};
 
 use super::address;
-use super::peers::Peer;
+
 use super::task::Task;
 use crate::settings::Discovery;
 use crate::store::KnownPeer;
@@ -90,7 +90,7 @@ impl Task {
         if is_reached || self.relays.len() >= MAX_RELAYS || self.relays.contains(&relay) {
             return;
         }
-        let Some(address) = self.peers.get(&relay).and_then(Peer::dialled) else {
+        let Some(address) = self.peers.get(&relay).and_then(|peer| peer.connections.dialled()) else {
             return;
         };
         let address = address.clone().with_p2p(relay).unwrap_or_else(|known| known);
@@ -150,6 +150,10 @@ impl Task {
     }
 
     fn wants_more(&self) -> bool {
-        self.peers.iter().filter(|(_, peer)| peer.directions().1).count() < WANTED
+        self.peers
+            .iter()
+            .filter(|(_, peer)| peer.connections.dialled().is_some())
+            .count()
+            < WANTED
     }
 }

@@ -80,7 +80,7 @@ fn thresholds() -> PeerScoreThresholds {
     PeerScoreThresholds {
         gossip_threshold: -20.0,
         publish_threshold: -40.0,
-        graylist_threshold: super::peers::BAN_SCORE,
+        graylist_threshold: crate::conduct::BAN_SCORE,
         accept_px_threshold: 100.0,
         opportunistic_graft_threshold: 5.0,
     }

@@ -3,7 +3,7 @@
 //! A peer is kept until its last connection closes; a ban outlives it. A peer that has proven to speak for an operator of
 //! one of our services has the full budgets, everybody else a small one.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use libp2p::swarm::ConnectionId;
@@ -12,21 +12,13 @@ use wavs_types::{EvmAddress, ServiceId};
 
 use super::address;
 use crate::budget::{Budget, Rate};
+use crate::conduct::{BAN_SCORE, Bans, Conduct};
+use crate::connections::Connections;
 
-/// Below this score nothing of a peer is looked at, and it is disconnected.
-pub(super) const BAN_SCORE: f64 = -100.0;
-/// How long a banned peer is not let in again.
-const BAN_TIME: Duration = Duration::from_secs(600);
-/// Bans that are remembered; the oldest is forgotten.
-const MAX_BANS: usize = 4_096;
-/// Reasons that are shown of a peer; the oldest is dropped.
-const MAX_REASONS: usize = 4;
 /// Peers in one address block. Beyond it those without operator are turned away.
 const MAX_PER_BLOCK: usize = 16;
 /// Inbound peers without operator; beyond it the next is turned away, so that operators always find a slot.
 const MAX_STRANGERS: usize = 64;
-/// How fast faults are forgiven, per second.
-const FORGIVEN: f64 = 0.5;
 
 /// Records of a peer that speaks for an operator.
 const OPERATOR_RATE: Rate = Rate {
@@ -52,7 +44,7 @@ const CATCH_UP_RATE: Rate = Rate {
 /// A connected peer.
 #[derive(Debug)]
 pub(super) struct Peer {
-    pub(super) connections: HashMap<ConnectionId, (bool, Multiaddr)>,
+    pub(super) connections: Connections,
     pub(super) agent: String,
     pub(super) operators: BTreeSet<(ServiceId, EvmAddress)>,
     pub(super) round_trip: Option<Duration>,
@@ -62,23 +54,21 @@ pub(super) struct Peer {
     pub(super) records: Budget,
     pub(super) questions: Budget,
     pub(super) catch_up: Budget,
-    faults: f64,
-    faults_at: Instant,
-    reasons: VecDeque<String>,
+    pub(super) conduct: Conduct,
 }
 
 /// All peers.
 #[derive(Debug, Default)]
 pub(super) struct Peers {
     connected: HashMap<PeerId, Peer>,
-    bans: HashMap<PeerId, (Instant, String)>,
+    pub(super) bans: Bans,
 }
 
 impl Peer {
     fn new(trusted: bool, now: Instant) -> Self {
         let rate = if trusted { OPERATOR_RATE } else { STRANGER_RATE };
         Self {
-            connections: HashMap::new(),
+            connections: Connections::default(),
             agent: String::new(),
             operators: BTreeSet::new(),
             round_trip: None,
@@ -87,9 +77,7 @@ impl Peer {
             records: Budget::new(rate, now),
             questions: Budget::new(QUESTION_RATE, now),
             catch_up: Budget::new(CATCH_UP_RATE, now),
-            faults: 0.0,
-            faults_at: now,
-            reasons: VecDeque::new(),
+            conduct: Conduct::new(now),
         }
     }
 
@@ -100,7 +88,7 @@ impl Peer {
         } else {
             20.0
         };
-        standing - self.faults_now(now)
+        standing - self.conduct.faults(now)
     }
 
     /// Whether it may ask for the records of a service.
@@ -111,28 +99,6 @@ impl Peer {
     /// Whether it speaks for any operator, or is trusted by configuration.
     pub(super) fn is_known(&self) -> bool {
         self.trusted || !self.operators.is_empty()
-    }
-
-    pub(super) fn reasons(&self) -> impl Iterator<Item = &String> {
-        self.reasons.iter()
-    }
-
-    pub(super) fn directions(&self) -> (bool, bool) {
-        let mut both = (false, false);
-        for (outbound, _) in self.connections.values() {
-            both = (both.0 || !outbound, both.1 || *outbound);
-        }
-        both
-    }
-
-    /// The address under which this node has reached it.
-    pub(super) fn dialled(&self) -> Option<&Multiaddr> {
-        let mut connections = self.connections.values();
-        connections.find(|(outbound, _)| *outbound).map(|(_, address)| address)
-    }
-
-    fn faults_now(&self, now: Instant) -> f64 {
-        (self.faults - now.saturating_duration_since(self.faults_at).as_secs_f64() * FORGIVEN).max(0.0)
     }
 }
 
@@ -152,34 +118,29 @@ impl Peers {
             let strangers = self
                 .connected
                 .values()
-                .filter(|peer| !peer.is_known() && !peer.directions().1);
+                .filter(|peer| !peer.is_known() && peer.connections.dialled().is_none());
             if strangers.count() >= MAX_STRANGERS {
                 return Err("strangers");
             }
             let block = address::block(&from);
             let neighbours = self.connected.values().filter(|peer| {
-                block.is_some()
-                    && peer
-                        .connections
-                        .values()
-                        .any(|(_, address)| address::block(address) == block)
+                let mut addresses = peer.connections.addresses();
+                block.is_some() && addresses.any(|address| address::block(address) == block)
             });
             if neighbours.count() >= MAX_PER_BLOCK {
                 return Err("address_block");
             }
         }
         let entry = self.connected.entry(peer).or_insert_with(|| Peer::new(trusted, now));
-        entry.connections.insert(connection, (outbound, from));
+        entry.connections.opened(connection, outbound, from);
         Ok(is_new)
     }
 
     /// A connection has ended; the peer is forgotten with its last one.
     pub(super) fn closed(&mut self, peer: &PeerId, connection: ConnectionId) {
-        if let Some(entry) = self.connected.get_mut(peer) {
-            entry.connections.remove(&connection);
-            if entry.connections.is_empty() {
-                self.connected.remove(peer);
-            }
+        let is_last = |peer: &mut Peer| peer.connections.closed(connection);
+        if self.connected.get_mut(peer).is_some_and(is_last) {
+            self.connected.remove(peer);
         }
     }
 
@@ -193,19 +154,6 @@ impl Peers {
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&PeerId, &Peer)> {
         self.connected.iter()
-    }
-
-    /// Whether a peer is banned now.
-    pub(super) fn is_banned(&self, peer: &PeerId, now: Instant) -> bool {
-        self.bans.get(peer).is_some_and(|(until, _)| *until > now)
-    }
-
-    /// The bans in force.
-    pub(super) fn bans(&self, now: Instant) -> impl Iterator<Item = (&PeerId, &String)> {
-        self.bans
-            .iter()
-            .filter(move |(_, (until, _))| *until > now)
-            .map(|(peer, (_, reason))| (peer, reason))
     }
 
     /// A peer has proven whom it speaks for.
@@ -228,32 +176,16 @@ impl Peers {
     }
 
     /// Counts a fault. True: the peer is banned by it.
-    pub(super) fn blame(&mut self, peer: &PeerId, weight: f64, reason: &str, now: Instant) -> bool {
+    pub(super) fn blame(&mut self, peer: &PeerId, weight: f64, reason: &'static str, now: Instant) -> bool {
         let Some(entry) = self.connected.get_mut(peer) else {
             return false;
         };
-        entry.faults = entry.faults_now(now) + weight;
-        entry.faults_at = now;
-        if entry.reasons.back().is_none_or(|last| last != reason) {
-            entry.reasons.push_back(reason.to_owned());
+        entry.conduct.blame(weight, reason, now);
+        let is_banned = entry.own_score(now) <= BAN_SCORE && !entry.trusted;
+        if is_banned {
+            self.bans.add(*peer, reason, now);
         }
-        if entry.reasons.len() > MAX_REASONS {
-            entry.reasons.pop_front();
-        }
-        if entry.own_score(now) > BAN_SCORE || entry.trusted {
-            return false;
-        }
-        if self.bans.len() >= MAX_BANS
-            && let Some(oldest) = self
-                .bans
-                .iter()
-                .min_by_key(|(_, (until, _))| *until)
-                .map(|(peer, _)| *peer)
-        {
-            self.bans.remove(&oldest);
-        }
-        self.bans.insert(*peer, (now + BAN_TIME, reason.to_owned()));
-        true
+        is_banned
     }
 }
 
@@ -281,7 +213,8 @@ mod tests {
         let (mut peers, peer) = (Peers::default(), PeerId::random());
         assert_eq!(connect(&mut peers, peer, 1, true, "/ip4/1.1.1.1/tcp/1"), Ok(true));
         assert_eq!(connect(&mut peers, peer, 2, false, "/ip4/1.1.1.1/tcp/2"), Ok(false));
-        assert_eq!(peers.get(&peer).unwrap().directions(), (true, true));
+        let connections = &peers.get(&peer).unwrap().connections;
+        assert!(connections.has_inbound() && connections.dialled().is_some());
         peers.closed(&peer, ConnectionId::new_unchecked(1));
         assert!(peers.get(&peer).is_some());
         peers.closed(&peer, ConnectionId::new_unchecked(2));
@@ -295,10 +228,7 @@ mod tests {
         assert!(!peers.blame(&peer, 60.0, "malformed", now));
         assert!(peers.blame(&peer, 60.0, "malformed", now));
         peers.closed(&peer, ConnectionId::new_unchecked(1));
-        assert!(peers.is_banned(&peer, now));
-        assert_eq!(peers.bans(now).count(), 1);
-        assert!(!peers.is_banned(&peer, now + BAN_TIME));
-        assert_eq!(peers.bans(now + BAN_TIME).count(), 0);
+        assert!(peers.bans.has(&peer, now));
     }
 
     #[test]

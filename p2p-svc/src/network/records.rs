@@ -172,13 +172,21 @@ impl Task {
             Judgement::Accept(record) => {
                 self.count("accepted");
                 self.senders.put(record.id(), from);
-                self.heard_hello(from, &record, now);
+                self.heard_hello(&record, now);
                 Ok(record)
             }
             Judgement::Unknown(record) => {
                 self.count("unknown");
                 if self.aside.put(Waiting::new(record, from, now)) {
                     self.tell_unknown();
+                }
+                Err(false)
+            }
+            Judgement::Stranger(record) => {
+                self.count("no_operator");
+                // Said once, and needed as soon as its author is registered.
+                if matches!(record.record().statement, Statement::Hello(_)) {
+                    self.aside.put(Waiting::new(record, from, now).looked_up());
                 }
                 Err(false)
             }
@@ -207,26 +215,29 @@ impl Task {
         match judgement {
             Judgement::Accept(record) => {
                 self.count("accepted_late");
-                self.heard_hello(waiting.from, &record, Instant::now());
+                self.heard_hello(&record, Instant::now());
                 self.keep(record);
             }
             Judgement::Unknown(_) => drop(self.aside.put(waiting)),
             // Looked up and none: it may be registered a moment later.
-            Judgement::Ignore("no_operator") => drop(self.aside.put(waiting.looked_up())),
+            Judgement::Stranger(_) => drop(self.aside.put(waiting.looked_up())),
             Judgement::Ignore(_) | Judgement::Reject(_) => {}
         }
     }
 
-    /// A hello of the very peer that it names proves whom the peer speaks for.
-    fn heard_hello(&mut self, from: PeerId, record: &SignedRecord, now: Instant) {
+    /// A hello names the peer that speaks for its author. Whoever brought it, the connection proves who that peer is.
+    fn heard_hello(&mut self, record: &SignedRecord, now: Instant) {
         let Statement::Hello(hello) = &record.record().statement else {
             return;
         };
         let service = record.record().service_id;
-        if hello.peer_id == from.to_bytes() && self.peers.speaks_for(&from, service, record.author(), now) {
-            tracing::info!(peer = %from, service_id = %service, operator = %record.author(), "connected to an operator");
-            self.keep_operator(from);
-            self.catch_up(from, service);
+        let Ok(peer) = PeerId::from_bytes(&hello.peer_id) else {
+            return;
+        };
+        if self.peers.speaks_for(&peer, service, record.author(), now) {
+            tracing::info!(%peer, service_id = %service, operator = %record.author(), "connected to an operator");
+            self.keep_operator(peer);
+            self.catch_up(peer, service);
         }
     }
 

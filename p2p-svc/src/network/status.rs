@@ -1,5 +1,6 @@
 //! The network as people see it.
 
+use std::collections::HashSet;
 use std::time::Instant;
 
 use libp2p::PeerId;
@@ -57,47 +58,26 @@ impl Task {
             .map(|(peer, state)| self.view(peer, state, now))
             .collect();
         views.sort_by(|a, b| b.score.total_cmp(&a.score));
-        let banned = self.peers.bans(now).filter(|(peer, _)| self.peers.get(peer).is_none());
-        views.extend(banned.map(|(peer, reason)| PeerView {
-            id: peer.to_string(),
-            score: super::peers::BAN_SCORE,
-            reasons: vec![format!("turned away: {reason}")],
-            ..PeerView::default()
-        }));
+        let banned = self.peers.bans.views(now);
+        let connected: HashSet<String> = views.iter().map(|view| view.id.clone()).collect();
+        views.extend(banned.filter(|view| !connected.contains(&view.id)));
         views.truncate(MAX_PEERS);
         views
     }
 
     fn view(&self, peer: &PeerId, state: &Peer, now: Instant) -> PeerView {
         let gossip = &self.swarm.behaviour().gossip;
-        let direction = match state.directions() {
-            (true, true) => "both",
-            (true, false) => "inbound",
-            _ => "outbound",
-        };
-        let topics = gossip
-            .all_peers()
-            .filter(|(known, _)| *known == peer)
-            .flat_map(|(_, topics)| topics);
         PeerView {
-            id: peer.to_string(),
-            connected: true,
-            direction: direction.to_owned(),
-            addresses: state
-                .connections
-                .values()
-                .map(|(_, address)| address.to_string())
-                .collect(),
             agent: state.agent.clone(),
             score: gossip.peer_score(peer).unwrap_or_else(|| state.own_score(now)),
-            topics: topics.map(ToString::to_string).collect(),
             operators: state
                 .operators
                 .iter()
                 .map(|(service, author)| (service.to_string(), author.to_string()))
                 .collect(),
             round_trip_ms: state.round_trip.and_then(|took| u64::try_from(took.as_millis()).ok()),
-            reasons: state.reasons().cloned().collect(),
+            reasons: state.conduct.reasons(),
+            ..state.connections.view(peer, gossip)
         }
     }
 }

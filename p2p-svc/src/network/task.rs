@@ -25,6 +25,7 @@ use super::dial::Dialler;
 use super::exchange::{Asked, Search};
 use super::peers::Peers;
 use crate::aside::Aside;
+use crate::conduct::BAN_SCORE;
 use crate::gate::Gate;
 use crate::members::Members;
 use crate::metrics::NetworkMetrics;
@@ -46,6 +47,8 @@ const KEEPER_BATCH: usize = 512;
 const DONE_QUEUE: usize = 256;
 /// Records whose senders are remembered for a later verdict; the oldest are forgotten.
 const MAX_SENDERS: usize = 16_384;
+/// Ticks between two greetings of peers that are not known to speak for anybody: an earlier one may have come too soon.
+const GREET_TICKS: u64 = 120;
 /// Ticks between two looks at the address book.
 const BOOK_TICKS: u64 = 1_200;
 /// Peers of the address book that are tried at once, the latest first.
@@ -215,7 +218,7 @@ impl Task {
             Done::Book(known) => {
                 let now = Instant::now();
                 for known in known.into_iter().take(REMEMBERED) {
-                    if self.peers.get(&known.peer).is_none() && !self.peers.is_banned(&known.peer, now) {
+                    if self.peers.get(&known.peer).is_none() && !self.peers.bans.has(&known.peer, now) {
                         self.dialler.found(known.peer, &known.address, now);
                     }
                 }
@@ -336,6 +339,13 @@ impl Task {
             self.lift_bans(now);
             self.catch_up_somewhere();
         }
+        if self.ticks.is_multiple_of(GREET_TICKS) {
+            let unknown = self.peers.iter().filter(|(_, peer)| peer.operators.is_empty());
+            let unknown: Vec<PeerId> = unknown.map(|(peer, _)| *peer).collect();
+            for peer in unknown {
+                self.greet(peer);
+            }
+        }
         if self.ticks.is_multiple_of(BOOK_TICKS) {
             self.reread_book();
         }
@@ -356,14 +366,10 @@ impl Task {
             gossip.set_application_score(peer, state.own_score(now));
         }
         // Gossip does not look at anything of a peer below this score any more, so nothing would lower it further.
-        let graylisted = |peer: &PeerId| {
-            gossip
-                .peer_score(peer)
-                .is_some_and(|score| score <= super::peers::BAN_SCORE)
-        };
+        let graylisted = |peer: &PeerId| gossip.peer_score(peer).is_some_and(|score| score <= BAN_SCORE);
         let graylisted: Vec<_> = self.peers.iter().map(|(peer, _)| *peer).filter(graylisted).collect();
         for peer in &graylisted {
-            self.blame(peer, -super::peers::BAN_SCORE, "a bad score");
+            self.blame(peer, -BAN_SCORE, "a bad score");
         }
         let gossip = &self.swarm.behaviour().gossip;
         let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
@@ -385,7 +391,7 @@ impl Task {
     /// Lets peers in again whose time is over.
     fn lift_bans(&mut self, now: Instant) {
         let banned = &mut self.swarm.behaviour_mut().banned;
-        let over = |peer: &&PeerId| !self.peers.is_banned(peer, now);
+        let over = |peer: &&PeerId| !self.peers.bans.has(peer, now);
         let over: Vec<_> = banned.blocked_peers().iter().filter(over).copied().collect();
         for peer in over {
             banned.unblock_peer(peer);

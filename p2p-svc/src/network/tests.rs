@@ -117,6 +117,60 @@ async fn a_late_node_gets_what_it_missed_and_the_body_behind_it() {
     assert!(nobody.is_none());
 }
 
+/// Waits until a node knows that a peer speaks for an operator.
+async fn recognises(node: &TestNode, operator: Operator) {
+    let address = operator.address().to_string();
+    let known = async {
+        let mut polls = tokio::time::interval(Duration::from_millis(20));
+        loop {
+            polls.tick().await;
+            let views = node.network.peers().await.unwrap();
+            if views
+                .iter()
+                .flat_map(|view| &view.operators)
+                .any(|(_, known)| *known == address)
+            {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), known)
+        .await
+        .expect("the operator is not recognised");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_said_for_whom_it_speaks_before_that_was_registered_is_known_when_it_is() {
+    let first = TestNode::start(&[]).await;
+    let mut before = topics(1, &MEMBERS[..2], None);
+    before.topics[0].strangers = vec![Operator(3).address().into_array()];
+    first.service.clone().sync(Context::current(), before).await.unwrap();
+    let late = TestNode::start(&[first.address().await]).await;
+    join(&late, Operator(3)).await;
+    first.judged("no_operator", 1).await;
+    let after = topics(2, &MEMBERS, None);
+    first.service.clone().sync(Context::current(), after).await.unwrap();
+    recognises(&first, Operator(3)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hello_counts_whoever_brings_it() {
+    let nodes = three().await;
+    recognises(&nodes[0], Operator(2)).await;
+    // The hello of the third peer in the name of another operator, by way of the second.
+    let newcomer = Operator(9);
+    let mut members = MEMBERS.to_vec();
+    members.push(newcomer);
+    for (node, operator) in nodes.iter().zip(MEMBERS).take(2) {
+        let table = topics(2, &members, Some(operator.hello(&node.keys)));
+        node.service.clone().sync(Context::current(), table).await.unwrap();
+    }
+    nodes[0].until(|status| status.connected_peers == 2).await;
+    nodes[1].until(|status| status.topic_peer_counts[0].1 == 2).await;
+    publish(&nodes[1], &newcomer.hello(&nodes[2].keys), b"").await;
+    recognises(&nodes[0], newcomer).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_newcomer_is_asked_about_once_and_heard_when_it_is_a_member() {
     let nodes = three().await;

@@ -51,22 +51,29 @@ pub(crate) struct Bench {
     #[arg(long, global = true)]
     json: bool,
     /// Lone events that are fired for the latency
-    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long, global = true, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     events: u32,
-    /// Measure the throughput alone
-    #[arg(long)]
-    throughput_only: bool,
     /// Use the release binaries as they are
-    #[arg(long)]
+    #[arg(long, global = true)]
     skip_build: bool,
     /// Use the development binaries, to try the benchmark itself: the figures mean nothing
-    #[arg(long)]
+    #[arg(long, global = true)]
     dev: bool,
 }
 
 /// A part that is measured by itself.
 #[derive(Debug, Clone, Subcommand)]
 enum Part {
+    /// Measure the start of the processes, lone events and memory
+    Latency,
+    /// Measure how fast many events of one block land
+    Burst,
+    /// Measure how many events a second are run, signed and aggregated
+    Throughput,
+    /// Measure how long a killed process keeps others waiting
+    Recovery,
+    /// Measure how fast a node that was down takes in what it missed
+    CatchUp,
     /// Compare the engine with bare wasmtime and with a naive host
     Engine,
     /// Measure what it costs several operators to agree on an event and to land it once
@@ -102,57 +109,74 @@ impl Bench {
             shell::build_node(profile)?
         };
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-        let report = runtime.block_on(async {
-            tokio::select! {
-                report = self.measure_part(&binaries) => report,
-                // Dropping what was started ends it.
-                _ = tokio::signal::ctrl_c() => anyhow::bail!("interrupted"),
-            }
-        })?;
-        if self.json { report.json() } else { Ok(report.table()) }
-    }
-
-    async fn measure_part(&self, binaries: &Path) -> Result<Report> {
-        match &self.part {
-            Some(Part::Network { operators }) => network::figures(binaries, operators, self.events).await,
-            Some(Part::Engine) | None => self.measure(binaries).await,
-        }
-    }
-
-    async fn measure(&self, binaries: &Path) -> Result<Report> {
         let mut report = Report::new();
-        if self.throughput_only {
-            let chain = Anvil::start().await?;
-            let node = Node::start(&bed::config(&chain, binaries)).await?;
-            let bed = Bed::new(chain, node).await?;
-            report.add(throughput::figures(&bed).await?);
-            bed.node.stop().await?;
-            bed.chain.stop().await?;
-            return Ok(report);
+        let outcome = runtime.block_on(async {
+            tokio::select! {
+                outcome = self.measure(&binaries, &mut report) => outcome,
+                // Dropping what was started ends it.
+                _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
+            }
+        });
+        // What was measured before a failure is not lost.
+        match outcome {
+            Err(_) if self.json => eprintln!("{}", report.json()?),
+            Err(_) => eprintln!("{}", report.table()),
+            Ok(()) if self.json => return report.json(),
+            Ok(()) => return Ok(report.table()),
         }
+        outcome.map(|()| String::new())
+    }
+
+    async fn measure(&self, binaries: &Path, report: &mut Report) -> Result<()> {
+        match &self.part {
+            Some(Part::Engine) => Ok(()),
+            Some(Part::Network { operators }) => network::figures(binaries, operators, self.events, report).await,
+            Some(Part::CatchUp) => {
+                report.add(catch_up::figures(binaries).await?);
+                Ok(())
+            }
+            Some(_) => self.on_one_node(binaries, report).await,
+            None => {
+                self.on_one_node(binaries, report).await?;
+                report.add(catch_up::figures(binaries).await?);
+                Ok(())
+            }
+        }
+    }
+
+    async fn on_one_node(&self, binaries: &Path, report: &mut Report) -> Result<()> {
+        let wanted = |part: fn(&Part) -> bool| self.part.as_ref().is_none_or(part);
+        let latency = wanted(|part| matches!(part, Part::Latency));
         let chain = Anvil::start().await?;
-        report.add([starts::starts(&chain, binaries).await?]);
-
+        if latency {
+            report.add([starts::starts(&chain, binaries).await?]);
+        }
         let node = Node::start(&bed::config(&chain, binaries)).await?;
-        report.add([memory::idle("idle after start, PSS of all", &node).await?]);
-
+        if latency {
+            report.add([memory::idle("idle after start, PSS of all", &node).await?]);
+        }
         let bed = Bed::new(chain, node).await?;
-        report.add(self.latency(&bed).await?);
-        report.add([memory::idle("idle with a service that worked, PSS of all", &bed.node).await?]);
-
-        report.add(burst::figures(&bed).await?);
-        report.add(throughput::figures(&bed).await?);
-        report.add(memory::growth(&bed).await?);
-        report.add(recovery::figures(&bed).await?);
-        // A node that is fast after a kill but works no more would be a poor one.
-        Observer::connect(&bed)
-            .await?
-            .fire(1, &Step::new("an event after the kills", 1)?)
-            .await?;
+        if latency {
+            report.add(self.latency(&bed).await?);
+            report.add([memory::idle("idle with a service that worked, PSS of all", &bed.node).await?]);
+        }
+        if wanted(|part| matches!(part, Part::Burst)) {
+            report.add(burst::figures(&bed).await?);
+        }
+        if wanted(|part| matches!(part, Part::Throughput)) {
+            report.add(throughput::figures(&bed).await?);
+            report.add(memory::growth(&bed).await?);
+        }
+        if wanted(|part| matches!(part, Part::Recovery)) {
+            report.add(recovery::figures(&bed).await?);
+            // A node that is fast after a kill but works no more would be a poor one.
+            Observer::connect(&bed)
+                .await?
+                .fire(1, &Step::new("an event after the kills", 1)?)
+                .await?;
+        }
         bed.node.stop().await?;
-        bed.chain.stop().await?;
-        report.add(catch_up::figures(binaries).await?);
-        Ok(report)
+        bed.chain.stop().await
     }
 
     async fn latency(&self, bed: &Bed) -> Result<Vec<Figure>> {

@@ -30,15 +30,14 @@ struct Traffic {
 }
 
 /// Measures networks of these sizes.
-pub(super) async fn figures(binaries: &Path, sizes: &[u32], events: u32) -> Result<Report> {
-    let mut report = Report::new();
+pub(super) async fn figures(binaries: &Path, sizes: &[u32], events: u32, report: &mut Report) -> Result<()> {
     for (index, size) in sizes.iter().enumerate() {
         let mut config = ClusterConfig::of(*size, 200 + u8::try_from(index)?);
         config.binaries = Some(binaries.to_owned());
         let cluster = Cluster::start(&config).await?;
         report.add(measure(&cluster, *size, events).await?);
     }
-    Ok(report)
+    Ok(())
 }
 
 async fn measure(cluster: &Cluster, size: u32, events: u32) -> Result<Vec<Figure>> {

@@ -1,26 +1,15 @@
 //! What the bridge knows of its peers. Nodes of this generation send on before they look, so a peer is blamed only for what
 //! it said itself, and what it passes on for others has a budget apart, so that it cannot take the room of its own word.
 
-use std::collections::{HashMap, VecDeque};
-use std::num::NonZeroUsize;
-use std::time::{Duration, Instant};
+use std::collections::HashMap;
+use std::time::Instant;
 
 use libp2p::swarm::ConnectionId;
 use libp2p::{Multiaddr, PeerId};
-use lru::LruCache;
 
 use crate::budget::{Budget, Rate};
-
-/// At this score a peer is disconnected.
-pub(super) const BAN_SCORE: f64 = -100.0;
-/// How long a banned peer is not let in again.
-const BAN_TIME: Duration = Duration::from_secs(600);
-/// Bans that are remembered; the one longest unseen is forgotten.
-const MAX_BANS: usize = 4_096;
-/// Reasons that are shown of a peer; the oldest is dropped.
-const MAX_REASONS: usize = 4;
-/// How fast faults are forgiven, per second.
-const FORGIVEN: f64 = 0.5;
+use crate::conduct::{BAN_SCORE, Bans, Conduct};
+use crate::connections::Connections;
 
 /// Submissions that a peer gossips as its own. Each costs the recovery of a signature.
 const OWN_RATE: Rate = Rate {
@@ -57,45 +46,32 @@ pub(super) enum By {
 /// A connected peer.
 #[derive(Debug)]
 pub(super) struct Peer {
-    pub(super) connections: HashMap<ConnectionId, (bool, Multiaddr)>,
+    pub(super) connections: Connections,
     pub(super) agent: String,
     pub(super) questions: Budget,
     own: Budget,
     passed: Budget,
     missed: Budget,
-    faults: f64,
-    faults_at: Instant,
-    reasons: VecDeque<&'static str>,
+    pub(super) conduct: Conduct,
 }
 
 /// All peers.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Peers {
     connected: HashMap<PeerId, Peer>,
-    bans: LruCache<PeerId, (Instant, &'static str)>,
-}
-
-impl Default for Peers {
-    fn default() -> Self {
-        Self {
-            connected: HashMap::new(),
-            bans: LruCache::new(NonZeroUsize::new(MAX_BANS).unwrap_or(NonZeroUsize::MIN)),
-        }
-    }
+    pub(super) bans: Bans,
 }
 
 impl Peer {
     fn new(now: Instant) -> Self {
         Self {
-            connections: HashMap::new(),
+            connections: Connections::default(),
             agent: String::new(),
             questions: Budget::new(QUESTION_RATE, now),
             own: Budget::new(OWN_RATE, now),
             passed: Budget::new(PASSED_RATE, now),
             missed: Budget::new(MISSED_RATE, now),
-            faults: 0.0,
-            faults_at: now,
-            reasons: VecDeque::new(),
+            conduct: Conduct::new(now),
         }
     }
 
@@ -106,16 +82,6 @@ impl Peer {
             By::Relay => self.passed.take(now),
             By::Answer => self.missed.take(now),
         }
-    }
-
-    /// Its score: zero or less.
-    pub(super) fn score(&self, now: Instant) -> f64 {
-        -(self.faults - now.saturating_duration_since(self.faults_at).as_secs_f64() * FORGIVEN).max(0.0)
-    }
-
-    /// Why its score fell lately.
-    pub(super) fn reasons(&self) -> impl Iterator<Item = &'static str> {
-        self.reasons.iter().copied()
     }
 }
 
@@ -129,12 +95,12 @@ impl Peers {
         address: Multiaddr,
         now: Instant,
     ) -> Option<bool> {
-        if self.bans.get(&peer).is_some_and(|(until, _)| *until > now) {
+        if self.bans.has(&peer, now) {
             return None;
         }
         let is_new = !self.connected.contains_key(&peer);
         let entry = self.connected.entry(peer).or_insert_with(|| Peer::new(now));
-        entry.connections.insert(connection, (outbound, address));
+        entry.connections.opened(connection, outbound, address);
         Some(is_new)
     }
 
@@ -143,8 +109,7 @@ impl Peers {
         let Some(entry) = self.connected.get_mut(peer) else {
             return false;
         };
-        entry.connections.remove(&connection);
-        let is_last = entry.connections.is_empty();
+        let is_last = entry.connections.closed(connection);
         if is_last {
             self.connected.remove(peer);
         }
@@ -159,28 +124,15 @@ impl Peers {
         self.connected.iter()
     }
 
-    /// The bans in force.
-    pub(super) fn bans(&self, now: Instant) -> impl Iterator<Item = (&PeerId, &'static str)> {
-        let in_force = self.bans.iter().filter(move |(_, (until, _))| *until > now);
-        in_force.map(|(peer, (_, reason))| (peer, *reason))
-    }
-
     /// Counts a fault. True: the peer is banned by it.
     pub(super) fn blame(&mut self, peer: &PeerId, weight: f64, reason: &'static str, now: Instant) -> bool {
         let Some(entry) = self.connected.get_mut(peer) else {
             return false;
         };
-        entry.faults = weight - entry.score(now);
-        entry.faults_at = now;
-        if entry.reasons.back() != Some(&reason) {
-            entry.reasons.push_back(reason);
-        }
-        if entry.reasons.len() > MAX_REASONS {
-            entry.reasons.pop_front();
-        }
-        let is_banned = entry.score(now) <= BAN_SCORE;
+        entry.conduct.blame(weight, reason, now);
+        let is_banned = -entry.conduct.faults(now) <= BAN_SCORE;
         if is_banned {
-            self.bans.put(*peer, (now + BAN_TIME, reason));
+            self.bans.add(*peer, reason, now);
         }
         is_banned
     }
@@ -188,6 +140,8 @@ impl Peers {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn connect(peers: &mut Peers, peer: PeerId, id: usize, now: Instant) -> Option<bool> {
@@ -205,8 +159,8 @@ mod tests {
         assert!(!peers.closed(&peer, ConnectionId::new_unchecked(1)));
         assert!(peers.closed(&peer, ConnectionId::new_unchecked(2)));
         assert_eq!(connect(&mut peers, peer, 3, now), None);
-        assert_eq!(peers.bans(now).count(), 1);
-        assert_eq!(connect(&mut peers, peer, 4, now + BAN_TIME), Some(true));
+        let later = now + Duration::from_secs(3_600);
+        assert_eq!(connect(&mut peers, peer, 4, later), Some(true));
     }
 
     #[test]

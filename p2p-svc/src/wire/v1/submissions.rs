@@ -114,6 +114,7 @@ impl Task {
         match self.gate.admit(topic, &service, Some(submission.event_id), author, now) {
             Admission::Accept => {}
             Admission::Unknown => return Err("unknown"),
+            Admission::Stranger => return Err("no_operator"),
             Admission::Ignore(reason) => return Err(reason),
         }
         let digest = submission.envelope.digest();

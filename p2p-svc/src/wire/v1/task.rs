@@ -23,7 +23,7 @@ use super::asks::Asks;
 use super::bridge::Links;
 use super::kept::Kept;
 use super::message::Heard;
-use super::peers::{BAN_SCORE, Peer, Peers};
+use super::peers::{Peer, Peers};
 use super::settings::BridgeSettings;
 use super::submissions::{Retried, keep};
 use super::swarm::{Behaviour, BehaviourEvent, swarm};
@@ -309,43 +309,16 @@ impl Task {
 
     fn views(&self) -> Vec<PeerView> {
         let now = Instant::now();
-        let banned = self.peers.bans(now).map(|(peer, reason)| PeerView {
-            id: peer.to_string(),
-            score: BAN_SCORE,
-            reasons: vec![format!("turned away: {reason}")],
-            ..PeerView::default()
-        });
         let connected = self.peers.iter().map(|(peer, state)| self.view(peer, state, now));
-        connected.chain(banned).collect()
+        connected.chain(self.peers.bans.views(now)).collect()
     }
 
     fn view(&self, peer: &PeerId, state: &Peer, now: Instant) -> PeerView {
-        let gossip = &self.swarm.behaviour().gossip;
-        let outbound = state.connections.values().any(|(outbound, _)| *outbound);
-        let inbound = state.connections.values().any(|(outbound, _)| !outbound);
-        let direction = match (inbound, outbound) {
-            (true, true) => "both",
-            (true, false) => "inbound",
-            _ => "outbound",
-        };
-        let topics = gossip
-            .all_peers()
-            .filter(|(known, _)| *known == peer)
-            .flat_map(|(_, topics)| topics);
         PeerView {
-            id: peer.to_string(),
-            connected: true,
-            direction: direction.to_owned(),
-            addresses: state
-                .connections
-                .values()
-                .map(|(_, address)| address.to_string())
-                .collect(),
             agent: state.agent.clone(),
-            score: state.score(now),
-            topics: topics.map(ToString::to_string).collect(),
-            reasons: state.reasons().map(ToOwned::to_owned).collect(),
-            ..PeerView::default()
+            score: -state.conduct.faults(now),
+            reasons: state.conduct.reasons(),
+            ..state.connections.view(peer, &self.swarm.behaviour().gossip)
         }
     }
 }

@@ -1,0 +1,70 @@
+//! A service whose jobs cannot run, or take for ever, keeps no other from being served, however many of its triggers wait.
+
+#![allow(missing_docs)]
+
+mod support;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use support::engine::response;
+use support::trigger::action;
+use support::{Running, World};
+use wavs_ipc::{ErrorCode, WireError};
+use wavs_types::ServiceId;
+
+const OTHER: &str = "0x2222222222222222222222222222222222222222";
+/// More than memory holds: the queue of the tests and one batch.
+const TRIGGERS: u32 = 2_500;
+
+fn fire(world: &World, service: ServiceId, injection: u128, count: u32) {
+    for number in 0..count {
+        let action = action(service, "silent", &number.to_be_bytes());
+        world
+            .trigger
+            .fire(&format!("manual/{injection}/{number}"), &action, Some(injection));
+    }
+}
+
+async fn start(world: &World) -> (Running, ServiceId, ServiceId) {
+    world.trigger.publish(OTHER, support::document(OTHER, "active"));
+    let node = world.start().await;
+    let stuck = node.add(support::ADDRESS).await.unwrap().service_id;
+    let other = node.add(OTHER).await.unwrap().service_id;
+    (node, stuck, other)
+}
+
+#[tokio::test]
+async fn a_component_that_cannot_be_fetched_keeps_no_other_service_waiting() {
+    let world = World::new();
+    let (node, stuck, other) = start(&world).await;
+    let is_back = Arc::new(AtomicBool::new(false));
+    let back = Arc::clone(&is_back);
+    world.engine.on_operator(move |_, job| {
+        if is_back.load(Ordering::SeqCst) || String::from_utf8_lossy(job.action.text()).contains(&other.to_string()) {
+            Ok(Ok(vec![response(b"result")]))
+        } else {
+            Err(WireError::backoff(ErrorCode::Fetch, "the registry does not answer"))
+        }
+    });
+    fire(&world, stuck, 1, TRIGGERS);
+    world.engine.began(1_500).await;
+    fire(&world, other, 2, 3);
+    assert_eq!(node.injected(2, 3).await.failed, 0);
+
+    back.store(true, Ordering::SeqCst);
+    assert_eq!(node.injected(1, TRIGGERS).await.failed, 0);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn runs_that_never_end_keep_no_other_service_waiting() {
+    let world = World::new();
+    let (node, stuck, other) = start(&world).await;
+    world.engine.hold(stuck);
+    fire(&world, stuck, 1, TRIGGERS);
+    world.engine.began(8).await;
+    fire(&world, other, 2, 3);
+    assert_eq!(node.injected(2, 3).await.failed, 0);
+    node.stop().await;
+}
