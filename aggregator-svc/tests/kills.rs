@@ -111,6 +111,9 @@ impl Place {
     }
 }
 
+/// Longest wait for anything.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
+
 /// Lives from what is in `dir` to the end: every event is on chain, every callback told, the passing service gone.
 async fn live(dir: &Path) {
     let place = Place::read(dir);
@@ -144,7 +147,18 @@ async fn live(dir: &Path) {
             Err(error) => assert!(error.code == ErrorCode::Conflict, "{error}"),
         }
         let id = manager(address).service_id();
-        while registry().service(Context::current(), id).await.unwrap().summary.state != "active" {}
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            let summary = registry().service(Context::current(), id).await.unwrap().summary;
+            if summary.state == "active" {
+                break;
+            }
+            assert!(
+                tokio::time::Instant::now() < deadline,
+                "{address} is not active: {summary:?}"
+            );
+            tokio::task::yield_now().await;
+        }
     };
     add(&place.manager).await;
     for number in 0..EVENTS {
@@ -169,7 +183,7 @@ async fn live(dir: &Path) {
     }
 
     let ledger = Connection::open(world.ledger()).unwrap();
-    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(120);
+    let deadline = tokio::time::Instant::now() + PATIENCE;
     let told = || -> usize {
         ledger
             .query_row(

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use wavs_ipc::{ErrorCode, WireError};
 use wavs_types::{ChainConfig, ChainKey, ServiceDocument};
 
+use super::directory::Entry;
 use super::{Registry, ledger_failed, signer_of, standing};
 use crate::keys::history::{History, HistoryCell};
 use crate::ledger::history::Actor;
@@ -95,14 +96,23 @@ impl Registry {
             .cloned()
             .collect();
         for entry in pending {
-            let Ok(_step) = self.begin(entry.id()) else { continue };
+            let service_id = entry.id();
+            let Ok(_step) = self.begin_next(service_id).await else {
+                tracing::error!(%service_id, "an add that a restart interrupted could not be completed because another step of the service does not end; restart aggregator-svc");
+                continue;
+            };
+            // Whoever had the step may have completed it, or removed it.
+            let is_pending = |entry: &Arc<Entry>| entry.row.phase == Phase::Pending;
+            let Some(entry) = self.directory().get(&service_id).filter(is_pending) else {
+                continue;
+            };
             let result = match self.prepare(entry.service()).await {
                 Ok(()) => self.wire(&entry, Actor::Restart).await,
                 Err(error) => Err(error),
             };
             if let Err(error) = result {
-                tracing::warn!(service_id = %entry.id(), %error, "an add that a restart interrupted could not be completed; it is undone");
-                self.undo(entry.id()).await;
+                tracing::warn!(%service_id, %error, "an add that a restart interrupted could not be completed; it is undone");
+                self.undo(service_id).await;
             }
         }
     }

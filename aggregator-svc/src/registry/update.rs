@@ -19,6 +19,7 @@ use super::directory::Entry;
 use super::{Registry, ledger_failed, view};
 use crate::clock;
 use crate::ledger::history::{self, Actor, Note};
+use crate::ledger::services::Phase;
 use crate::ledger::{meta, services};
 use crate::pipeline::backoff::Backoff;
 use crate::pipeline::intake::UriNotice;
@@ -43,6 +44,10 @@ impl Registry {
     async fn update(&self, service_id: ServiceId, uri: Option<String>, actor: Actor) -> Result<(), WireError> {
         let _step = self.begin(service_id)?;
         let entry = self.registered(&service_id)?;
+        if entry.row.phase == Phase::Pending {
+            let text = format!("service {service_id} is still being added; try again when it is active");
+            return Err(WireError::never(ErrorCode::Conflict, text));
+        }
         let result = self.switch(&entry, uri, actor).await;
         if let Err(error) = &result {
             self.core().metrics.update_failures.inc();
@@ -181,7 +186,7 @@ impl Updater {
             .directory()
             .services()
             .values()
-            .filter(|entry| entry.row.uri.is_some())
+            .filter(|entry| entry.row.uri.is_some() && entry.row.phase == Phase::Active)
         {
             self.waiting.entry(entry.id()).or_insert(Waiting {
                 uri: None,
