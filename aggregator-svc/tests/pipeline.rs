@@ -332,3 +332,31 @@ async fn a_backlog_beyond_the_queue_waits_in_the_spool_and_drains() {
     assert_eq!(world.engine.runs().len(), 500);
     node.stop().await;
 }
+
+#[tokio::test]
+async fn a_service_runs_in_the_mode_that_the_configuration_gives_it() {
+    const OTHER: &str = "0x2222222222222222222222222222222222222222";
+    let mut world = World::new();
+    let (chosen, other) = [support::ADDRESS, OTHER]
+        .map(|address| support::manager(address).service_id())
+        .into();
+    world.toml = format!("[wavs.service.{chosen}]\ndeterministic = true\nkv_mode = \"transactional\"\n");
+    world.trigger.publish(OTHER, support::document(OTHER, "active"));
+    let node = world.start().await;
+    for (number, address) in [support::ADDRESS, OTHER].into_iter().enumerate() {
+        let service = node.add(address).await.unwrap().service_id;
+        let injection = number as u128 + 1;
+        let action = action(service, "silent", b"x");
+        world
+            .trigger
+            .fire(&format!("manual/{injection}/0"), &action, Some(injection));
+        node.injected(injection, 1).await;
+    }
+    let runs = world.engine.runs();
+    let mode = |service| {
+        let run = runs.iter().find(|run| run.context.service_id == service).unwrap();
+        (run.context.mode.deterministic, run.context.mode.transactional)
+    };
+    assert_eq!((mode(chosen), mode(other)), ((true, true), (false, false)));
+    node.stop().await;
+}

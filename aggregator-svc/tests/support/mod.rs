@@ -21,6 +21,7 @@ use wavs_ipc::contract::registry::{
     AddService, AddSource, InjectionProgress, JobQuery, JobView, Registry as _, ServiceSummary,
 };
 use wavs_ipc::{Context, WireError};
+use wavs_service::config::{Flags, Loader, Sources};
 use wavs_service::{Metrics, ProcessName, StatusBoard};
 use wavs_types::{ChainConfig, EvmChainConfig, ServiceManager};
 
@@ -72,6 +73,8 @@ pub struct World {
     pub gossip: Option<FakeGossip>,
     /// How long a result of its own is waited for.
     pub own_input_grace: std::time::Duration,
+    /// The configuration file, beside what is set here.
+    pub toml: String,
 }
 
 pub struct Running {
@@ -107,6 +110,7 @@ impl World {
             receipt_deadline_secs: None,
             gossip: None,
             own_input_grace: Settings::default().own_input_grace,
+            toml: String::new(),
         }
     }
 
@@ -131,6 +135,21 @@ impl World {
         }
     }
 
+    /// What the configuration file says.
+    fn configured(&self) -> Settings {
+        let file = self.dir.join("wavs.toml");
+        std::fs::write(&file, &self.toml).unwrap();
+        let flags = Flags::add_to(clap::Command::new("test"));
+        let flags = Flags::from_matches(&flags.get_matches_from(["test"]));
+        let sources = Sources {
+            variables: BTreeMap::default(),
+            current_dir: self.dir.clone(),
+        };
+        let loaded = Loader::new(flags, sources).load().unwrap();
+        assert_eq!(loaded.file.as_ref(), Some(&file));
+        Settings::from(&loaded.node.aggregator)
+    }
+
     fn setup(&self) -> Setup {
         let chain = EvmChainConfig {
             chain_id: "31337".to_owned(),
@@ -145,6 +164,7 @@ impl World {
             max_open_events: self.max_open_events,
             accept_empty_history: self.accept_empty_history,
             own_input_grace: self.own_input_grace,
+            overrides: self.configured().overrides,
             ..Settings::default()
         };
         let keyring = self

@@ -256,6 +256,34 @@ async fn operators_talk_over_quic_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn operators_talk_over_ipv6() {
+    if std::net::TcpListener::bind("[::1]:0").is_err() {
+        eprintln!("skipped: this machine has no IPv6");
+        return;
+    }
+    let version_6 = || {
+        let mut settings = settings(&[]);
+        settings.listen = vec![listen("/ip6/::1/tcp/0")];
+        settings
+    };
+    let first = TestNode::start_with(version_6()).await;
+    let mut second = version_6();
+    second.static_peers = vec![first.address().await];
+    let second = TestNode::start_with(second).await;
+    talk(&first, &second).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_is_found_by_its_name() {
+    let first = TestNode::start(&[]).await;
+    let address = first.address().await.to_string();
+    let named = address.replace("/ip4/127.0.0.1/", "/dns4/localhost/");
+    assert_ne!(named, address);
+    let second = TestNode::start(&[named.parse().unwrap()]).await;
+    talk(&first, &second).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn operators_in_one_local_network_find_each_other() {
     let local = || {
         let mut settings = settings(&[]);
