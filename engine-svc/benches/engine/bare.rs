@@ -79,11 +79,11 @@ fn not_called<T>() -> T {
     panic!("the measured guest does not call this")
 }
 
-fn linker(engine: &Engine, component: &Component) -> Linker<State> {
+/// All that the measured guest imports.
+fn linker(engine: &Engine) -> Linker<State> {
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker).expect("WASI");
     bindings::host::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state).expect("the host interface");
-    linker.define_unknown_imports_as_traps(component).expect("the rest");
     linker
 }
 
@@ -118,9 +118,7 @@ impl Bare {
         let started = Instant::now();
         let component = Component::from_binary(&engine, bytes).expect("a component");
         let compiled = started.elapsed();
-        let pre = linker(&engine, &component)
-            .instantiate_pre(&component)
-            .expect("its imports");
+        let pre = linker(&engine).instantiate_pre(&component).expect("its imports");
         let pre = WavsWorldPre::new(pre).expect("its exports");
         Self { pre, compiled }
     }
@@ -165,9 +163,7 @@ impl Naive {
             let mut store = Store::new(&engine, State::new());
             store.set_epoch_deadline(1_000_000);
             store.set_fuel(u64::MAX).expect("fuel");
-            let pre = linker(&engine, &component)
-                .instantiate_pre(&component)
-                .expect("its imports");
+            let pre = linker(&engine).instantiate_pre(&component).expect("its imports");
             let world = WavsWorldPre::new(pre).expect("its exports");
             let world = world.instantiate_async(&mut store).await.expect("an instance");
             world
