@@ -1,4 +1,4 @@
-//! The epoch ticker: every 10 ms each running guest returns to the executor, which lets others run and checks deadlines.
+//! The epoch ticker: every millisecond each running guest returns to the executor, which lets others run and checks deadlines.
 //!
 //! It ticks only while guests run, so that an idle node sleeps.
 
@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use wasmtime::Engine;
 
-/// Length of one epoch: how long a guest computes before others get their turn.
-pub(crate) const EPOCH: Duration = Duration::from_millis(10);
+/// Length of one epoch: how long a guest computes before others get their turn, and so how long a short run may wait for
+/// each of the long ones. A yield costs a few microseconds.
+pub(crate) const EPOCH: Duration = Duration::from_millis(1);
 
 /// Increments the epoch of the engines from a thread of its own.
 #[derive(Debug)]
