@@ -63,8 +63,9 @@ impl Metrics {
         }
     }
 
-    pub(crate) fn fired(&self, chain: Option<&ChainKey>, kind: &'static str) {
-        self.fired.with(&[chain.map_or("", ChainKey::as_str), kind]).inc();
+    /// Counts the triggers of a kind on a chain.
+    pub(crate) fn fired(&self, chain: Option<&ChainKey>, kind: &'static str) -> Counter {
+        self.fired.with(&[chain.map_or("", ChainKey::as_str), kind])
     }
 
     pub(crate) fn dropped(&self, reason: &'static str) {

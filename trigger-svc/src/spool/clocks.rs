@@ -102,9 +102,9 @@ impl Spool {
         }
         let source = source.to_owned();
         let seen_at_ns = clock::now_ns();
-        let newest = self
+        let appended = self
             .intake(move |tx| {
-                let newest = schema::insert_all(tx, &source, &occurrences, seen_at_ns)?;
+                let appended = schema::insert_all(tx, &source, &occurrences, seen_at_ns)?;
                 wavs_store::fault::point("spool.clock.recorded");
                 let mut update = tx.prepare_cached(
                     "UPDATE clock SET anchor = ?4, position = ?5
@@ -121,10 +121,10 @@ impl Spool {
                     wavs_store::fault::point("spool.clock.advanced");
                 }
                 schema::prune(tx, &source, prune_below)?;
-                Ok(newest)
+                Ok(appended)
             })
             .await?;
-        self.announce(newest);
+        self.committed(appended);
         Ok(())
     }
 }

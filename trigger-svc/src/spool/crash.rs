@@ -58,6 +58,7 @@ fn trigger(workflow: &str, source_key: &str) -> Entry {
             uri: format!("{source_key} for {workflow}"),
             height: 0,
         },
+        fired: None,
     }
 }
 

@@ -28,7 +28,7 @@ use wavs_types::ChainKey;
 pub(crate) use clocks::{Advance, Mark};
 pub(crate) use occurrence::{Entry, Occurrence};
 pub(crate) use position::{Beginning, Position, Progress};
-use schema::{LOG, MIGRATIONS, Stored};
+use schema::{Appended, LOG, MIGRATIONS, Stored};
 
 use crate::clock;
 use crate::watch::Watch;
@@ -160,16 +160,16 @@ impl Spool {
         }
         let chain = chain.to_string();
         let seen_at_ns = clock::now_ns();
-        let newest = self
+        let appended = self
             .intake(move |tx| {
-                let newest = schema::insert_all(tx, &chain, &occurrences, seen_at_ns)?;
+                let appended = schema::insert_all(tx, &chain, &occurrences, seen_at_ns)?;
                 if let Some(progress) = &progress {
                     position::advance(tx, &chain, progress)?;
                 }
-                Ok(newest)
+                Ok(appended)
             })
             .await?;
-        self.announce(newest);
+        self.committed(appended);
         Ok(())
     }
 
@@ -300,6 +300,14 @@ impl Spool {
     /// How much may wait.
     pub(crate) fn quota(&self) -> Quota {
         self.quota
+    }
+
+    /// Counts and announces what was committed.
+    fn committed(&self, appended: Appended) {
+        for fired in appended.fired {
+            fired.inc();
+        }
+        self.announce(appended.newest);
     }
 
     fn announce(&self, newest: Option<u64>) {

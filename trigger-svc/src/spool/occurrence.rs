@@ -4,6 +4,7 @@ use tracing::{info, warn};
 use wavs_ipc::contract::trigger_admin::{Inject, MAX_INJECTED};
 use wavs_ipc::contract::trigger_feed::SpoolBody;
 use wavs_ipc::{ErrorCode, Json, WireError};
+use wavs_service::metrics::Counter;
 use wavs_types::{ChainKey, EventId, ServiceId, TriggerAction, TriggerConfig, TriggerData, WorkflowId};
 
 use crate::metrics::Metrics;
@@ -36,6 +37,8 @@ pub(crate) struct Entry {
     pub route: Option<(ServiceId, WorkflowId)>,
     /// The entry.
     pub body: SpoolBody,
+    /// Counts it when it is written; absent for a notice.
+    pub fired: Option<Counter>,
 }
 
 impl Occurrence {
@@ -63,6 +66,7 @@ impl Occurrence {
                         uri,
                         height: log.block_number,
                     },
+                    fired: None,
                 });
             }
             Some((service_id, Err(cause))) => {
@@ -102,13 +106,11 @@ impl Entry {
             data,
         };
         match trigger(source_key.to_owned(), &action, None) {
-            Ok(body) => {
-                metrics.fired(action.data.chain(), route.trigger.kind());
-                Some(Self {
-                    route: Some((route.service_id, route.workflow_id.clone())),
-                    body,
-                })
-            }
+            Ok(body) => Some(Self {
+                route: Some((route.service_id, route.workflow_id.clone())),
+                body,
+                fired: Some(metrics.fired(action.data.chain(), route.trigger.kind())),
+            }),
             Err(error) => {
                 warn!(service_id = %route.service_id, %error, "cannot write the trigger");
                 metrics.dropped("encode");

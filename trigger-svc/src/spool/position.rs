@@ -113,9 +113,9 @@ impl Spool {
             .into_iter()
             .map(|source_key| Occurrence::Removed { source_key })
             .collect();
-        let newest = self
+        let appended = self
             .intake(move |tx| {
-                let newest = schema::insert_all(tx, &chain, &removed, seen_at_ns)?;
+                let appended = schema::insert_all(tx, &chain, &removed, seen_at_ns)?;
                 wavs_store::fault::point("spool.rewind.reported");
                 tx.prepare_cached("DELETE FROM block WHERE chain = ?1 AND height > ?2")?
                     .execute(params![chain, signed(fork)])?;
@@ -125,10 +125,10 @@ impl Spool {
                      WHERE chain = ?1",
                 )?
                 .execute(params![chain, signed(fork)])?;
-                Ok(newest)
+                Ok(appended)
             })
             .await?;
-        self.announce(newest);
+        self.committed(appended);
         Ok(())
     }
 }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use wavs_ipc::contract::trigger_feed::SpoolBody;
+use wavs_service::metrics::Counter;
 use wavs_store::rusqlite::params;
 use wavs_store::{Log, Migration, Transaction, fault};
 
@@ -65,18 +66,27 @@ impl Stored {
     }
 }
 
-/// Records the occurrences that are not known; answers the number of the last new entry.
+/// What a transaction appends.
+#[derive(Debug, Default)]
+pub(super) struct Appended {
+    /// The number of the last entry, if there is one.
+    pub(super) newest: Option<u64>,
+    /// Counts of the triggers among the entries, to be raised when they are committed.
+    pub(super) fired: Vec<Counter>,
+}
+
+/// Records the occurrences that are not known.
 pub(super) fn insert_all(
     tx: &Transaction<'_>,
     source: &str,
     occurrences: &[Occurrence],
     seen_at_ns: u64,
-) -> Result<Option<u64>, SpoolError> {
-    let mut newest = None;
+) -> Result<Appended, SpoolError> {
+    let mut appended = Appended::default();
     for occurrence in occurrences {
-        newest = insert(tx, source, occurrence, seen_at_ns)?.or(newest);
+        insert(tx, source, occurrence, seen_at_ns, &mut appended)?;
     }
-    Ok(newest)
+    Ok(appended)
 }
 
 /// Forgets the source keys of a source below a height.
@@ -88,21 +98,21 @@ pub(super) fn prune(tx: &Transaction<'_>, source: &str, below: Option<u64>) -> R
     Ok(())
 }
 
-/// Records one occurrence unless it is known; answers the number of its last new entry.
+/// Records one occurrence unless it is known.
 fn insert(
     tx: &Transaction<'_>,
     chain: &str,
     occurrence: &Occurrence,
     seen_at_ns: u64,
-) -> Result<Option<u64>, SpoolError> {
-    let mut newest = None;
+    appended: &mut Appended,
+) -> Result<(), SpoolError> {
     match occurrence {
         Occurrence::Seen {
             source_key,
             height,
             entries,
         } => {
-            for Entry { route, body } in entries {
+            for Entry { route, body, fired } in entries {
                 let (service_id, workflow_id) = route.as_ref().map_or((&[][..], ""), |(service_id, workflow_id)| {
                     (service_id.as_bytes().as_slice(), workflow_id.as_str())
                 });
@@ -111,16 +121,9 @@ fn insert(
                     .execute(params![source_key, service_id, workflow_id, chain, signed(*height)])?;
                 fault::point("spool.insert.seen");
                 if fresh == 1 {
-                    newest = Some(
-                        LOG.append(
-                            tx,
-                            &Stored {
-                                seen_at_ns,
-                                body: body.clone(),
-                            }
-                            .encode()?,
-                        )?,
-                    );
+                    let body = body.clone();
+                    appended.newest = Some(LOG.append(tx, &Stored { seen_at_ns, body }.encode()?)?);
+                    appended.fired.extend(fired.clone());
                 }
             }
         }
@@ -134,11 +137,11 @@ fn insert(
                 let body = SpoolBody::Orphaned {
                     source_key: source_key.clone(),
                 };
-                newest = Some(LOG.append(tx, &Stored { seen_at_ns, body }.encode()?)?);
+                appended.newest = Some(LOG.append(tx, &Stored { seen_at_ns, body }.encode()?)?);
             }
         }
     }
-    Ok(newest)
+    Ok(())
 }
 
 /// Appends injected entries unless the injection is known; answers the number of the last one.

@@ -31,6 +31,7 @@ pub(super) fn seen(source_key: &str, height: u64, workflows: &[&str]) -> Occurre
             body: SpoolBody::Orphaned {
                 source_key: format!("{source_key} for {workflow}"),
             },
+            fired: None,
         })
         .collect();
     Occurrence::Seen {
@@ -348,4 +349,23 @@ async fn a_rewound_chain_reports_what_left_it_and_forgets_the_blocks_above() {
     assert_eq!(heights, [8, 7]);
     let position = spool.position(&chain()).await.unwrap().unwrap();
     assert_eq!((position.height, position.scanned), (8, 8));
+}
+
+#[tokio::test]
+async fn what_is_read_twice_is_counted_once() {
+    let (_dir, spool) = spool().await;
+    let count = wavs_service::metrics::Counter::default();
+    for _ in 0..2 {
+        let mut occurrence = seen("a", 1, &["one", "two"]);
+        if let Occurrence::Seen { entries, .. } = &mut occurrence {
+            for entry in entries {
+                entry.fired = Some(count.clone());
+            }
+        }
+        spool
+            .record(&chain(), vec![occurrence], progress(1, 256))
+            .await
+            .unwrap();
+    }
+    assert_eq!(count.get(), 2);
 }
