@@ -32,7 +32,15 @@ pub struct Watch {
 struct Confirmed {
     generation: u64,
     /// Why the last `sync` failed.
-    error: Option<WireError>,
+    failed: Option<Failed>,
+}
+
+/// A `sync` that failed.
+#[derive(Debug, Clone)]
+struct Failed {
+    /// The generation that was to be stated; what is wrong with it says nothing about a later one.
+    generation: u64,
+    error: WireError,
 }
 
 /// The task behind a [`Watch`].
@@ -88,8 +96,10 @@ impl Watch {
                 if state.generation >= generation {
                     return Ok(());
                 }
-                if let Some(error) = state.error.filter(|error| error.code == ErrorCode::Invalid) {
-                    return Err(error);
+                let is_refused =
+                    |failed: &Failed| failed.generation >= generation && failed.error.code == ErrorCode::Invalid;
+                if let Some(failed) = state.failed.filter(is_refused) {
+                    return Err(failed.error);
                 }
             }
         };
@@ -97,9 +107,9 @@ impl Watch {
             let cause = self
                 .confirmed
                 .borrow()
-                .error
+                .failed
                 .as_ref()
-                .map_or_else(|| "no answer".to_owned(), ToString::to_string);
+                .map_or_else(|| "no answer".to_owned(), |failed| failed.error.to_string());
             Err(WireError::backoff(
                 ErrorCode::Unavailable,
                 format!("trigger-svc did not take the new triggers over: {cause}"),
@@ -133,7 +143,7 @@ impl Pusher {
                     rest = REST.0;
                     self.confirmed.send_replace(Confirmed {
                         generation,
-                        error: None,
+                        failed: None,
                     });
                     connected.mark_unchanged();
                     let changed = tokio::select! {
@@ -144,9 +154,9 @@ impl Pusher {
                         return;
                     }
                 }
-                Err(error) => {
-                    tracing::debug!(%error, "the desired state could not be stated to trigger-svc; trying again");
-                    self.confirmed.send_modify(|confirmed| confirmed.error = Some(error));
+                Err(failed) => {
+                    tracing::debug!(error = %failed.error, "the desired state could not be stated to trigger-svc; trying again");
+                    self.confirmed.send_modify(|confirmed| confirmed.failed = Some(failed));
                     tokio::select! {
                         () = tokio::time::sleep(rest) => {}
                         _ = self.wanted.changed() => {}
@@ -162,27 +172,33 @@ impl Pusher {
         directory: &Directory,
         ledger: &Ledger,
         feed: &Reconnecting<TriggerFeedClient>,
-    ) -> Result<u64, WireError> {
+    ) -> Result<u64, Failed> {
         // The generation first: a later change of the directory then only makes the set newer than its number says.
-        let generation = ledger.read(meta::generation).await.map_err(super::ledger_failed)?;
-        let set = watch_set(directory, generation)?;
-        let result = feed
-            .call(SYNC_DEADLINE, |client, cx| async move { client.sync(cx, set).await })
-            .await;
-        match result {
-            Err(error) if error.code == ErrorCode::Conflict => {
-                // trigger-svc knows a later generation: this ledger was restored from a copy. Leap past it.
-                let leap = |tx: &rusqlite::Transaction<'_>| meta::raise_generation(tx, clock::now_ms());
-                ledger
-                    .write(Durability::Process, leap)
-                    .await
-                    .map_err(super::ledger_failed)?;
-                Err(error)
-            }
-            Err(error) => Err(error),
-            Ok(()) => Ok(generation),
-        }
+        let read = ledger.read(meta::generation).await.map_err(super::ledger_failed);
+        let generation = read.map_err(|error| Failed { generation: 0, error })?;
+        let stated = state(directory, ledger, feed, generation).await;
+        stated.map_err(|error| Failed { generation, error })?;
+        Ok(generation)
     }
+}
+
+async fn state(
+    directory: &Directory,
+    ledger: &Ledger,
+    feed: &Reconnecting<TriggerFeedClient>,
+    generation: u64,
+) -> Result<(), WireError> {
+    let set = watch_set(directory, generation)?;
+    let result = feed
+        .call(SYNC_DEADLINE, |client, cx| async move { client.sync(cx, set).await })
+        .await;
+    if result.as_ref().is_err_and(|error| error.code == ErrorCode::Conflict) {
+        // trigger-svc knows a later generation: this ledger was restored from a copy. Leap past it.
+        let leap = |tx: &rusqlite::Transaction<'_>| meta::raise_generation(tx, clock::now_ms());
+        let leapt = ledger.write(Durability::Process, leap).await;
+        leapt.map_err(super::ledger_failed)?;
+    }
+    result
 }
 
 /// Everything that trigger-svc is to do.
