@@ -5,17 +5,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio_rustls::rustls::crypto;
-use tokio_util::sync::CancellationToken;
-use wavs_fetch::Fetcher;
 use wavs_service::StatusBoard;
 
 use crate::chains::ChainTables;
-use crate::compiler::{CompileHost, Compiler};
+use crate::compiler::Compiler;
 use crate::components::{ContentStore, Sources};
 use crate::documents::Documents;
+use crate::downloads::Downloads;
 use crate::host::GuestLogs;
 use crate::kv::Kv;
 use crate::metrics::Metrics;
+use crate::processes::Helpers;
 use crate::runtime::{GuestExecutor, Library, PoolSize, SlotLimits, Slots, Ticker};
 use crate::settings::Settings;
 
@@ -75,11 +75,11 @@ impl Node {
         self.inner.executor.handle()
     }
 
-    /// Opens the state, takes over the compile host and starts the guest threads. Blocks while the key-value schema is brought up to date.
+    /// Opens the state, takes over the helpers and starts the guest threads. Blocks while the key-value schema is brought up to date.
     ///
     /// # Errors
     /// [`OpenError`].
-    pub fn open(settings: Settings, host: CompileHost, registry: &wavs_service::Metrics) -> Result<Self, OpenError> {
+    pub fn open(settings: Settings, helpers: Helpers, registry: &wavs_service::Metrics) -> Result<Self, OpenError> {
         // `wasi:tls` takes the default of the process; which one wins does not matter.
         let _ = crypto::ring::default_provider().install_default();
         let root = settings.components_dir();
@@ -93,15 +93,14 @@ impl Node {
         let metrics = Arc::new(Metrics::new(registry));
         let ticker = Arc::new(Ticker::start().map_err(OpenError::Threads)?);
         let executor = GuestExecutor::start(settings.workers).map_err(OpenError::Threads)?;
-        let fetcher =
-            Fetcher::new(settings.fetch_policy.clone(), settings.gateways.clone()).verifying(settings.ipfs_verify);
-        let sources = Sources::new(store.clone(), fetcher, settings.fetch);
+        let downloads = Downloads::start(helpers.downloads).map_err(OpenError::Threads)?;
+        let sources = Sources::new(store.clone(), downloads);
         let slots = settings.slots();
         let pool = PoolSize {
             slots: u32::try_from(slots).unwrap_or(u32::MAX),
             memory: settings.caps.memory,
         };
-        let compiler = Compiler::start(host).map_err(OpenError::Threads)?;
+        let compiler = Compiler::start(helpers.compiler).map_err(OpenError::Threads)?;
         let library = Library::new(
             sources,
             compiler,
@@ -131,10 +130,15 @@ impl Node {
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// Cancelled when the process can no longer compile and should be replaced by a fresh one.
-    #[must_use]
-    pub fn broken(&self) -> CancellationToken {
-        self.inner.library.broken()
+    /// Waits until the process can no longer compile or download, and should be replaced by a fresh one.
+    pub fn broken(&self) -> impl Future<Output = ()> + Send + use<> {
+        let [compiles, downloads] = self.inner.library.helpers();
+        async move {
+            tokio::select! {
+                () = compiles.cancelled() => (),
+                () = downloads.cancelled() => (),
+            }
+        }
     }
 
     /// Shows the queue of runs and the guest threads on the status board.

@@ -13,17 +13,17 @@ use wavs_service::config::EngineConfig;
 use wavs_service::sandbox::Profile;
 use wavs_service::{Boot, Fatal, LifecycleServer};
 
-use crate::compiler::CompileHost;
 use crate::node::Node;
+use crate::processes::Helpers;
 use crate::settings::Settings;
 
-/// Reads the settings and starts the compile host, which the process may not do later. Blocks.
+/// Reads the settings and starts the helpers, which the process may not do later. Blocks.
 ///
 /// # Errors
 /// When the configuration or a directory cannot be used.
-pub fn prepare(config: &EngineConfig, data_dir: &Path) -> anyhow::Result<((Settings, CompileHost), Profile)> {
+pub fn prepare(config: &EngineConfig, data_dir: &Path) -> anyhow::Result<((Settings, Helpers), Profile)> {
     let settings = Settings::from_config(config, data_dir).map_err(|cause| Fatal::config(cause.to_string()))?;
-    let host = CompileHost::spawn(&settings)?;
+    let helpers = Helpers::spawn(&settings)?;
     // Whoever takes over this process must not be able to leave code behind: what is executed, it may only read.
     let mut profile = Profile::internet()
         .reads(&settings.cache_dir)
@@ -32,14 +32,14 @@ pub fn prepare(config: &EngineConfig, data_dir: &Path) -> anyhow::Result<((Setti
         std::fs::create_dir_all(&path).with_context(|| format!("cannot make the directory {}", path.display()))?;
         profile = profile.writes(&path);
     }
-    Ok(((settings, host), profile))
+    Ok(((settings, helpers), profile))
 }
 
 /// Runs engine-svc until it is told to stop.
 ///
 /// # Errors
-/// When the state cannot be used, or the compile host has ended.
-pub async fn run(boot: Boot<EngineConfig>, (settings, host): (Settings, CompileHost)) -> anyhow::Result<()> {
+/// When the state cannot be used, or a helper has ended.
+pub async fn run(boot: Boot<EngineConfig>, (settings, helpers): (Settings, Helpers)) -> anyhow::Result<()> {
     let Boot {
         ctl,
         rpc,
@@ -53,26 +53,25 @@ pub async fn run(boot: Boot<EngineConfig>, (settings, host): (Settings, CompileH
         Fatal::config("engine-svc was started without its rpc socket; pass it by the name \"rpc\"".to_owned())
     })?;
     let metrics = lifecycle.metrics.clone();
-    let node = tokio::task::spawn_blocking(move || Node::open(settings, host, &metrics)).await??;
+    let node = tokio::task::spawn_blocking(move || Node::open(settings, helpers, &metrics)).await??;
     node.report(&lifecycle.status);
     watchdog.watch("guests", node.guest_runtime());
     notify.ready();
-    let broken = node.broken();
-    let stop = shutdown.clone();
-    let watch = tokio::spawn({
-        let broken = broken.clone();
-        async move {
-            broken.cancelled().await;
-            stop.cancel();
-        }
+    let (broken, stop) = (node.broken(), shutdown.clone());
+    let watch = tokio::spawn(async move {
+        broken.await;
+        stop.cancel();
     });
-    // The last owner of the node ends the compile host, which is no failure then.
+    // The last owner of the node ends the helpers, which is no failure then.
     let owner = node.clone();
     serve(node, lifecycle, ctl, rpc, shutdown).await;
+    let failed = watch.is_finished();
     watch.abort();
-    let failed = broken.is_cancelled();
     drop(owner);
-    anyhow::ensure!(!failed, "the compile host ended; a fresh engine-svc starts another one");
+    anyhow::ensure!(
+        !failed,
+        "the compile host or the download host ended; a fresh engine-svc starts another one"
+    );
     Ok(())
 }
 

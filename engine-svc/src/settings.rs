@@ -36,8 +36,8 @@ pub struct Settings {
     pub state_dir: PathBuf,
     /// Where compiled components are kept.
     pub cache_dir: PathBuf,
-    /// The program that compiles: this one, which knows the subcommands of [`crate::run_subcommand`].
-    pub compiler: PathBuf,
+    /// The program that compiles and downloads: this one, which knows the subcommands of [`crate::run_subcommand`].
+    pub program: PathBuf,
     /// Where the supervisor puts uploads.
     pub uploads_dir: PathBuf,
     /// Threads that guests run on.
@@ -118,7 +118,7 @@ impl Settings {
         Ok(Self {
             state_dir: ProcessName::Engine.state_dir(data_dir),
             cache_dir: config.cache_dir.clone(),
-            compiler: PathBuf::from(OWN_PROGRAM),
+            program: PathBuf::from(OWN_PROGRAM),
             uploads_dir: data_dir.join("run").join("uploads"),
             workers: config.workers,
             max_parallel_per_service: config.max_parallel_per_service,
@@ -153,7 +153,7 @@ impl Settings {
     pub fn new(state_dir: PathBuf, uploads_dir: PathBuf) -> Result<Self, SettingsError> {
         Ok(Self {
             cache_dir: state_dir.join("aot"),
-            compiler: PathBuf::from(OWN_PROGRAM),
+            program: PathBuf::from(OWN_PROGRAM),
             state_dir,
             uploads_dir,
             workers: std::thread::available_parallelism().map_or(1, usize::from),

@@ -164,24 +164,3 @@ async fn a_component_that_was_removed_runs_no_more_until_it_is_back() {
     // Its code was still on disk, so nothing was compiled again.
     assert_eq!(fixture.sample("wavs_compiled_code_total{from=\"compiler\"}"), 1.0);
 }
-
-#[tokio::test]
-async fn a_component_of_a_registry_is_fetched_by_its_digest() {
-    let digest = ComponentDigest::of(&guest_bytes("echo"));
-    let app = Router::new().route(
-        &format!("/v2/wavs/echo/blobs/sha256:{digest}"),
-        get(|| async { guest_bytes("echo") }),
-    );
-    let server = serve(app).await;
-    let registry = server.replace("http://127.0.0.1", "localhost");
-    let source = json!({"registry": {"digest": digest.to_string(), "domain": registry, "version": null, "package": "wavs:echo"}});
-    let closed = Fixture::new();
-    let error = closed.prefetch(source.clone(), World::Operator).await.unwrap_err();
-    assert_eq!(error.code, ErrorCode::Fetch);
-    assert!(error.detail.contains("not a public address"), "{error}");
-    let open = Fixture::with(|settings| {
-        settings.fetch_policy = wavs_fetch::AddressPolicy::new(vec!["localhost".parse().unwrap()]);
-    });
-    open.prefetch(source, World::Operator).await.unwrap();
-    assert_eq!(open.text(&Job::new(digest, "from a registry")).await, "from a registry");
-}

@@ -1,11 +1,12 @@
 //! What whoever takes over engine-svc can reach: probed by native code inside of the real process, after its lock-down.
 //!
-//! This binary plays two parts, so it has no test framework: the test, and engine-svc itself, started by the same function
-//! as the real one and with the same profile, which probes instead of serving.
+//! This binary plays three parts, so it has no test framework: the test; engine-svc itself, started by the same function as
+//! the real one and with the same profile, which probes instead of serving; and a process with the profile of the worker that
+//! runs the library for registries.
 
 use std::fs::{self, File};
 use std::io;
-use std::net::{TcpListener, TcpStream, ToSocketAddrs};
+use std::net::{Ipv4Addr, TcpListener, TcpStream, ToSocketAddrs, UdpSocket};
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::Path;
 use std::process::{Command, ExitCode};
@@ -17,30 +18,90 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use nix::sys::uio::{RemoteIoVec, process_vm_readv};
 use nix::unistd::{Pid, getppid};
 use serde_json::json;
-use wavs_engine::{CompileHost, Node, Settings};
+use wavs_engine::{Helpers, Node, Settings};
 use wavs_ipc::Json;
 use wavs_ipc::contract::engine::{Engine, Prefetch, World};
 use wavs_ipc::contract::engine_admin::EngineAdmin;
 use wavs_ipc::tarpc::context;
 use wavs_service::config::EngineConfig;
+use wavs_service::sandbox::{Profile, Strictness, lock_down};
 use wavs_service::{Boot, ProcessName};
 
 /// Tells the probing process where the test listens.
 const PORT: &str = "WAVS_ENV_TEST_PORT";
+/// Tells it that it is the worker, and where its proxy is.
+const PROXY: &str = "WAVS_ENV_TEST_PROXY";
 
 fn main() -> ExitCode {
     if let Some(code) = wavs_engine::run_subcommand(std::env::args_os()) {
         return code;
     }
+    if std::env::var_os(PROXY).is_some() {
+        return probe_worker();
+    }
     if std::env::var_os(PORT).is_some() {
         return wavs_service::main_with(ProcessName::Engine, wavs_engine::prepare, probe);
     }
     let filter = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
-    let name = "whoever_takes_over_the_engine_finds_nothing";
-    if filter.is_none_or(|filter| name.contains(&filter)) {
-        whoever_takes_over_the_engine_finds_nothing();
-        eprintln!("test {name} ... ok");
+    let tests: [(&str, fn()); 2] = [
+        (
+            "whoever_takes_over_the_engine_finds_nothing",
+            whoever_takes_over_the_engine_finds_nothing,
+        ),
+        (
+            "the_library_for_registries_goes_nowhere_but_to_its_proxy",
+            the_library_for_registries_goes_nowhere_but_to_its_proxy,
+        ),
+    ];
+    for (name, test) in tests {
+        if filter.as_ref().is_none_or(|filter| name.contains(filter)) {
+            test();
+            eprintln!("test {name} ... ok");
+        }
     }
+    ExitCode::SUCCESS
+}
+
+fn the_library_for_registries_goes_nowhere_but_to_its_proxy() {
+    let port = |listener: &TcpListener| listener.local_addr().unwrap().port().to_string();
+    let proxy = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let other = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let mut worker = Command::new(std::env::current_exe().unwrap());
+    worker.env_clear().env(PORT, port(&other)).env(PROXY, port(&proxy));
+    assert_eq!(judge(&mut worker), (9, 1));
+}
+
+/// In place of a download.
+fn probe_worker() -> ExitCode {
+    let port = |name| {
+        std::env::var(name)
+            .unwrap_or_default()
+            .parse::<u16>()
+            .unwrap_or_default()
+    };
+    let (proxy, other) = (port(PROXY), port(PORT));
+    if let Err(cause) = lock_down(&Profile::proxy(proxy), Strictness::Strict, "engine") {
+        eprintln!("{cause}");
+        return ExitCode::FAILURE;
+    }
+    let connect = |port| TcpStream::connect((Ipv4Addr::LOCALHOST, port)).map(drop);
+    allowed("connect to its proxy", connect(proxy));
+    refused("connect to another port", connect(other));
+    refused("listen", TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map(drop));
+    refused(
+        "make a socket for datagrams",
+        UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).map(drop),
+    );
+    let six = socket(AddressFamily::Inet6, SockType::Stream, SockFlag::empty(), None);
+    refused("make a socket for IPv6", six.map(drop).map_err(io::Error::from));
+    refused("connect to another process", UnixStream::connect("/tmp/wavs").map(drop));
+    refused("read a file", File::open("/etc/passwd").map(drop));
+    refused("write a file", fs::write("/tmp/wavs-containment-probe", "x"));
+    refused("execute a program", Command::new("/bin/true").status().map(drop));
+    refused(
+        "signal its parent",
+        kill(getppid(), Signal::SIGCONT).map_err(io::Error::from),
+    );
     ExitCode::SUCCESS
 }
 
@@ -55,12 +116,18 @@ fn whoever_takes_over_the_engine_finds_nothing() {
     fs::copy(echo, data.join("run/uploads/echo")).unwrap();
     let _ctl = UnixListener::bind(data.join("run/aggregator/ctl.sock")).unwrap();
     let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
-    let output = Command::new(std::env::current_exe().unwrap())
+    let mut engine = Command::new(std::env::current_exe().unwrap());
+    engine
         .env_clear()
         .env("WAVS_DATA", data)
-        .env(PORT, tcp.local_addr().unwrap().port().to_string())
-        .output()
-        .unwrap();
+        .env(PORT, tcp.local_addr().unwrap().port().to_string());
+    assert_eq!(judge(&mut engine), (REFUSED, ALLOWED));
+    assert_eq!(fs::read(data.join("aggregator/keys")).unwrap(), b"secret");
+}
+
+/// Runs a probing process, and counts what was refused to it and what it may do. Each line that it prints is a probe.
+fn judge(process: &mut Command) -> (usize, usize) {
+    let output = process.output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(
         output.status.success(),
@@ -87,8 +154,7 @@ fn whoever_takes_over_the_engine_finds_nothing() {
             }
         }
     }
-    assert_eq!((refused, allowed), (REFUSED, ALLOWED), "{text}");
-    assert_eq!(fs::read(data.join("aggregator/keys")).unwrap(), b"secret");
+    (refused, allowed)
 }
 
 /// Probes that must fail, so that none is lost.
@@ -97,9 +163,9 @@ const REFUSED: usize = 32;
 const ALLOWED: usize = 7;
 
 /// In place of the work of engine-svc.
-async fn probe(boot: Boot<EngineConfig>, (settings, host): (Settings, CompileHost)) -> anyhow::Result<()> {
+async fn probe(boot: Boot<EngineConfig>, (settings, helpers): (Settings, Helpers)) -> anyhow::Result<()> {
     let data = boot.data_dir.clone();
-    allowed("compile and keep an upload", work(&settings, host).await);
+    allowed("compile and keep an upload", work(&settings, helpers).await);
     let port = std::env::var(PORT)?.parse()?;
     // What holds for one thread must hold for those that came later.
     tokio::task::spawn_blocking(move || {
@@ -113,8 +179,8 @@ async fn probe(boot: Boot<EngineConfig>, (settings, host): (Settings, CompileHos
     Ok(())
 }
 
-async fn work(settings: &Settings, host: CompileHost) -> io::Result<()> {
-    let node = Node::open(settings.clone(), host, &wavs_service::Metrics::new()).map_err(io::Error::other)?;
+async fn work(settings: &Settings, helpers: Helpers) -> io::Result<()> {
+    let node = Node::open(settings.clone(), helpers, &wavs_service::Metrics::new()).map_err(io::Error::other)?;
     let stored = node.clone().store_component(context::current(), "echo".into()).await;
     let digest = stored.map_err(io::Error::other)?.digest;
     let request = Prefetch {

@@ -6,6 +6,7 @@
 
 use cid::Cid;
 use prost::Message;
+use serde::{Deserialize, Serialize};
 
 use crate::car::{Blocks, ContentError, check, corrupt};
 
@@ -17,7 +18,7 @@ const DAG_PB: u64 = 0x70;
 const MAX_BLOCKS: usize = 100_000;
 
 /// Whether content from a gateway is checked against its content id.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Verify {
     /// What cannot be checked is refused.
     Require,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use reqwest::redirect;
+use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, timeout, timeout_at};
 use url::{Host, Url};
@@ -18,7 +19,7 @@ use crate::policy::AddressPolicy;
 /// Most redirects of one download; the next one fails it.
 const MAX_REDIRECTS: usize = 5;
 /// Time for resolving the name, and for making the connection.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pause before the one retry of a transient failure.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 
@@ -29,7 +30,7 @@ const ARCHIVE_SHARE: u64 = 16;
 const ARCHIVE_LEAST: u64 = 1 << 20;
 
 /// The bounds of one download.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct FetchLimits {
     /// Most bytes of the body.
     pub max_bytes: u64,
@@ -39,21 +40,12 @@ pub struct FetchLimits {
     pub total: Duration,
 }
 
-/// Downloads by URI under an address policy.
-#[derive(Debug, Clone)]
+/// Downloads by URI under an address policy. It can be handed to another process, which then downloads in the same way.
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Fetcher {
     policy: AddressPolicy,
     gateways: Gateways,
     verify: Verify,
-}
-
-/// A request with what it adds to a URL.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Ask {
-    /// Sent to the first host alone, never to one that it redirects to.
-    pub(crate) authorization: Option<String>,
-    /// What is asked for.
-    pub(crate) accept: Option<&'static str>,
 }
 
 /// A hop whose addresses are checked.
@@ -178,7 +170,7 @@ impl Fetcher {
             match verified {
                 Some(bytes) => store(uri, sink, &bytes).await,
                 None => {
-                    let response = self.open(uri, attempt, &Ask::default(), limits).await?;
+                    let response = self.open(uri, attempt, None, limits).await?;
                     copy(uri, response, limits, sink).await
                 }
             }
@@ -198,7 +190,7 @@ impl Fetcher {
         limits: FetchLimits,
     ) -> Result<Option<Vec<u8>>, FetchError> {
         let checked = if content.is_file_hash() {
-            let response = self.open(uri, attempt, &Ask::default(), limits).await?;
+            let response = self.open(uri, attempt, None, limits).await?;
             let mut bytes = Vec::new();
             copy(uri, response, limits, &mut bytes).await?;
             content.check_file(&bytes).map(|()| bytes)
@@ -228,12 +220,8 @@ impl Fetcher {
     ) -> Result<Result<Vec<u8>, ContentError>, FetchError> {
         let mut archive = attempt.clone();
         archive.url.set_query(Some("format=car&dag-scope=entity"));
-        let ask = Ask {
-            accept: Some(CAR),
-            ..Ask::default()
-        };
         let unverifiable = |cause: String| Ok(Err(ContentError::Unverifiable(cause)));
-        let response = match self.open(uri, &archive, &ask, limits).await {
+        let response = match self.open(uri, &archive, Some(CAR), limits).await {
             Ok(response) => response,
             // Gateways that make no archives refuse the form of the request.
             Err(FetchError::Status {
@@ -256,32 +244,31 @@ impl Fetcher {
     }
 
     /// The successful answer to a request, with one more try after a transient failure.
-    pub(crate) async fn open(
+    async fn open(
         &self,
         uri: &str,
         attempt: &Attempt,
-        ask: &Ask,
+        accept: Option<&str>,
         limits: FetchLimits,
     ) -> Result<reqwest::Response, FetchError> {
-        let first = self.follow(uri, attempt, ask, limits).await;
+        let first = self.follow(uri, attempt, accept, limits).await;
         match first.and_then(|response| success(uri, response)) {
             Err(error) if error.is_transient() => {
                 tokio::time::sleep(RETRY_PAUSE).await;
-                success(uri, self.follow(uri, attempt, ask, limits).await?)
+                success(uri, self.follow(uri, attempt, accept, limits).await?)
             }
             result => result,
         }
     }
 
     /// Follows redirects by hand, since each hop is a new address to check.
-    pub(crate) async fn follow(
+    async fn follow(
         &self,
         uri: &str,
         attempt: &Attempt,
-        ask: &Ask,
+        accept: Option<&str>,
         limits: FetchLimits,
     ) -> Result<reqwest::Response, FetchError> {
-        let mut ask = ask.clone();
         let redirect = |cause: &str| FetchError::Redirect {
             uri: shown(uri),
             cause: cause.to_owned(),
@@ -290,7 +277,7 @@ impl Fetcher {
         let mut exempt = attempt.exempt;
         for _ in 0..=MAX_REDIRECTS {
             let hop = self.check(uri, url.clone(), exempt).await?;
-            let response = request(uri, &hop, &ask, limits).await?;
+            let response = request(uri, &hop, accept, limits).await?;
             if !response.status().is_redirection() {
                 return Ok(response);
             }
@@ -310,33 +297,45 @@ impl Fetcher {
             let same =
                 target.host() == hop.url.host() && target.port_or_known_default() == hop.url.port_or_known_default();
             exempt = exempt && same;
-            ask.authorization = ask.authorization.filter(|_| same);
             url = target;
         }
         Err(redirect("there were more than 5"))
     }
 
     async fn check(&self, uri: &str, url: Url, exempt: bool) -> Result<Hop, FetchError> {
+        let (name, addresses) = self.addresses(uri, &url, exempt).await?;
+        Ok(Hop {
+            pinned: matches!(url.host(), Some(Host::Domain(_))).then_some((name, addresses)),
+            url,
+        })
+    }
+
+    /// The host of a URL and where it is, all of it checked.
+    pub(crate) async fn addresses(
+        &self,
+        uri: &str,
+        url: &Url,
+        exempt: bool,
+    ) -> Result<(String, Vec<SocketAddr>), FetchError> {
         let no_host = || FetchError::Uri {
             uri: shown(uri),
             cause: "it has no host".to_owned(),
         };
         let port = url.port_or_known_default().ok_or_else(no_host)?;
-        let host = url.host().ok_or_else(no_host)?.to_owned();
-        let (name, addresses) = match &host {
-            Host::Ipv4(address) => (address.to_string(), vec![SocketAddr::from((*address, port))]),
-            Host::Ipv6(address) => (address.to_string(), vec![SocketAddr::from((*address, port))]),
+        let (name, addresses) = match url.host().ok_or_else(no_host)? {
+            Host::Ipv4(address) => (address.to_string(), vec![SocketAddr::from((address, port))]),
+            Host::Ipv6(address) => (address.to_string(), vec![SocketAddr::from((address, port))]),
             Host::Domain(name) => {
                 let resolve = |cause: String| FetchError::Resolve {
                     uri: shown(uri),
-                    host: name.clone(),
+                    host: name.to_owned(),
                     cause,
                 };
-                let found = timeout(CONNECT_TIMEOUT, tokio::net::lookup_host((name.as_str(), port)))
+                let found = timeout(CONNECT_TIMEOUT, tokio::net::lookup_host((name, port)))
                     .await
                     .map_err(|_| resolve(format!("no answer within {CONNECT_TIMEOUT:?}")))?
                     .map_err(|cause| resolve(cause.to_string()))?;
-                (name.clone(), found.collect::<Vec<_>>())
+                (name.to_owned(), found.collect::<Vec<_>>())
             }
         };
         if addresses.is_empty() {
@@ -356,16 +355,13 @@ impl Fetcher {
                 address: denied.ip(),
             });
         }
-        Ok(Hop {
-            pinned: matches!(host, Host::Domain(_)).then_some((name, addresses)),
-            url,
-        })
+        Ok((name, addresses))
     }
 }
 
 /// A place to try.
 #[derive(Debug, Clone)]
-pub(crate) struct Attempt {
+struct Attempt {
     url: Url,
     exempt: bool,
     /// What it must turn out to be, if that is to be checked.
@@ -374,7 +370,7 @@ pub(crate) struct Attempt {
 
 impl Attempt {
     /// A URL that a stranger chose.
-    pub(crate) fn at(url: Url) -> Self {
+    fn at(url: Url) -> Self {
         Self {
             url,
             exempt: false,
@@ -383,7 +379,12 @@ impl Attempt {
     }
 }
 
-async fn request(uri: &str, hop: &Hop, ask: &Ask, limits: FetchLimits) -> Result<reqwest::Response, FetchError> {
+async fn request(
+    uri: &str,
+    hop: &Hop,
+    accept: Option<&str>,
+    limits: FetchLimits,
+) -> Result<reqwest::Response, FetchError> {
     let transfer = |cause: &reqwest::Error| FetchError::Transfer {
         uri: shown(uri),
         cause: causes(cause),
@@ -399,16 +400,13 @@ async fn request(uri: &str, hop: &Hop, ask: &Ask, limits: FetchLimits) -> Result
     }
     let client = builder.build().map_err(|cause| transfer(&cause))?;
     let mut request = client.get(hop.url.clone());
-    if let Some(accept) = ask.accept {
+    if let Some(accept) = accept {
         request = request.header(reqwest::header::ACCEPT, accept);
-    }
-    if let Some(authorization) = &ask.authorization {
-        request = request.header(reqwest::header::AUTHORIZATION, authorization);
     }
     request.send().await.map_err(|cause| transfer(&cause.without_url()))
 }
 
-pub(crate) fn success(uri: &str, response: reqwest::Response) -> Result<reqwest::Response, FetchError> {
+fn success(uri: &str, response: reqwest::Response) -> Result<reqwest::Response, FetchError> {
     if response.status().is_success() {
         Ok(response)
     } else {
@@ -419,12 +417,7 @@ pub(crate) fn success(uri: &str, response: reqwest::Response) -> Result<reqwest:
     }
 }
 
-pub(crate) async fn copy<S>(
-    uri: &str,
-    response: reqwest::Response,
-    limits: FetchLimits,
-    sink: &mut S,
-) -> Result<(), FetchError>
+async fn copy<S>(uri: &str, response: reqwest::Response, limits: FetchLimits, sink: &mut S) -> Result<(), FetchError>
 where
     S: AsyncWrite + Unpin + Send,
 {

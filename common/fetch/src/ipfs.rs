@@ -1,12 +1,13 @@
 //! `ipfs://` URIs and the gateways that serve them.
 
 use cid::Cid;
+use serde::{Deserialize, Serialize};
 use url::Url;
 
 use crate::content::Content;
 
 /// HTTP gateways, tried in order.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Gateways(Vec<Url>);
 
 /// A gateway or an `ipfs://` URI that cannot be used.

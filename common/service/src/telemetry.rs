@@ -36,11 +36,26 @@ pub enum LevelError {
 
 /// Installs the log of this process. A second call does nothing, so tests may call it too.
 pub fn install(config: &TelemetryConfig) {
-    let filter = EnvFilter::builder().parse_lossy(directives(&config.log_level));
+    install_lines(&config.log_level, environment().unwrap_or(config.log_format));
+}
+
+/// The form of the lines that the environment of this process asks for, if it does.
+#[must_use]
+pub fn environment() -> Option<LogFormat> {
+    match std::env::var("WAVS_LOG_FORMAT").as_deref() {
+        Ok("json") => Some(LogFormat::Json),
+        Ok("text") => Some(LogFormat::Text),
+        _ => std::env::var_os("NOTIFY_SOCKET").map(|_| LogFormat::Json),
+    }
+}
+
+/// Installs the log of a process that has no configuration. A second call does nothing.
+pub fn install_lines(level: &[String], format: LogFormat) {
+    let filter = EnvFilter::builder().parse_lossy(directives(level));
     let (filter, handle) = reload::Layer::new(filter);
     let registry = tracing_subscriber::registry().with(filter);
     let lines = fmt::layer().with_writer(std::io::stderr).with_target(true);
-    let installed = match format(config) {
+    let installed = match format {
         LogFormat::Json => {
             let lines = lines.json().flatten_event(true);
             registry
@@ -76,13 +91,4 @@ pub fn set_level(level: &[String]) -> Result<(), LevelError> {
 
 fn directives(level: &[String]) -> String {
     format!("{QUIET},{}", level.join(","))
-}
-
-fn format(config: &TelemetryConfig) -> LogFormat {
-    match std::env::var("WAVS_LOG_FORMAT").as_deref() {
-        Ok("json") => LogFormat::Json,
-        Ok("text") => LogFormat::Text,
-        _ if std::env::var_os("NOTIFY_SOCKET").is_some() => LogFormat::Json,
-        _ => config.log_format,
-    }
 }

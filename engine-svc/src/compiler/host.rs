@@ -11,16 +11,17 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signal::Signal;
 use wavs_service::sandbox::{Profile, Strictness, lock_down};
 use wavs_types::ComponentDigest;
 
+use super::WORKER;
 use super::cache::CodeCache;
 use super::compat::fingerprint;
-use super::process::WORKER;
-use super::protocol::{self, Answer, Outcome, Request, cut};
+use super::protocol::{Outcome, Request};
 use super::worker::{TIME, Tag};
 use crate::components::ContentStore;
+use crate::helper::{self, Numbered, cut};
 use crate::runtime::{Variant, compiler_engine};
 use crate::settings::OWN_PROGRAM;
 
@@ -42,7 +43,7 @@ struct Host {
 }
 
 /// Serves stdin until it ends.
-pub(super) fn run(store: &Path, cache: &Path) -> ExitCode {
+pub(crate) fn run(store: &Path, cache: &Path) -> ExitCode {
     match serve(store, cache) {
         Ok(()) => ExitCode::SUCCESS,
         Err(cause) => {
@@ -53,9 +54,7 @@ pub(super) fn run(store: &Path, cache: &Path) -> ExitCode {
 }
 
 fn serve(store: &Path, cache: &Path) -> io::Result<()> {
-    // A stop goes to all processes of the group or unit at once. This one ends when engine-svc, which may still need it, is done.
-    let stops = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
-    stops.into_iter().collect::<SigSet>().thread_block()?;
+    helper::outlive_stops()?;
     let compat = |variant| {
         let engine = compiler_engine(variant).map_err(|cause| io::Error::other(format!("{cause:#}")))?;
         io::Result::Ok(fingerprint(&engine))
@@ -86,7 +85,7 @@ fn serve(store: &Path, cache: &Path) -> io::Result<()> {
             .spawn(move || answer(&host, &requests))?;
     }
     let mut requests = BufReader::new(io::stdin().lock());
-    while let Some(request) = protocol::read::<Request>(&mut requests)? {
+    while let Some(request) = helper::read::<Numbered<Request>>(&mut requests)? {
         if sender.send(request).is_err() {
             return Err(io::Error::other("its threads ended"));
         }
@@ -95,17 +94,14 @@ fn serve(store: &Path, cache: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn answer(host: &Host, requests: &Mutex<Receiver<Request>>) {
+fn answer(host: &Host, requests: &Mutex<Receiver<Numbered<Request>>>) {
     loop {
         // Held while waiting, so that one thread waits here and the others wait for it.
         let next = requests.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(request) = next else { return };
-        let outcome = host.compile(&request);
-        let answer = Answer {
-            id: request.id,
-            outcome,
-        };
-        if protocol::write(&mut io::stdout().lock(), &answer).is_err() {
+        let Ok(Numbered { id, body }) = next else { return };
+        let body = host.compile(&body);
+        let answer = Numbered { id, body };
+        if helper::write(&mut io::stdout().lock(), &answer).is_err() {
             return;
         }
     }
@@ -117,7 +113,6 @@ impl Host {
             digest,
             variant,
             replace,
-            ..
         } = request;
         let compat = match variant {
             Variant::Epoch => &self.epoch,

@@ -19,4 +19,11 @@ mod worker;
 
 pub(crate) use cache::Lookup;
 pub(crate) use client::Compiler;
-pub use process::{CompileHost, SpawnError, run_subcommand};
+pub(crate) use host::run as run_host;
+pub(crate) use process::CompileHost;
+pub(crate) use worker::run as run_worker;
+
+/// The subcommand of the host.
+pub(crate) const HOST: &str = "compile-host";
+/// The subcommand of the worker.
+pub(crate) const WORKER: &str = "compile-worker";

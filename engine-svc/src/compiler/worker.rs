@@ -9,13 +9,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use nix::sys::prctl;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::sys::signal::Signal;
-use nix::unistd::alarm;
-use wavs_service::sandbox::{Profile, Strictness, lock_down};
+use nix::sys::resource::Resource;
+use wavs_service::sandbox::Profile;
 
-use super::protocol::cut;
+use crate::helper::{Confinement, cut};
 use crate::runtime::{Variant, compiler_engine};
 
 /// Longest compilation by the clock; then the kernel ends the worker. The largest components take some ten seconds.
@@ -37,30 +34,28 @@ pub(super) enum Tag {
 }
 
 /// Compiles stdin to stdout.
-pub(super) fn run(variant: Variant) -> ExitCode {
-    match restrict().and_then(|()| work(variant)) {
+pub(crate) fn run(variant: &str) -> ExitCode {
+    let Some(variant) = Variant::parse(variant) else {
+        return ExitCode::FAILURE;
+    };
+    match confine().and_then(|()| work(variant)) {
         Ok(()) => ExitCode::SUCCESS,
         // The host sees the code; nobody reads what a worker prints.
         Err(_) => ExitCode::FAILURE,
     }
 }
 
-fn restrict() -> io::Result<()> {
-    prctl::set_pdeathsig(Signal::SIGKILL)?;
-    for (resource, limit) in [
-        (Resource::RLIMIT_AS, ADDRESS_SPACE),
-        (Resource::RLIMIT_CPU, CPU_SECONDS),
-        (Resource::RLIMIT_NOFILE, OPEN_FILES),
-        (Resource::RLIMIT_FSIZE, 0),
-        (Resource::RLIMIT_CORE, 0),
-    ] {
-        // What it inherited may be tighter, and cannot be raised.
-        let limit = limit.min(getrlimit(resource)?.1);
-        setrlimit(resource, limit, limit)?;
-    }
-    alarm::set(u32::try_from(TIME.as_secs()).unwrap_or(u32::MAX));
-    lock_down(&Profile::nothing(), Strictness::Available, "engine").map_err(io::Error::other)?;
-    Ok(())
+fn confine() -> io::Result<()> {
+    let confinement = Confinement {
+        time: TIME,
+        limits: &[
+            (Resource::RLIMIT_AS, ADDRESS_SPACE),
+            (Resource::RLIMIT_CPU, CPU_SECONDS),
+            (Resource::RLIMIT_NOFILE, OPEN_FILES),
+        ],
+        profile: Profile::nothing(),
+    };
+    confinement.enter()
 }
 
 fn work(variant: Variant) -> io::Result<()> {

@@ -35,7 +35,7 @@ impl ContentStore {
         Ok(store)
     }
 
-    /// The store below `root`, for a process that only reads what another one stores.
+    /// The store below `root`, which another process has opened.
     pub(crate) fn at(root: PathBuf) -> Self {
         Self {
             root,
@@ -89,10 +89,10 @@ impl ContentStore {
         }
     }
 
-    /// A new path for a file that is being received.
+    /// A new path for a file that is being received. Processes that share the store never get the same.
     pub(crate) fn reserve(&self) -> PathBuf {
-        self.incoming()
-            .join(self.next.fetch_add(1, Ordering::Relaxed).to_string())
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        self.incoming().join(format!("{}-{number}", std::process::id()))
     }
 
     /// Gives the received file at `path`, whose content has `digest`, its place in the store.

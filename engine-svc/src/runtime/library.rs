@@ -117,9 +117,9 @@ impl Library {
         self.compiled.forget(|(of, _)| of == digest);
     }
 
-    /// Cancelled when nothing can be compiled any more.
-    pub(crate) fn broken(&self) -> CancellationToken {
-        self.compiler.gone()
+    /// Cancelled when nothing can be compiled any more, and when nothing can be downloaded.
+    pub(crate) fn helpers(&self) -> [CancellationToken; 2] {
+        [self.compiler.gone(), self.sources.gone()]
     }
 
     /// Boxed, because the compiler cannot see that nested futures over borrowed captures are `Send`.

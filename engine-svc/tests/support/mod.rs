@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use wavs_engine::{CompileHost, Node, Settings};
+use wavs_engine::{Helpers, Node, Settings};
 use wavs_ipc::contract::engine::{
     AggregatorCall, AggregatorJob, AggregatorOutcome, Engine, OperatorJob, OperatorOutcome, Prefetch, RunContext, World,
 };
@@ -52,11 +52,11 @@ impl Fixture {
         fs::create_dir_all(&uploads).unwrap();
         let mut settings = Settings::new(directory.path().join("engine"), uploads).unwrap();
         settings.workers = 2;
-        settings.compiler = env!("CARGO_BIN_EXE_wavs-engine").into();
+        settings.program = env!("CARGO_BIN_EXE_wavs-engine").into();
         change(&mut settings);
-        let host = CompileHost::spawn(&settings).unwrap();
+        let helpers = Helpers::spawn(&settings).unwrap();
         let metrics = wavs_service::Metrics::new();
-        let node = Node::open(settings, host, &metrics).unwrap();
+        let node = Node::open(settings, helpers, &metrics).unwrap();
         Self {
             directory,
             node,

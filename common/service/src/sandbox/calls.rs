@@ -12,7 +12,7 @@ use seccompiler::{
     SeccompRule, apply_filter,
 };
 
-use super::profile::Profile;
+use super::profile::{Network, Profile};
 
 /// Refused to everyone.
 #[rustfmt::skip] // One group for each line.
@@ -132,16 +132,26 @@ pub(super) fn apply(filters: &[BpfProgram]) -> Result<(), seccompiler::Error> {
 fn sockets(profile: &Profile, rules: &mut Rules) -> Result<(), BackendError> {
     let family = |family: libc::c_int| argument(0, SeccompCmpOp::Ne, family.unsigned_abs().into());
     let mut others = Vec::new();
-    if profile.internet {
-        // The resolver asks the kernel over netlink which addresses this machine has.
-        for known in [libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK] {
-            others.push(family(known)?);
-        }
+    // The resolver asks the kernel over netlink which addresses this machine has.
+    let known: &[_] = match profile.network {
+        Network::Nothing => &[],
+        Network::Internet => &[libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK],
+        Network::Port(_) => &[libc::AF_INET],
+    };
+    for known in known {
+        others.push(family(*known)?);
     }
     if profile.unix {
         others.push(family(libc::AF_UNIX)?);
     }
     when(rules, libc::SYS_socket, others)?;
+    if let Network::Port(_) = profile.network {
+        // Landlock knows the ports of TCP alone.
+        for kind in [libc::SOCK_DGRAM, libc::SOCK_RAW, libc::SOCK_RDM, libc::SOCK_SEQPACKET] {
+            let kind = argument(1, SeccompCmpOp::MaskedEq(0xf), kind.unsigned_abs().into())?;
+            when(rules, libc::SYS_socket, vec![kind])?;
+        }
+    }
     if !profile.unix {
         // Half of a pair of streams is connected for good. Half of a pair of datagrams could be sent anywhere.
         when(rules, libc::SYS_socketpair, vec![family(libc::AF_UNIX)?])?;

@@ -1,13 +1,13 @@
-//! Landlock: which files a process reaches, and which other processes it may signal.
+//! Landlock: which files a process reaches, which other processes it may signal, and where it connects.
 
 use std::path::{Path, PathBuf};
 
 use landlock::{
-    ABI, Access, AccessFs, BitFlags, PathBeneath, PathFd, PathFdError, RestrictionStatus, Ruleset, RulesetAttr,
-    RulesetCreated, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
+    ABI, Access, AccessFs, AccessNet, BitFlags, NetPort, PathBeneath, PathFd, PathFdError, RestrictionStatus, Ruleset,
+    RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
 };
 
-use super::profile::Profile;
+use super::profile::{Network, Profile};
 
 /// The newest interface whose rules are asked for; an older kernel enforces what it knows of them.
 const NEWEST: ABI = ABI::V6;
@@ -42,8 +42,14 @@ pub(super) fn restrict(profile: &Profile) -> Result<Option<&'static str>, FilesE
     let run = BitFlags::from(AccessFs::Execute) | AccessFs::ReadFile;
     let mut rules = Ruleset::default()
         .handle_access(AccessFs::from_all(NEWEST))?
-        .scope(Scope::from_all(NEWEST))?
-        .create()?;
+        .scope(Scope::from_all(NEWEST))?;
+    if let Network::Port(_) = profile.network {
+        rules = rules.handle_access(AccessNet::from_all(NEWEST))?;
+    }
+    let mut rules = rules.create()?;
+    if let Network::Port(port) = profile.network {
+        rules = rules.add_rule(NetPort::new(port, AccessNet::ConnectTcp))?;
+    }
     for path in &profile.reads {
         rules = allow(rules, path, read)?;
     }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 /// Files of the system that any program reads: names of hosts, certificates, time zones, libraries that are loaded late,
 /// and the limits that the kernel reports. Missing ones are passed over. A file that is replaced later (not written to) is
 /// out of reach until the process restarts.
-const SYSTEM: [&str; 28] = [
+const SYSTEM: [&str; 29] = [
     "/etc/hosts",
     "/etc/host.conf",
     "/etc/resolv.conf",
@@ -21,6 +21,7 @@ const SYSTEM: [&str; 28] = [
     "/run/resolvconf",
     "/run/NetworkManager",
     "/usr/share/ca-certificates",
+    "/usr/local/share/ca-certificates",
     "/usr/share/zoneinfo",
     "/usr/lib",
     "/usr/lib64",
@@ -39,6 +40,17 @@ const SYSTEM: [&str; 28] = [
 /// Variables that name certificates elsewhere.
 const CERTIFICATES: [&str; 2] = ["SSL_CERT_FILE", "SSL_CERT_DIR"];
 
+/// Where a process may go from its own sockets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Network {
+    /// It makes none.
+    Nothing,
+    /// Wherever the machine may.
+    Internet,
+    /// Over TCP to one port of any host, and since nobody resolves names for it, hardly further than this machine.
+    Port(u16),
+}
+
 /// The rights of one process. What is not named is refused: files by Landlock, system calls by seccomp.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Profile {
@@ -50,8 +62,8 @@ pub struct Profile {
     pub(super) takes: Vec<PathBuf>,
     /// Programs that may be executed; with one, child processes are allowed.
     pub(super) runs: Vec<PathBuf>,
-    /// Whether Internet sockets may be made.
-    pub(super) internet: bool,
+    /// Which Internet sockets may be made.
+    pub(super) network: Network,
     /// Whether Unix sockets may be made.
     pub(super) unix: bool,
 }
@@ -65,7 +77,7 @@ impl Profile {
             writes: Vec::new(),
             takes: Vec::new(),
             runs: Vec::new(),
-            internet: false,
+            network: Network::Nothing,
             unix: false,
         }
     }
@@ -76,8 +88,18 @@ impl Profile {
         let certificates = CERTIFICATES.iter().filter_map(std::env::var_os).map(PathBuf::from);
         Self {
             reads: SYSTEM.iter().map(PathBuf::from).chain(certificates).collect(),
-            internet: true,
+            network: Network::Internet,
             ..Self::nothing()
+        }
+    }
+
+    /// A program whose every connection goes through a proxy on this machine. It has the files of the system that checking
+    /// certificates takes.
+    #[must_use]
+    pub fn proxy(port: u16) -> Self {
+        Self {
+            network: Network::Port(port),
+            ..Self::internet()
         }
     }
 
