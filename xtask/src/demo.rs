@@ -38,13 +38,21 @@ pub(crate) struct Demo {
     /// Use optimised binaries, which take minutes longer to build
     #[arg(long)]
     release: bool,
+    /// Use the binaries that are there
+    #[arg(long)]
+    skip_build: bool,
 }
 
 impl Demo {
     /// Runs the demo.
     pub(crate) fn run(self, _root: &Path) -> Result<String> {
-        say(&style("Building the node").bold())?;
-        let binaries = shell::build_node(if self.release { Profile::Release } else { Profile::Dev })?;
+        let profile = if self.release { Profile::Release } else { Profile::Dev };
+        let binaries = if self.skip_build {
+            shell::node_dir(profile)?
+        } else {
+            say(&style("Building the node").bold())?;
+            shell::build_node(profile)?
+        };
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         if self.operators > 1 {
             return runtime.block_on(network::show(self.operators, self.number, &binaries));

@@ -5,6 +5,7 @@ mod chaos;
 mod contracts;
 mod demo;
 mod digests;
+mod fuzz;
 mod guests;
 mod shell;
 mod solc;
@@ -30,6 +31,7 @@ enum Task {
     Test(test::Test),
     Bench(bench::Bench),
     Chaos(chaos::Chaos),
+    Fuzz(fuzz::Fuzz),
     Guests(guests::Guests),
     Contracts(contracts::Contracts),
 }
@@ -41,6 +43,7 @@ fn main() -> anyhow::Result<()> {
         Task::Test(test) => test.run(root)?,
         Task::Bench(bench) => bench.run(root)?,
         Task::Chaos(chaos) => chaos.run(root)?,
+        Task::Fuzz(fuzz) => fuzz.run(root)?,
         Task::Guests(guests) => guests.run(root)?,
         Task::Contracts(contracts) => contracts.run(root)?,
     };

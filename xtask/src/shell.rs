@@ -1,5 +1,6 @@
 //! Running cargo, with its own progress on the terminal.
 
+use std::ffi::OsString;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
@@ -11,10 +12,31 @@ pub(crate) enum Profile {
     Release,
 }
 
+/// The cargo that runs this task.
+pub(crate) fn cargo_program() -> OsString {
+    std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
+}
+
+/// The name of the machine that this one compiles for.
+pub(crate) fn host_triple() -> Result<String> {
+    let output = Command::new("rustc").arg("-vV").output().context("cannot run rustc")?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let host = text.lines().find_map(|line| line.strip_prefix("host: "));
+    Ok(host.context("`rustc -vV` names no host")?.to_owned())
+}
+
+/// The directory of all build results.
+pub(crate) fn target_dir() -> Result<std::path::PathBuf> {
+    let profile = e2e::tools::profile_dir()?;
+    Ok(profile
+        .parent()
+        .context("the build directory has no parent")?
+        .to_owned())
+}
+
 /// Runs the cargo that runs this task.
 pub(crate) fn cargo(arguments: &[&str]) -> Result<()> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(cargo)
+    let status = Command::new(cargo_program())
         .args(arguments)
         .current_dir(e2e::tools::repository())
         .status()
@@ -37,11 +59,7 @@ pub(crate) fn build_node(profile: Profile) -> Result<std::path::PathBuf> {
 
 /// The directory that the binaries of the node are in once they are built.
 pub(crate) fn node_dir(profile: Profile) -> Result<std::path::PathBuf> {
-    let target = e2e::tools::profile_dir()?
-        .parent()
-        .context("the build directory has no parent")?
-        .to_owned();
-    Ok(target.join(match profile {
+    Ok(target_dir()?.join(match profile {
         Profile::Dev => "debug",
         Profile::Release => "release",
     }))

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use wasmtime::component::{Component, HasSelf, Linker, ResourceTable};
-use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Store};
+use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Store};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 #[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic, reason = "generated")]
@@ -106,11 +106,14 @@ pub(crate) struct Bare {
 }
 
 impl Bare {
-    /// Compiles and links.
-    pub(crate) fn new(bytes: &[u8]) -> Self {
+    /// Compiles and links. The pool restores all that may have been written, or asks the kernel for what was, as engine-svc
+    /// does.
+    pub(crate) fn new(bytes: &[u8], scan: Enabled) -> Self {
         let mut config = Config::new();
         let mut pool = PoolingAllocationConfig::new();
-        pool.max_unused_warm_slots(100).linear_memory_keep_resident(256 << 10);
+        pool.max_unused_warm_slots(100)
+            .linear_memory_keep_resident(256 << 10)
+            .pagemap_scan(scan);
         config
             .epoch_interruption(true)
             .allocation_strategy(InstanceAllocationStrategy::Pooling(pool));

@@ -84,7 +84,15 @@ pub(crate) fn variant(component: &[u8], n: usize) -> Vec<u8> {
 pub(crate) struct Report {
     throughput: Vec<(String, usize, f64, f64, f64)>,
     notes: Vec<(String, &'static str, f64)>,
-    disturbances: Vec<(String, f64, f64)>,
+    disturbances: Vec<Disturbance>,
+}
+
+/// What a service saw while hostile guests of others were at work: 99th percentiles in milliseconds.
+struct Disturbance {
+    attack: String,
+    quiet: f64,
+    one: f64,
+    several: f64,
 }
 
 /// The most that a neighbour's 99th percentile may be, as a multiple of its quiet figure.
@@ -114,9 +122,14 @@ impl Report {
         self.note(&format!("{name}, p99"), "ms", sample.p99());
     }
 
-    /// Adds what a neighbour of hostile guests saw: its 99th percentile, and that over its quiet figure.
-    pub(crate) fn disturbance(&mut self, attack: &str, p99: f64, ratio: f64) {
-        self.disturbances.push((attack.to_owned(), p99, ratio));
+    /// Adds what a neighbour of hostile guests saw: its 99th percentile without any, beside one, and beside several.
+    pub(crate) fn disturbance(&mut self, attack: &str, quiet: f64, [one, several]: [f64; 2]) {
+        self.disturbances.push(Disturbance {
+            attack: attack.to_owned(),
+            quiet,
+            one,
+            several,
+        });
     }
 
     fn rate(&self, letter: &str, in_flight: usize) -> Option<f64> {
@@ -154,7 +167,19 @@ impl Report {
         let beside: Vec<_> = self
             .disturbances
             .iter()
-            .map(|(attack, p99, ratio)| json!({"attack": attack, "p99_ms": p99, "ratio": ratio, "target": DISTURBANCE}))
+            .map(
+                |Disturbance {
+                     attack,
+                     quiet,
+                     one,
+                     several,
+                 }| {
+                    json!({
+                        "attack": attack, "p99_ms": one, "ratio": one / quiet, "target": DISTURBANCE,
+                        "several": {"p99_ms": several, "ratio": several / quiet}
+                    })
+                },
+            )
             .collect();
         json!({"throughput": rows, "figures": notes, "ratios": ratios, "neighbour": beside}).to_string()
     }
@@ -178,11 +203,23 @@ impl Report {
             lines.push(format!("{name:<58} {value:>10.2} (at least {least})"));
         }
         lines.push(String::new());
-        for (attack, p99, ratio) in &self.disturbances {
-            let name = format!("p99 of a neighbour beside: {attack}");
-            lines.push(format!(
-                "{name:<58} {p99:>10.2} ms, {ratio:.1} times quiet (at most {DISTURBANCE})"
-            ));
+        lines.push(format!(
+            "{:<44} {:>10} {:>22} {:>22}",
+            "p99 of a neighbour",
+            "quiet",
+            format!("beside one (up to {DISTURBANCE}x)"),
+            "beside four"
+        ));
+        for Disturbance {
+            attack,
+            quiet,
+            one,
+            several,
+        } in &self.disturbances
+        {
+            let beside = |p99: f64| format!("{p99:.2} ms, {:.1}x", p99 / quiet);
+            let (one, several) = (beside(*one), beside(*several));
+            lines.push(format!("{attack:<44} {quiet:>7.2} ms {one:>22} {several:>22}"));
         }
         lines.join("\n")
     }

@@ -1,21 +1,24 @@
 //! One call of one export in a fresh store.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::atomic::AtomicUsize;
 
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, timeout};
-use wasmtime::{Store, UpdateDeadline};
+use wasmtime::Store;
 use wavs_ipc::contract::engine::{Action, AggregatorCall};
 use wavs_ipc::contract::job::{Response, Usage};
 
 use super::failure::{Failure, TimeUp};
 use super::linkers::Prepared;
+use super::turns::Turns;
 use crate::bindings::aggregator::wavs::aggregator::input::AggregatorInput;
 use crate::bindings::operator::wavs::operator::input::TriggerAction;
 use crate::host::{self, FileQuota, GuestState};
 use crate::limits::{HANDLES, HOSTCALL_BYTES, RunLimits};
+
+/// Bytes of memory whose release takes longer than a turn of a guest.
+const MUCH_MEMORY: u64 = 4 << 20;
 
 /// What is called, with its arguments.
 pub(crate) enum Call {
@@ -119,6 +122,10 @@ pub(crate) async fn run(prepared: &Prepared, call: Call, state: GuestState, term
         fuel,
         memory_peak: store.data().limiter.peak() as u64,
     };
+    if usage.memory_peak > MUCH_MEMORY {
+        // The kernel takes it back page by page. Meanwhile this thread would run nobody else.
+        let _ = tokio::task::spawn_blocking(move || drop(store)).await;
+    }
     Finished { result: outcome, usage }
 }
 
@@ -152,23 +159,14 @@ fn store(
     }
     let limit = limits.time.value;
     store.set_epoch_deadline(1);
-    store.epoch_deadline_callback(move |_| next_epoch(started, limit, siblings.load(Ordering::Relaxed)));
-    Ok(store)
-}
-
-/// Ends the guest when its time is up; otherwise lets others run. Yielding through tokio puts the guest at the back of the
-/// queue; the built-in yield would keep it in front. A guest passes as many turns as its service has runs, so that services
-/// share the threads rather than runs.
-fn next_epoch(started: Instant, limit: Duration, siblings: usize) -> wasmtime::Result<UpdateDeadline> {
-    if started.elapsed() >= limit {
-        return Err(TimeUp.into());
-    }
-    let others_first = async move {
-        for _ in 0..siblings.max(1) {
-            tokio::task::yield_now().await;
-        }
+    let turns = Turns {
+        started,
+        limit,
+        siblings,
+        since: Arc::default(),
     };
-    Ok(UpdateDeadline::YieldCustom(1, Box::pin(others_first)))
+    store.epoch_deadline_callback(move |_| turns.next_epoch());
+    Ok(store)
 }
 
 async fn invoke(

@@ -5,7 +5,7 @@
 //! sizes follow from the number of slots, which makes exhaustion impossible while each run holds a slot.
 
 use serde::{Deserialize, Serialize};
-use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
+use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use crate::limits::{CORE_INSTANCES, MEMORIES, TABLE_ELEMENTS, TABLES};
 
@@ -85,6 +85,9 @@ pub(crate) fn engine(variant: Variant, size: PoolSize) -> wasmtime::Result<Engin
         .max_unused_warm_slots(size.slots)
         .linear_memory_keep_resident(MEMORY_KEEP_RESIDENT)
         .table_keep_resident(TABLE_KEEP_RESIDENT)
+        // Where the kernel tells which pages a run has written, only those are restored, and the next run of the component
+        // finds them in place. Otherwise each run takes its page faults anew, and each of those stops the other threads.
+        .pagemap_scan(Enabled::Auto)
         .async_stack_keep_resident(STACK_KEEP_RESIDENT);
     let mut config = config(variant);
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));

@@ -9,6 +9,9 @@ use tokio::task::JoinHandle;
 
 /// Threads for blocking work of guests (file and name operations); further work waits.
 const BLOCKING_THREADS: usize = 32;
+/// How much these threads stand back for the others of the node (setpriority(2)): a guest computes when nobody has calls to
+/// serve. Each step is about a tenth of the processor time.
+const NICE: i32 = 5;
 
 /// A runtime of its own, kept on a thread that outlives every async context: dropping a runtime inside of one panics.
 #[derive(Debug)]
@@ -27,6 +30,7 @@ impl GuestExecutor {
             .worker_threads(workers.max(1))
             .max_blocking_threads(BLOCKING_THREADS)
             .thread_name("guest")
+            .on_thread_start(stand_back)
             .enable_all()
             .build()?;
         let handle = runtime.handle().clone();
@@ -53,6 +57,12 @@ impl GuestExecutor {
         F: Future<Output: Send> + Send + 'static,
     {
         self.handle.spawn(work)
+    }
+}
+
+fn stand_back() {
+    if let Err(cause) = rustix::process::setpriority_process(None, NICE) {
+        tracing::debug!(%cause, "a guest thread keeps the priority of the others");
     }
 }
 

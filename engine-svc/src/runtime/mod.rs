@@ -12,6 +12,7 @@ mod library;
 mod linkers;
 mod slots;
 mod ticker;
+mod turns;
 
 pub(crate) use busy::Busy;
 pub(crate) use call::{Call, Finished, Returned, Terms, run};

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use serde_json::json;
 use tempfile::TempDir;
-use wavs_ipc::contract::engine::{AggregatorCall, AggregatorOutcome, EngineClient, OperatorOutcome, Prefetch, World};
+use wavs_ipc::contract::engine::{
+    AggregatorCall, AggregatorOutcome, EngineClient, OperatorJob, OperatorOutcome, Prefetch, World,
+};
 use wavs_ipc::contract::engine_admin::EngineAdminClient;
 use wavs_ipc::contract::lifecycle::LifecycleClient;
 use wavs_ipc::{Identity, Json, Reconnecting, Role, WireError};
@@ -112,11 +114,7 @@ impl Engine {
     pub async fn try_run(&self, job: &Job) -> Result<OperatorOutcome, WireError> {
         // A process that was just started has no socket yet; then the call had no effect.
         loop {
-            let job = job.operator();
-            let called = self.engine.call(PATIENCE, |client, context| async move {
-                client.run_operator(context, job).await
-            });
-            match called.await {
+            match self.outcome(job).await {
                 Err(cause) if cause.code == wavs_ipc::ErrorCode::Transport => tokio::task::yield_now().await,
                 outcome => return outcome,
             }
@@ -125,7 +123,11 @@ impl Engine {
 
     /// Runs a job once. A process that has died makes this fail instead of waiting for another one.
     pub async fn outcome(&self, job: &Job) -> Result<OperatorOutcome, WireError> {
-        let job = job.operator();
+        self.submit(job.operator()).await
+    }
+
+    /// Runs a job as it goes over the socket, once.
+    pub async fn submit(&self, job: OperatorJob) -> Result<OperatorOutcome, WireError> {
         let called = self.engine.call(PATIENCE, |client, context| async move {
             client.run_operator(context, job).await
         });
