@@ -46,6 +46,7 @@ impl Fuzz {
         let built = self.build(&fuzz)?;
         let wanted = |target: &&str| self.targets.is_empty() || self.targets.iter().any(|name| name == target);
         for target in TARGETS.into_iter().filter(wanted) {
+            eprintln!("{target}");
             let [corpus, artifacts] = ["corpus", "artifacts"].map(|kind| fuzz.join(kind).join(target));
             for directory in [&corpus, &artifacts] {
                 std::fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
@@ -54,7 +55,7 @@ impl Fuzz {
                 .arg(format!("-max_total_time={}", self.seconds))
                 .arg(format!("-max_len={MAX_INPUT}"))
                 .arg(format!("-artifact_prefix={}/", artifacts.display()))
-                .arg("-print_final_stats=1")
+                .args(["-print_final_stats=1", "-verbosity=0"])
                 .arg(&corpus)
                 .arg(fuzz.join("seeds").join(target))
                 .status()

@@ -239,19 +239,25 @@ async fn talk(one: &TestNode, other: &TestNode) {
     receives(other, &record).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn operators_talk_over_quic_alone() {
-    let quic = || {
+/// Two operators that listen there and nowhere else talk. Answers the one that has called the other.
+async fn talk_over(address: &str) -> TestNode {
+    let only = || {
         let mut settings = settings(&[]);
-        settings.listen = vec![listen("/ip4/127.0.0.1/udp/0/quic-v1")];
+        settings.listen = vec![listen(address)];
         settings
     };
-    let first = TestNode::start_with(quic()).await;
-    let mut second = quic();
+    let first = TestNode::start_with(only()).await;
+    let mut second = only();
     second.static_peers = vec![first.address().await];
     let second = TestNode::start_with(second).await;
     talk(&first, &second).await;
-    let views = second.network.peers().await.unwrap();
+    second
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn operators_talk_over_quic_alone() {
+    let caller = talk_over("/ip4/127.0.0.1/udp/0/quic-v1").await;
+    let views = caller.network.peers().await.unwrap();
     assert!(views[0].addresses[0].contains("/quic-v1"), "{views:?}");
 }
 
@@ -261,16 +267,7 @@ async fn operators_talk_over_ipv6() {
         eprintln!("skipped: this machine has no IPv6");
         return;
     }
-    let version_6 = || {
-        let mut settings = settings(&[]);
-        settings.listen = vec![listen("/ip6/::1/tcp/0")];
-        settings
-    };
-    let first = TestNode::start_with(version_6()).await;
-    let mut second = version_6();
-    second.static_peers = vec![first.address().await];
-    let second = TestNode::start_with(second).await;
-    talk(&first, &second).await;
+    talk_over("/ip6/::1/tcp/0").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -305,6 +302,17 @@ async fn operators_in_one_local_network_find_each_other() {
     let id = second.network.local().to_string();
     first.until(|status| status.peer_ids.contains(&id)).await;
     talk(&first, &second).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_learns_from_another_under_which_address_it_is_reached() {
+    let first = TestNode::start(&[]).await;
+    let second = TestNode::start(&[first.address().await]).await;
+    let own = second.address().await.to_string();
+    let is_own = |address: &String| own.starts_with(address.as_str());
+    second
+        .until(|status| status.external_addresses.iter().any(is_own))
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
