@@ -16,6 +16,8 @@ const COVERAGE: &str = "--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-saniti
     -Cllvm-args=-sanitizer-coverage-trace-compares";
 /// All of them, one binary each in `fuzz/fuzz_targets`.
 const TARGETS: [&str; 3] = ["frame", "results", "patterns"];
+/// What libFuzzer exits with when an input broke a target.
+const FOUND: i32 = 77;
 /// Largest input in bytes.
 const MAX_INPUT: u32 = 4096;
 
@@ -60,11 +62,13 @@ impl Fuzz {
                 .arg(fuzz.join("seeds").join(target))
                 .status()
                 .with_context(|| format!("cannot run the fuzz target {target}"))?;
-            if !status.success() {
-                bail!(
-                    "the fuzz target {target} found something ({status}); the input is in {}",
+            match status.code() {
+                Some(0) => {}
+                Some(FOUND) => bail!(
+                    "the fuzz target {target} found something; the input is in {}",
                     artifacts.display()
-                );
+                ),
+                _ => bail!("the fuzz target {target} did not run to its end: {status}"),
             }
         }
         Ok(format!("No target found anything in {} s.", self.seconds))

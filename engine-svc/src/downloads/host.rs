@@ -6,10 +6,11 @@ use std::io::{self, BufReader};
 use std::path::Path;
 use std::process::ExitCode;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::thread;
 
 use tokio::io::AsyncWriteExt as _;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::LocalSet;
 use wavs_fetch::FetchError;
 use wavs_service::sandbox::{Profile, Strictness, lock_down};
@@ -21,13 +22,14 @@ use super::sink::Sink;
 use crate::components::{ContentStore, blocking};
 use crate::helper::{self, Numbered, cut};
 
-/// Requests that were read and not begun. Downloads themselves are bounded by those who ask.
-const WAITING: usize = 64;
+/// Downloads at a time, each of which may hold a file in memory or a worker. Further ones wait; they are read at once
+/// nevertheless, so that engine-svc never waits for the pipe, and bounded by those who ask.
+const DOWNLOADS: usize = 32;
 
 /// What all downloads share.
 struct Host {
     setup: Setup,
-    store: std::sync::Arc<ContentStore>,
+    store: Arc<ContentStore>,
 }
 
 /// Serves stdin until it ends.
@@ -58,10 +60,10 @@ fn serve(components: &Path) -> io::Result<()> {
         setup,
         store: ContentStore::at(components.to_owned()).into(),
     };
-    let (sender, receiver) = mpsc::channel(WAITING);
+    let (sender, receiver) = mpsc::unbounded_channel();
     thread::Builder::new().name("requests".into()).spawn(move || {
         while let Ok(Some(request)) = helper::read::<Numbered<Request>>(&mut requests) {
-            if sender.blocking_send(request).is_err() {
+            if sender.send(request).is_err() {
                 return;
             }
         }
@@ -72,10 +74,12 @@ fn serve(components: &Path) -> io::Result<()> {
     Ok(())
 }
 
-async fn answer(host: Rc<Host>, mut requests: mpsc::Receiver<Numbered<Request>>) {
+async fn answer(host: Rc<Host>, mut requests: mpsc::UnboundedReceiver<Numbered<Request>>) {
+    let turns = Arc::new(Semaphore::new(DOWNLOADS));
     while let Some(Numbered { id, body }) = requests.recv().await {
-        let host = host.clone();
+        let (host, turns) = (host.clone(), turns.clone());
         tokio::task::spawn_local(async move {
+            let _turn = turns.acquire().await;
             let body = host.download(&body).await;
             // When nobody reads any more, the requests end too.
             let _ = helper::write(&mut io::stdout().lock(), &Numbered { id, body });
