@@ -247,7 +247,12 @@ async fn what_does_not_follow_from_its_event_is_never_given_to_a_component() {
     stage.lands(&node, &told).await;
     let runs = stage.world.engine.aggregator_runs();
     let inputs = runs.iter().filter(|run| run.call == AggregatorCall::ProcessInput);
-    assert_eq!(inputs.count(), 1, "the relabelled body was run");
+    let inputs: Vec<_> = inputs.map(|run| run.action.decode().unwrap()).collect();
+    assert!(!inputs.is_empty());
+    assert!(
+        inputs.iter().all(|input| input.data == told.data),
+        "the relabelled body was run"
+    );
     node.stop().await;
 }
 
@@ -323,7 +328,8 @@ async fn what_was_signed_before_a_rotation_is_told_again_by_the_key_that_signed_
     let mut node = stage.world.start().await;
     let service = stage.join(&node).await;
     stage.fire(&action(service, "submit", b"1"));
-    let told = |said: &support::gossip::Said| said.attestations().len() == 1;
+    // It may be told more than once: after the loss, and after the rotation.
+    let told = |said: &support::gossip::Said| !said.attestations().is_empty();
     let before = stage.gossip.until(told).await.attestations()[0].clone();
     assert_eq!(before.author().to_string(), FIRST);
     stage.gossip.lose_store();

@@ -59,6 +59,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration::new("fewer indices", schema::FEWER_INDICES),
     Migration::new("quotas of operators", schema_peers::QUOTAS),
     Migration::new("jobs that wait, service by service", schema_open::JOBS_BY_SERVICE),
+    Migration::new("results that ask for a target", schema_open::NAMINGS),
 ];
 
 /// The open ledger. Clones share it.

@@ -82,7 +82,8 @@ pub fn insert(tx: &Connection, target: &NewTarget) -> Result<Option<i64>> {
         if target.gas_hint > old {
             tx.execute("UPDATE targets SET gas_hint = ?2 WHERE id = ?1", params![id, hint])?;
         }
-        return Ok(deliver_own(tx, id, target)?.then_some(id));
+        name(tx, id, &target.digest)?;
+        return Ok(deliver_own(tx, id, &target.event_id)?.then_some(id));
     }
     tx.prepare_cached(
         "INSERT INTO targets (event_id, digest, chain, handler, gas_hint, state, rank, deadline_ms)
@@ -97,23 +98,28 @@ pub fn insert(tx: &Connection, target: &NewTarget) -> Result<Option<i64>> {
         State::Collecting.rank(),
         target.deadline_ms
     ])?;
-    Ok(Some(tx.last_insert_rowid()))
+    let id = tx.last_insert_rowid();
+    name(tx, id, &target.digest)?;
+    Ok(Some(id))
 }
 
-/// Makes a target that still collects deliver `new.digest` if that is our own result and it was to deliver another one.
-fn deliver_own(tx: &Connection, id: i64, new: &NewTarget) -> Result<bool> {
+/// Notes that the component asked for the target with this result.
+fn name(tx: &Connection, id: i64, digest: &B256) -> Result<()> {
+    tx.prepare_cached("INSERT OR IGNORE INTO namings (target, digest) VALUES (?1, ?2)")?
+        .execute(params![id, digest.as_slice()])?;
+    Ok(())
+}
+
+/// Makes a target that still collects deliver our own result, if that has asked for it and it was to deliver another one.
+fn deliver_own(tx: &Connection, id: i64, event_id: &EventId) -> Result<bool> {
     let rows = tx
         .prepare_cached(
-            "UPDATE targets SET digest = ?2, attempt = 0, reverts = 0, error = NULL, next_ms = 0
-             WHERE id = ?1 AND digest <> ?2 AND rank <= ?4
-               AND (SELECT own_digest FROM events WHERE event_id = ?3) = ?2",
+            "UPDATE targets SET digest = own_digest, attempt = 0, reverts = 0, error = NULL, next_ms = 0
+             FROM (SELECT own_digest FROM events WHERE event_id = ?2)
+             WHERE id = ?1 AND digest <> own_digest AND rank <= ?3
+               AND EXISTS (SELECT 1 FROM namings WHERE target = ?1 AND namings.digest = own_digest)",
         )?
-        .execute(params![
-            id,
-            new.digest.as_slice(),
-            blob(new.event_id.as_bytes()),
-            State::Collecting.rank()
-        ])?;
+        .execute(params![id, blob(event_id.as_bytes()), State::Collecting.rank()])?;
     Ok(rows == 1)
 }
 
@@ -126,16 +132,21 @@ pub enum Choice {
     Divergent(B256),
 }
 
-/// Chooses the envelope of a target: our own result where there is one, else the envelope with the most signatures, so that
-/// whoever was heard first has no advantage. Once there was enough weight for one, it stays.
+/// Chooses the envelope of a target: our own result where there is one that asked for it, be it that another operator's copy of
+/// it did so before, else the envelope with the most signatures, so that whoever was heard first has no advantage. Once there
+/// was enough weight for one, it stays.
 pub fn choose(tx: &Connection, target: &TargetRow) -> Result<Choice> {
     let event = blob(target.event_id.as_bytes());
     let own: Option<[u8; 32]> = tx
         .prepare_cached("SELECT own_digest FROM events WHERE event_id = ?1")?
         .query_row([event], |row| row.get(0))?;
     if let Some(own) = own.map(B256::from) {
-        let is_own = own == target.digest;
-        return Ok(if is_own {
+        deliver_own(tx, target.id, &target.event_id)?;
+        // As it is now: our own result may have come since the row was read.
+        let chosen: [u8; 32] = tx
+            .prepare_cached("SELECT digest FROM targets WHERE id = ?1")?
+            .query_row([target.id], |row| row.get(0))?;
+        return Ok(if own == B256::from(chosen) {
             Choice::Deliver(own)
         } else {
             Choice::Divergent(own)

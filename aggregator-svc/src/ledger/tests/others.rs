@@ -86,6 +86,24 @@ async fn our_own_result_takes_the_place_of_one_that_came_first() {
 }
 
 #[tokio::test]
+async fn our_own_result_is_delivered_where_another_operator_s_copy_of_it_was_named_before() {
+    with_ledger(|tx| {
+        open(tx, None)?;
+        let id = named(tx, 9, &[7])?.unwrap();
+        assert_eq!(named(tx, 1, &[5])?, None, "nobody knows yet which is ours");
+        let stale = targets::load(tx, id)?.unwrap();
+        // Ours is what the second one has: its component has been asked already, and is not asked again.
+        open(tx, Some(1))?;
+        assert_eq!(stale.digest, digest(9));
+        assert_eq!(targets::choose(tx, &stale)?, Choice::Deliver(digest(1)));
+        assert_eq!(targets::load(tx, id)?.unwrap().digest, digest(1));
+        assert_eq!(targets::choose(tx, &stale)?, Choice::Deliver(digest(1)));
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn without_a_result_of_our_own_the_most_signatures_count_until_they_suffice() {
     with_ledger(|tx| {
         open(tx, None)?;
