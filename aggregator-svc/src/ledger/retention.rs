@@ -49,7 +49,7 @@ pub enum Bound {
 pub type Pass = fn(&Connection, &Policy, u64) -> Result<usize>;
 
 /// Every table, and what bounds it.
-pub const TABLES: [(&str, Bound); 26] = [
+pub const TABLES: [(&str, Bound); 27] = [
     ("meta", Bound::Named),
     ("services", Bound::Named),
     ("chains", Bound::Named),
@@ -65,6 +65,7 @@ pub const TABLES: [(&str, Bound); 26] = [
     ("signatures", Bound::With("events")),
     ("timers", Bound::With("events")),
     ("targets", Bound::With("events")),
+    ("namings", Bound::With("events")),
     ("jobs", Bound::Swept(forget_jobs)),
     ("job_events", Bound::With("jobs")),
     ("done", Bound::Swept(forget_done)),
