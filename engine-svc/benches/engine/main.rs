@@ -6,6 +6,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a report for people")]
 
 mod bare;
+mod control;
 mod measure;
 #[path = "../../tests/support/mod.rs"]
 mod support;
@@ -13,7 +14,7 @@ mod support;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use measure::{Report, Sample, drive};
+use measure::{Disturbance, Report, Sample, drive};
 use support::attacks::{self, Attack, Servers};
 use support::process::Engine;
 use support::{Fixture, Job};
@@ -33,20 +34,33 @@ const NEIGHBOUR: u8 = 200;
 /// Hostile guests of one kind at a time, each of a service of its own: one, and more than there are processors.
 const ATTACKERS: [u8; 2] = [1, 4];
 /// How long each throughput is measured.
-const SPAN: Duration = Duration::from_secs(3);
+const SPAN: Duration = Duration::from_secs(2);
 /// Components that are in the cache before the restart.
 const CACHED: usize = 100;
 
 fn main() {
     // `cargo bench` passes arguments of its own.
     let json = std::env::args().any(|argument| argument == "--json");
+    if std::env::args().any(|argument| argument == control::ARGUMENT) {
+        control::fill_memory();
+    }
+    let part = std::env::args().skip_while(|argument| argument != "--beside").nth(1);
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(workers)
         .enable_all()
         .build()
         .expect("threads");
-    let report = runtime.block_on(measure());
+    let report = runtime.block_on(async {
+        match part {
+            None => measure().await,
+            Some(part) => {
+                let mut report = Report::default();
+                beside_attacks(&mut report, &part).await;
+                report
+            }
+        }
+    });
     println!("{}", if json { report.json() } else { report.table() });
 }
 
@@ -124,7 +138,7 @@ async fn measure() -> Report {
     }
 
     eprintln!("a neighbour of hostile guests");
-    beside_attacks(&mut report).await;
+    beside_attacks(&mut report, "").await;
 
     eprintln!("memory");
     // Those that the calls belonged to are there already.
@@ -197,8 +211,9 @@ async fn measure() -> Report {
     report
 }
 
-/// The 99th percentile of a service that has nothing to do with it, while each kind of hostile guest is at work.
-async fn beside_attacks(report: &mut Report) {
+/// The 99th percentile of a service that has nothing to do with it, while each kind of hostile guest is at work whose name has
+/// `part` in it. The control tells how much of that is the kernel's doing alone.
+async fn beside_attacks(report: &mut Report, part: &str) {
     let servers = Servers::start().await;
     let engine = attacks::engine().await;
     let attacks = attacks::attacks(&engine, &servers).await;
@@ -210,11 +225,19 @@ async fn beside_attacks(report: &mut Report) {
             engine.submit(job).await.expect("a run").result.expect("a result");
         }
     };
-    let quiet = drive(1, SPAN, neighbour).await;
-    report.note("p99 of a neighbour, quiet", "ms", quiet.p99());
-    for attack in &attacks {
-        let mut beside = [0.0; ATTACKERS.len()];
-        for (attackers, p99) in ATTACKERS.into_iter().zip(&mut beside) {
+    // Machines are noisy: each is compared with the quiet moment before it.
+    let mut control = Disturbance::quiet(
+        "control: another program that fills memory",
+        drive(1, SPAN, neighbour).await,
+    );
+    for programs in ATTACKERS {
+        let _busy = control::Programs::start(programs);
+        control.beside(programs, drive(1, SPAN, neighbour).await);
+    }
+    report.disturbance(control);
+    for attack in attacks.iter().filter(|attack| attack.name.contains(part)) {
+        let mut row = Disturbance::quiet(attack.name, drive(1, SPAN, neighbour).await);
+        for attackers in ATTACKERS {
             let over = AtomicBool::new(false);
             let copies = (1..=attackers).map(|n| again_and_again(attack, &engine, n, &over));
             let measure = async {
@@ -222,10 +245,9 @@ async fn beside_attacks(report: &mut Report) {
                 over.store(true, Ordering::Release);
                 noisy
             };
-            *p99 = tokio::join!(futures::future::join_all(copies), measure).1.p99();
-            eprintln!("  {attackers} x {}: p99 {p99:.2} ms", attack.name);
+            row.beside(attackers, tokio::join!(futures::future::join_all(copies), measure).1);
         }
-        report.disturbance(attack.name, quiet.p99(), beside);
+        report.disturbance(row);
     }
     engine.stop();
 }

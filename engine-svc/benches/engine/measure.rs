@@ -87,12 +87,36 @@ pub(crate) struct Report {
     disturbances: Vec<Disturbance>,
 }
 
-/// What a service saw while hostile guests of others were at work: 99th percentiles in milliseconds.
-struct Disturbance {
-    attack: String,
+/// What a service saw while others were at work: 99th percentiles in milliseconds.
+pub(crate) struct Disturbance {
+    cause: &'static str,
     quiet: f64,
-    one: f64,
-    several: f64,
+    /// How many were at work.
+    beside: Vec<(u8, f64)>,
+}
+
+impl Disturbance {
+    /// Before they began.
+    pub(crate) fn quiet(cause: &'static str, sample: Sample) -> Self {
+        Self {
+            cause,
+            quiet: sample.p99(),
+            beside: Vec::new(),
+        }
+    }
+
+    /// Beside so many of them.
+    pub(crate) fn beside(&mut self, number: u8, sample: Sample) {
+        let p99 = sample.p99();
+        eprintln!("  {number} x {}: p99 {p99:.2} ms, quiet {:.2}", self.cause, self.quiet);
+        self.beside.push((number, p99));
+    }
+
+    /// Pairs of the percentile and its multiple of the quiet one.
+    fn ratios(&self) -> impl Iterator<Item = (u8, f64, f64)> + '_ {
+        let ratio = |(number, p99): &(u8, f64)| (*number, *p99, *p99 / self.quiet);
+        self.beside.iter().map(ratio)
+    }
 }
 
 /// The most that a neighbour's 99th percentile may be, as a multiple of its quiet figure.
@@ -122,14 +146,9 @@ impl Report {
         self.note(&format!("{name}, p99"), "ms", sample.p99());
     }
 
-    /// Adds what a neighbour of hostile guests saw: its 99th percentile without any, beside one, and beside several.
-    pub(crate) fn disturbance(&mut self, attack: &str, quiet: f64, [one, several]: [f64; 2]) {
-        self.disturbances.push(Disturbance {
-            attack: attack.to_owned(),
-            quiet,
-            one,
-            several,
-        });
+    /// Adds what a neighbour of hostile guests saw.
+    pub(crate) fn disturbance(&mut self, seen: Disturbance) {
+        self.disturbances.push(seen);
     }
 
     fn rate(&self, letter: &str, in_flight: usize) -> Option<f64> {
@@ -167,19 +186,13 @@ impl Report {
         let beside: Vec<_> = self
             .disturbances
             .iter()
-            .map(
-                |Disturbance {
-                     attack,
-                     quiet,
-                     one,
-                     several,
-                 }| {
-                    json!({
-                        "attack": attack, "p99_ms": one, "ratio": one / quiet, "target": DISTURBANCE,
-                        "several": {"p99_ms": several, "ratio": several / quiet}
-                    })
-                },
-            )
+            .map(|seen| {
+                let beside: Vec<_> = seen
+                    .ratios()
+                    .map(|(number, p99, ratio)| json!({"number": number, "p99_ms": p99, "ratio": ratio}))
+                    .collect();
+                json!({"cause": seen.cause, "quiet_p99_ms": seen.quiet, "beside": beside, "target": DISTURBANCE})
+            })
             .collect();
         json!({"throughput": rows, "figures": notes, "ratios": ratios, "neighbour": beside}).to_string()
     }
@@ -204,22 +217,17 @@ impl Report {
         }
         lines.push(String::new());
         lines.push(format!(
-            "{:<44} {:>10} {:>22} {:>22}",
+            "{:<44} {:>10} {:>22}",
             "p99 of a neighbour",
             "quiet",
-            format!("beside one (up to {DISTURBANCE}x)"),
-            "beside four"
+            format!("beside (1: up to {DISTURBANCE}x)"),
         ));
-        for Disturbance {
-            attack,
-            quiet,
-            one,
-            several,
-        } in &self.disturbances
-        {
-            let beside = |p99: f64| format!("{p99:.2} ms, {:.1}x", p99 / quiet);
-            let (one, several) = (beside(*one), beside(*several));
-            lines.push(format!("{attack:<44} {quiet:>7.2} ms {one:>22} {several:>22}"));
+        for seen in &self.disturbances {
+            let mut line = format!("{:<44} {:>7.2} ms", seen.cause, seen.quiet);
+            for (number, p99, ratio) in seen.ratios() {
+                line.push_str(&format!("   {number}: {p99:>5.2} ms, {ratio:>4.1}x"));
+            }
+            lines.push(line);
         }
         lines.join("\n")
     }

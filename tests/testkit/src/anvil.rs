@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
@@ -85,19 +86,25 @@ impl AnvilOptions {
     /// # Errors
     /// When anvil cannot be found or does not start, for example because the port is taken.
     pub async fn start(self) -> Result<Anvil> {
-        let (child, port) = self.spawn().await?;
+        let states = tempfile::Builder::new().prefix("wavs-anvil-").tempdir();
+        let states = states.context("cannot make a folder for old states of the chain")?;
+        let (child, port) = self.spawn(states.path()).await?;
         Ok(Anvil {
             child,
             options: self.port(port),
+            states,
         })
     }
 
-    async fn spawn(&self) -> Result<(Child, u16)> {
+    async fn spawn(&self, states: &Path) -> Result<(Child, u16)> {
         let mut command = orphaned_never(&tools::anvil()?);
         command
             .args(["--host", "127.0.0.1", "--mnemonic", MNEMONIC, "--accounts", "20"])
             .args(["--port", &self.port.to_string()])
             .args(["--chain-id", &self.chain_id.to_string()])
+            // By default they go to the home directory, and stay there when anvil is killed.
+            .arg("--cache-path")
+            .arg(states)
             .args(&self.arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -158,6 +165,8 @@ pub struct Anvil {
     child: Child,
     /// With the port that it listens on.
     options: AnvilOptions,
+    /// Where anvil puts states of old blocks that it does not hold in memory.
+    states: TempDir,
 }
 
 impl Anvil {
@@ -315,7 +324,7 @@ impl Anvil {
     pub async fn restart(&mut self) -> Result<()> {
         let state = self.request("anvil_dumpState", json!([])).await?;
         self.child.kill().await.context("cannot end anvil")?;
-        (self.child, _) = self.options.spawn().await?;
+        (self.child, _) = self.options.spawn(self.states.path()).await?;
         self.request("anvil_loadState", json!([state])).await.map(drop)
     }
 

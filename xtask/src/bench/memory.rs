@@ -19,13 +19,13 @@ const EXECUTIONS: u32 = 20_000;
 /// Executions between two looks.
 const STRIDE: u32 = 2_500;
 /// Why there may be no figure.
-const HIDDEN: &str = "the memory of a protected process is shown to root only";
+pub(super) const HIDDEN: &str = "the memory of a protected process is shown to root only";
 
 /// Memory of each process in bytes.
-type Usage = Vec<(String, u64)>;
+pub(super) type Usage = Vec<(String, u64)>;
 
-/// Reads the memory of all five processes; `None` when this user may not.
-async fn usage(node: &Node) -> Result<Option<Usage>> {
+/// The memory of all five processes; `None` when this user may not.
+pub(super) async fn usage(node: &Node) -> Result<Option<Usage>> {
     let mut usage = Vec::new();
     for row in node.processes().await? {
         let name = row["name"].as_str().context("a process has no name")?.to_owned();
@@ -113,7 +113,8 @@ fn changes(before: &[(String, u64)], after: &[(String, u64)]) -> String {
     changes.join(", ")
 }
 
-fn sum(usage: &[(String, u64)]) -> u64 {
+/// The memory of all processes together, in bytes.
+pub(super) fn sum(usage: &[(String, u64)]) -> u64 {
     usage.iter().map(|(_, bytes)| bytes).sum()
 }
 

@@ -12,6 +12,7 @@ mod memory;
 mod network;
 mod progress;
 mod recovery;
+mod services;
 mod stages;
 mod starts;
 mod stats;
@@ -74,8 +75,14 @@ enum Part {
     Recovery,
     /// Measure how fast a node that was down takes in what it missed
     CatchUp,
+    /// Measure what a registered service costs while nothing happens
+    Services,
     /// Compare the engine with bare wasmtime and with a naive host
-    Engine,
+    Engine {
+        /// Measure only what hostile guests with this in their name do to a neighbour; "" is all of them
+        #[arg(long, value_name = "TEXT")]
+        beside: Option<String>,
+    },
     /// Measure what it costs several operators to agree on an event and to land it once
     Network {
         /// Sizes of the networks
@@ -87,7 +94,7 @@ enum Part {
 impl Bench {
     /// Measures everything and answers the report.
     pub(crate) fn run(self, _root: &Path) -> Result<String> {
-        if let Some(Part::Engine) = self.part {
+        if let Some(Part::Engine { beside }) = &self.part {
             // wasmtime belongs to the engine alone, so its benchmark is a target of that package and prints for itself.
             let mut arguments = vec![
                 "bench",
@@ -99,6 +106,9 @@ impl Bench {
                 "--",
             ];
             arguments.extend(self.json.then_some("--json"));
+            if let Some(beside) = beside {
+                arguments.extend(["--beside", beside]);
+            }
             shell::cargo(&arguments)?;
             return Ok(String::new());
         }
@@ -129,7 +139,7 @@ impl Bench {
 
     async fn measure(&self, binaries: &Path, report: &mut Report) -> Result<()> {
         match &self.part {
-            Some(Part::Engine) => Ok(()),
+            Some(Part::Engine { .. }) => Ok(()),
             Some(Part::Network { operators }) => network::figures(binaries, operators, self.events, report).await,
             Some(Part::CatchUp) => {
                 report.add(catch_up::figures(binaries).await?);
@@ -166,6 +176,9 @@ impl Bench {
         if wanted(|part| matches!(part, Part::Throughput)) {
             report.add(throughput::figures(&bed).await?);
             report.add(memory::growth(&bed).await?);
+        }
+        if wanted(|part| matches!(part, Part::Services)) {
+            report.add(services::figures(&bed).await?);
         }
         if wanted(|part| matches!(part, Part::Recovery)) {
             report.add(recovery::figures(&bed).await?);
