@@ -140,6 +140,9 @@ async fn measure() -> Report {
     eprintln!("a neighbour of hostile guests");
     beside_attacks(&mut report, "").await;
 
+    eprintln!("guests with much memory");
+    report.sample("run of a guest that fills 5 MB", &filling(&engine, digest).await);
+
     eprintln!("memory");
     // Those that the calls belonged to are there already.
     let idle = SERVICES + 1..=SERVICES + IDLE;
@@ -250,6 +253,18 @@ async fn beside_attacks(report: &mut Report, part: &str) {
         report.disturbance(row);
     }
     engine.stop();
+}
+
+/// How long runs take that touch as much memory as interpreters do. Nothing of it leaves the engine.
+async fn filling(engine: &Engine, digest: ComponentDigest) -> Sample {
+    let job = Job::new(digest, "do:payload:5000000");
+    let mut times = Vec::new();
+    let started = Instant::now();
+    while started.elapsed() < SPAN {
+        let outcome = engine.outcome(&job).await.expect("a run");
+        times.push(Duration::from_micros(outcome.usage.duration_us));
+    }
+    Sample::new(times)
 }
 
 /// Keeps an attack up until the measurement is over.
