@@ -126,3 +126,18 @@ fn config(variant: Variant) -> Config {
         .memory_init_cow(true);
     config
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn freed_slots_keep_no_more_than_their_budget() {
+        for slots in [0, 1, 16, 64, 256, u32::MAX] {
+            let keep = PoolSize { slots, memory: 1 << 28 }.keep_resident();
+            assert!(keep <= SLOT_KEEP_RESIDENT, "{slots} slots keep {keep} bytes each");
+            let all = keep as u64 * u64::from(slots);
+            assert!(all <= MEMORY_KEEP_RESIDENT as u64, "{slots} slots keep {all} bytes");
+        }
+    }
+}

@@ -163,3 +163,31 @@ async fn loops_of_one_service_leave_turns_to_another() {
     assert!(hogs.iter().all(|run| run.as_ref().unwrap().result.is_err()));
     assert!(done > 1, "{done}");
 }
+
+/// Fails unless the memory that it is given is all zeroes, then fills it: 6.4 MB, which freed slots keep.
+const CURIOUS: &str = "(module (memory 1) (func $look (local $at i32)
+    (if (i32.eq (memory.grow (i32.const 99)) (i32.const -1)) (then unreachable))
+    (loop $next
+        (if (i64.ne (i64.load (local.get $at)) (i64.const 0)) (then unreachable))
+        (i64.store (local.get $at) (i64.const -1))
+        (local.set $at (i32.add (local.get $at) (i32.const 8)))
+        (br_if $next (i32.lt_u (local.get $at) (i32.const 6553600)))))
+    (start $look))";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_run_finds_what_another_left_in_memory() {
+    let engine = Engine::start().await;
+    let curious = engine.upload(&with_module(&guest_bytes("echo"), CURIOUS, 1)).await;
+    // More runs than slots, so that each slot is used again, after runs of the same service and of others.
+    for round in 0..4 {
+        let runs = (1..=16).map(|n| {
+            let job = Job::new(curious, "fresh").service(n);
+            let engine = &engine;
+            async move { engine.outcome(&job).await.unwrap().result }
+        });
+        for result in futures::future::join_all(runs).await {
+            let responses = result.unwrap_or_else(|failure| panic!("round {round}: {failure:?}"));
+            assert_eq!(responses[0].payload, b"fresh");
+        }
+    }
+}
