@@ -9,8 +9,9 @@ use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAlloc
 
 use crate::limits::{CORE_INSTANCES, MEMORIES, TABLE_ELEMENTS, TABLES};
 
-/// Bytes of linear memory that stay resident in all freed slots together, so that their next runs find them and need not ask
-/// the kernel page by page. Interpreters touch 5 to 30 MB in each run.
+/// Bytes of linear memory that stay resident in the freed slots of all engines together, so that their next runs find them and
+/// need not ask the kernel page by page. Interpreters touch 5 to 30 MB in each run. A component with several memories, which
+/// few have, keeps a share for each.
 const MEMORY_KEEP_RESIDENT: usize = 512 << 20;
 /// The most that stays resident in one slot: what is kept has to be written over after each run.
 const SLOT_KEEP_RESIDENT: usize = 16 << 20;
@@ -73,7 +74,7 @@ impl PoolSize {
     /// Bytes of linear memory that stay resident in a freed slot.
     fn keep_resident(self) -> usize {
         let slots = usize::try_from(self.slots.max(1)).unwrap_or(usize::MAX);
-        SLOT_KEEP_RESIDENT.min(MEMORY_KEEP_RESIDENT / slots)
+        SLOT_KEEP_RESIDENT.min(MEMORY_KEEP_RESIDENT / Variant::ALL.len() / slots)
     }
 }
 
@@ -136,7 +137,7 @@ mod tests {
         for slots in [0, 1, 16, 64, 256, u32::MAX] {
             let keep = PoolSize { slots, memory: 1 << 28 }.keep_resident();
             assert!(keep <= SLOT_KEEP_RESIDENT, "{slots} slots keep {keep} bytes each");
-            let all = keep as u64 * u64::from(slots);
+            let all = keep as u64 * u64::from(slots) * Variant::ALL.len() as u64;
             assert!(all <= MEMORY_KEEP_RESIDENT as u64, "{slots} slots keep {all} bytes");
         }
     }

@@ -164,7 +164,7 @@ async fn loops_of_one_service_leave_turns_to_another() {
     assert!(done > 1, "{done}");
 }
 
-/// Fails unless the memory that it is given is all zeroes, then fills it: 6.4 MB, which freed slots keep.
+/// Fails unless the memory that it is given is all zeroes, then fills it: 6.4 MB, of which freed slots keep a part.
 const CURIOUS: &str = "(module (memory 1) (func $look (local $at i32)
     (if (i32.eq (memory.grow (i32.const 99)) (i32.const -1)) (then unreachable))
     (loop $next
@@ -178,8 +178,8 @@ const CURIOUS: &str = "(module (memory 1) (func $look (local $at i32)
 async fn no_run_finds_what_another_left_in_memory() {
     let engine = Engine::start().await;
     let curious = engine.upload(&with_module(&guest_bytes("echo"), CURIOUS, 1)).await;
-    // More runs than slots, so that each slot is used again, after runs of the same service and of others.
-    for round in 0..4 {
+    // Several times as many runs as slots, so that slots are used again, after runs of the same service and of others.
+    for round in 0..engine.slots().div_ceil(4) {
         let runs = (1..=16).map(|n| {
             let job = Job::new(curious, "fresh").service(n);
             let engine = &engine;
