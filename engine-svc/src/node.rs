@@ -16,7 +16,7 @@ use crate::host::GuestLogs;
 use crate::kv::Kv;
 use crate::metrics::Metrics;
 use crate::processes::Helpers;
-use crate::runtime::{GuestExecutor, Library, PoolSize, SlotLimits, Slots, Ticker};
+use crate::runtime::{GuestExecutor, Habits, Library, PoolSize, SlotLimits, Slots, Ticker};
 use crate::settings::Settings;
 
 /// engine-svc. Clones share everything.
@@ -31,6 +31,7 @@ pub(crate) struct Inner {
     pub(crate) library: Library,
     pub(crate) slots: Slots,
     pub(crate) executor: GuestExecutor,
+    pub(crate) habits: Habits,
     pub(crate) ticker: Arc<Ticker>,
     pub(crate) kv: Kv,
     pub(crate) logs: Arc<GuestLogs>,
@@ -69,10 +70,10 @@ pub enum OpenError {
 }
 
 impl Node {
-    /// The runtime that guests have to themselves.
+    /// The runtimes that guests have to themselves, by name.
     #[must_use]
-    pub fn guest_runtime(&self) -> tokio::runtime::Handle {
-        self.inner.executor.handle()
+    pub fn guest_runtimes(&self) -> [(&'static str, tokio::runtime::Handle); 2] {
+        self.inner.executor.runtimes()
     }
 
     /// Opens the state, takes over the helpers and starts the guest threads. Blocks while the key-value schema is brought up to date.
@@ -119,6 +120,7 @@ impl Node {
             library,
             slots: Slots::new(limits),
             executor,
+            habits: Habits::default(),
             ticker,
             kv,
             logs: Arc::default(),

@@ -55,7 +55,9 @@ pub async fn run(boot: Boot<EngineConfig>, (settings, helpers): (Settings, Helpe
     let metrics = lifecycle.metrics.clone();
     let node = tokio::task::spawn_blocking(move || Node::open(settings, helpers, &metrics)).await??;
     node.report(&lifecycle.status);
-    watchdog.watch("guests", node.guest_runtime());
+    for (name, runtime) in node.guest_runtimes() {
+        watchdog.watch(name, runtime);
+    }
     notify.ready();
     let (broken, stop) = (node.broken(), shutdown.clone());
     let watch = tokio::spawn(async move {

@@ -11,11 +11,12 @@ mod measure;
 #[path = "../../tests/support/mod.rs"]
 mod support;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use measure::{Disturbance, Report, Sample, drive};
-use support::attacks::{self, Attack, Servers};
+use support::attacks::{self, Carried, Servers};
 use support::process::Engine;
 use support::{Fixture, Job};
 use wasmtime::Enabled;
@@ -218,7 +219,7 @@ async fn measure() -> Report {
 /// `part` in it. The control tells how much of that is the kernel's doing alone.
 async fn beside_attacks(report: &mut Report, part: &str) {
     let servers = Servers::start().await;
-    let engine = attacks::engine().await;
+    let engine = Arc::new(attacks::engine().await);
     let attacks = attacks::attacks(&engine, &servers).await;
     let digest = engine.upload(&support::guest_bytes("echo")).await;
     let job = Job::new(digest, "x").service(NEIGHBOUR).operator();
@@ -241,18 +242,20 @@ async fn beside_attacks(report: &mut Report, part: &str) {
     for attack in attacks.iter().filter(|attack| attack.name.contains(part)) {
         let mut row = Disturbance::quiet(attack.name, drive(1, SPAN, neighbour).await);
         for attackers in ATTACKERS {
-            let over = AtomicBool::new(false);
-            let copies = (1..=attackers).map(|n| again_and_again(attack, &engine, n, &over));
-            let measure = async {
-                let noisy = drive(1, SPAN, neighbour).await;
-                over.store(true, Ordering::Release);
-                noisy
-            };
-            row.beside(attackers, tokio::join!(futures::future::join_all(copies), measure).1);
+            let over = Arc::new(AtomicBool::new(false));
+            // Tasks of their own, so that the neighbour does not wait for what its client has to do with the attacks.
+            let copies: Vec<_> = (1..=attackers)
+                .map(|n| tokio::spawn(again_and_again(attack.by(n), engine.clone(), over.clone())))
+                .collect();
+            row.beside(attackers, drive(1, SPAN, neighbour).await);
+            over.store(true, Ordering::Release);
+            for copy in copies {
+                copy.await.expect("an attacker");
+            }
         }
         report.disturbance(row);
     }
-    engine.stop();
+    drop(engine);
 }
 
 /// How long runs take that touch as much memory as interpreters do. Nothing of it leaves the engine.
@@ -268,9 +271,9 @@ async fn filling(engine: &Engine, digest: ComponentDigest) -> Sample {
 }
 
 /// Keeps an attack up until the measurement is over.
-async fn again_and_again(attack: &Attack, engine: &Engine, n: u8, over: &AtomicBool) {
+async fn again_and_again(attack: Carried, engine: Arc<Engine>, over: Arc<AtomicBool>) {
     while !over.load(Ordering::Acquire) {
-        if let Err(wrong) = attack.perform(engine, n).await {
+        if let Err(wrong) = attack.perform(&engine).await {
             // A flood of the file quota is over at once when it is repeated; the tests judge how attacks end.
             eprintln!("    {wrong}");
             return;

@@ -1,41 +1,98 @@
 //! The threads that guests run on. IPC is served by others, so a busy guest delays no call.
+//!
+//! There are two kinds, as the queues of a multilevel feedback queue: brief runs have theirs to themselves, so they never meet
+//! a thread that owes the kernel the time which a long one took. [`super::habits`] says where a run begins; one that turns out
+//! to be long moves when it next gives way.
 
-use std::future::Future;
+use std::future::{self, Future};
+use std::panic;
+use std::sync::Arc;
 use std::thread;
 
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-/// Threads for blocking work of guests (file and name operations); further work waits.
+use super::busy::{Beginning, Busy};
+use super::habits::Habit;
+
+/// Threads of each kind for blocking work of guests (file and name operations); further work waits.
 const BLOCKING_THREADS: usize = 32;
-/// How much these threads stand back for the others of the node (setpriority(2)): a guest computes when nobody has calls to
-/// serve. Each step is about a tenth of the processor time.
-const NICE: i32 = 5;
+/// How much the threads of long runs stand back for all others of the node (setpriority(2)): they compute when nobody has a call
+/// to serve or a brief run to make. Each step is about a tenth of the processor time.
+const LONG_NICE: i32 = 5;
+
+/// Both kinds of threads.
+#[derive(Debug)]
+pub(crate) struct GuestExecutor {
+    brief: Threads,
+    long: Arc<Threads>,
+}
 
 /// A runtime of its own, kept on a thread that outlives every async context: dropping a runtime inside of one panics.
 #[derive(Debug)]
-pub(crate) struct GuestExecutor {
+struct Threads {
     handle: Handle,
     stop: Option<oneshot::Sender<()>>,
 }
 
 impl GuestExecutor {
-    /// Starts `workers` threads.
+    /// Starts `workers` threads of each kind.
     ///
     /// # Errors
     /// When the system refuses threads.
     pub(crate) fn start(workers: usize) -> std::io::Result<Self> {
+        Ok(Self {
+            brief: Threads::start("guest", workers, 0)?,
+            long: Arc::new(Threads::start("long-guest", workers, LONG_NICE)?),
+        })
+    }
+
+    /// The runtimes of the guests by name.
+    pub(crate) fn runtimes(&self) -> [(&'static str, Handle); 2] {
+        [
+            ("guests", self.brief.handle.clone()),
+            ("long guests", self.long.handle.clone()),
+        ]
+    }
+
+    /// Runs a guest to its end.
+    pub(crate) fn spawn<F>(&self, run: Busy<F>) -> JoinHandle<F::Output>
+    where
+        F: Future<Output: Send> + Send + 'static,
+    {
+        if run.expected() == Habit::Long {
+            return self.long.handle.spawn(run);
+        }
+        let long = self.long.clone();
+        self.brief.handle.spawn(async move {
+            match run.begin().await {
+                Beginning::Ended(output) => output,
+                Beginning::Long(run) => match long.handle.spawn(run).await {
+                    Ok(output) => output,
+                    Err(failed) => match failed.try_into_panic() {
+                        Ok(panic) => panic::resume_unwind(panic),
+                        // The process is stopping.
+                        Err(_) => future::pending().await,
+                    },
+                },
+            }
+        })
+    }
+}
+
+impl Threads {
+    fn start(name: &str, workers: usize, nice: i32) -> std::io::Result<Self> {
         let runtime = Builder::new_multi_thread()
             .worker_threads(workers.max(1))
             .max_blocking_threads(BLOCKING_THREADS)
-            .thread_name("guest")
-            .on_thread_start(stand_back)
+            .thread_name(name)
+            .on_thread_start(move || stand_back(nice))
             .enable_all()
             .build()?;
         let handle = runtime.handle().clone();
         let (stop, stopped) = oneshot::channel();
-        thread::Builder::new().name("guests".into()).spawn(move || {
+        thread::Builder::new().name(format!("{name}s")).spawn(move || {
             // Ends when the sender is dropped; guests that still run are then dropped with the runtime.
             let _ = stopped.blocking_recv();
             runtime.shutdown_background();
@@ -45,29 +102,112 @@ impl GuestExecutor {
             stop: Some(stop),
         })
     }
-
-    /// The runtime of the guests.
-    pub(crate) fn handle(&self) -> Handle {
-        self.handle.clone()
-    }
-
-    /// Runs `work` on the guest threads.
-    pub(crate) fn spawn<F>(&self, work: F) -> JoinHandle<F::Output>
-    where
-        F: Future<Output: Send> + Send + 'static,
-    {
-        self.handle.spawn(work)
-    }
 }
 
-fn stand_back() {
-    if let Err(cause) = rustix::process::setpriority_process(None, NICE) {
+fn stand_back(nice: i32) {
+    if nice > 0
+        && let Err(cause) = rustix::process::setpriority_process(None, nice)
+    {
         tracing::debug!(%cause, "a guest thread keeps the priority of the others");
     }
 }
 
-impl Drop for GuestExecutor {
+impl Drop for Threads {
     fn drop(&mut self) {
         self.stop.take();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wavs_types::{ComponentDigest, ServiceId};
+
+    use super::super::habits::{BRIEF, Habits};
+    use super::super::slots::{SlotLimits, Slots};
+    use super::*;
+
+    /// Threads, and what makes runs of one component for them.
+    struct World {
+        executor: GuestExecutor,
+        slots: Slots,
+        habits: Habits,
+    }
+
+    impl World {
+        fn new() -> Self {
+            let limits = SlotLimits {
+                total: 1,
+                per_service: 1,
+                queue: 1,
+            };
+            Self {
+                executor: GuestExecutor::start(1).unwrap(),
+                slots: Slots::new(limits),
+                habits: Habits::default(),
+            }
+        }
+
+        async fn run<F: Future<Output: Send> + Send + 'static>(&self, run: F) -> JoinHandle<F::Output> {
+            let service = ServiceId::new([1; 32]);
+            let slot = self.slots.acquire(service).await.unwrap();
+            let habit = self.habits.of(service, ComponentDigest::new([1; 32]));
+            self.executor.spawn(Busy::new(run, slot, habit))
+        }
+    }
+
+    fn here() -> String {
+        thread::current().name().unwrap_or_default().to_owned()
+    }
+
+    fn compute() {
+        let started = clock();
+        while clock() - started < 2 * BRIEF {}
+    }
+
+    fn clock() -> std::time::Duration {
+        rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime)
+            .try_into()
+            .unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_run_that_is_long_moves_and_the_next_one_begins_there() {
+        let world = World::new();
+        let long = || async {
+            let begun = here();
+            compute();
+            tokio::task::yield_now().await;
+            (begun, here())
+        };
+        let moved = world.run(long()).await.await.unwrap();
+        assert_eq!(moved, ("guest".to_owned(), "long-guest".to_owned()));
+        let known = world.run(long()).await.await.unwrap();
+        assert_eq!(known, ("long-guest".to_owned(), "long-guest".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn a_run_that_waits_is_brief_all_the_same() {
+        let world = World::new();
+        for _ in 0..2 {
+            let waiting = async {
+                tokio::time::sleep(4 * BRIEF).await;
+                here()
+            };
+            assert_eq!(world.run(waiting).await.await.unwrap(), "guest");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_told_wherever_it_happens() {
+        let world = World::new();
+        let long = async {
+            compute();
+            tokio::task::yield_now().await;
+            panic!("on {}", here());
+        };
+        let failed = world.run(long).await.await.unwrap_err();
+        let panic = failed.into_panic();
+        assert_eq!(panic.downcast_ref::<String>().unwrap(), "on long-guest");
+        assert_eq!(world.slots.load(), (0, 0));
     }
 }

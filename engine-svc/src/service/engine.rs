@@ -85,6 +85,7 @@ impl Node {
                 tracing::warn!(service_id = %job.service_id(), %cause, "a run has no component");
                 inner.metrics.error("component_fault");
             })?;
+        let digest = job.source.digest();
         let (service, workflow) = (*job.service_id(), job.workflow_id().clone());
         let slot = inner.slots.acquire(service).await.map_err(|full| {
             inner.metrics.queue_full();
@@ -97,7 +98,8 @@ impl Node {
             let _ticking = ticking;
             job.run(&prepared, call, siblings).await
         };
-        let run = inner.executor.spawn(Busy::new(run, slot));
+        let habit = inner.habits.of(service, digest);
+        let run = inner.executor.spawn(Busy::new(run, slot, habit));
         let finished = run.await.unwrap_or_else(|cause| {
             // A panic inside a host function ends this run alone; otherwise the process is stopping.
             tracing::error!(service_id = %service, workflow_id = %workflow, panic = cause.is_panic(), %cause, "the host failed during a run");

@@ -40,8 +40,8 @@ async fn every_attack_ends_as_it_must_while_another_service_runs_and_the_process
 async fn beside_a_neighbour(engine: &Engine, attack: &Attack, echo: ComponentDigest) -> Vec<String> {
     let over = AtomicBool::new(false);
     let attackers = async {
-        let copies = (1..=COPIES).map(|n| attack.perform(engine, n));
-        let ends = futures::future::join_all(copies).await;
+        let copies: Vec<_> = (1..=COPIES).map(|n| attack.by(n)).collect();
+        let ends = futures::future::join_all(copies.iter().map(|copy| copy.perform(engine))).await;
         over.store(true, Ordering::Release);
         ends
     };

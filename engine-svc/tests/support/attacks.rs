@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Mutex;
-use wavs_ipc::contract::engine::AggregatorCall;
+use wavs_ipc::contract::engine::{AggregatorCall, AggregatorJob, OperatorJob};
 use wavs_ipc::contract::job::GuestErrorClass::{self, Fault, Limit};
 use wavs_types::ComponentDigest;
 
@@ -38,6 +38,7 @@ pub enum World {
 }
 
 /// How an attack ends.
+#[derive(Clone, Copy)]
 pub enum End {
     /// The guest is told, copes with it, and returns this among other text.
     Told(&'static str),
@@ -268,12 +269,39 @@ fn results(guests: &Guests) -> Vec<Attack> {
     ]
 }
 
+/// An attack as it goes over the socket, again and again.
+pub struct Carried {
+    name: &'static str,
+    end: End,
+    call: CarriedCall,
+}
+
+#[derive(Clone)]
+enum CarriedCall {
+    Operator(OperatorJob),
+    Aggregator(AggregatorJob),
+}
+
 impl Attack {
-    /// Carries it out once for service `n`, and says what was wrong with its end.
-    pub async fn perform(&self, engine: &Engine, n: u8) -> Result<(), String> {
+    /// The attack by service `n`.
+    pub fn by(&self, n: u8) -> Carried {
         let job = self.job.clone().service(n);
-        let result = match self.world {
-            World::Operator => engine.outcome(&job).await.map(|outcome| {
+        Carried {
+            name: self.name,
+            end: self.end,
+            call: match self.world {
+                World::Operator => CarriedCall::Operator(job.operator()),
+                World::Aggregator => CarriedCall::Aggregator(job.aggregator(AggregatorCall::ProcessInput)),
+            },
+        }
+    }
+}
+
+impl Carried {
+    /// Carries it out once, and says what was wrong with its end.
+    pub async fn perform(&self, engine: &Engine) -> Result<(), String> {
+        let result = match self.call.clone() {
+            CarriedCall::Operator(job) => engine.submit(job).await.map(|outcome| {
                 outcome.result.map(|responses| {
                     let payloads = responses
                         .iter()
@@ -281,8 +309,8 @@ impl Attack {
                     payloads.collect::<Vec<_>>().join("\n")
                 })
             }),
-            World::Aggregator => engine
-                .aggregate(&job, AggregatorCall::ProcessInput)
+            CarriedCall::Aggregator(job) => engine
+                .submit_aggregator(job)
                 .await
                 .map(|outcome| outcome.result.map(|actions| format!("{actions:?}"))),
         };

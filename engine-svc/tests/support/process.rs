@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::json;
 use tempfile::TempDir;
 use wavs_ipc::contract::engine::{
-    AggregatorCall, AggregatorOutcome, EngineClient, OperatorJob, OperatorOutcome, Prefetch, World,
+    AggregatorCall, AggregatorJob, AggregatorOutcome, EngineClient, OperatorJob, OperatorOutcome, Prefetch, World,
 };
 use wavs_ipc::contract::engine_admin::EngineAdminClient;
 use wavs_ipc::contract::lifecycle::LifecycleClient;
@@ -136,7 +136,11 @@ impl Engine {
 
     /// Runs an export of the aggregator component once.
     pub async fn aggregate(&self, job: &Job, call: AggregatorCall) -> Result<AggregatorOutcome, WireError> {
-        let job = job.aggregator(call);
+        self.submit_aggregator(job.aggregator(call)).await
+    }
+
+    /// Runs an export of an aggregator component as it goes over the socket, once.
+    pub async fn submit_aggregator(&self, job: AggregatorJob) -> Result<AggregatorOutcome, WireError> {
         let called = self.engine.call(PATIENCE, |client, context| async move {
             client.run_aggregator(context, job).await
         });
