@@ -8,10 +8,12 @@ use std::future::{self, Future};
 use std::panic;
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use wavs_service::sandbox::ask_for_slices;
 
 use super::busy::{Beginning, Busy};
 use super::habits::Habit;
@@ -21,6 +23,9 @@ const BLOCKING_THREADS: usize = 32;
 /// How much the threads of long runs stand back for all others of the node (setpriority(2)): they compute when nobody has a call
 /// to serve or a brief run to make. Each step is about a tenth of the processor time.
 const LONG_NICE: i32 = 5;
+/// The turns that these threads ask the kernel for. They are longer than what it gives by itself, 0.7 to 2.8 ms, so that whoever
+/// wakes up beside a long run need not wait for its end or for the next tick.
+const LONG_SLICE: Duration = Duration::from_millis(5);
 
 /// Both kinds of threads.
 #[derive(Debug)]
@@ -43,8 +48,8 @@ impl GuestExecutor {
     /// When the system refuses threads.
     pub(crate) fn start(workers: usize) -> std::io::Result<Self> {
         Ok(Self {
-            brief: Threads::start("guest", workers, 0)?,
-            long: Arc::new(Threads::start("long-guest", workers, LONG_NICE)?),
+            brief: Threads::start("guest", workers, || ())?,
+            long: Arc::new(Threads::start("long-guest", workers, stand_back)?),
         })
     }
 
@@ -82,12 +87,12 @@ impl GuestExecutor {
 }
 
 impl Threads {
-    fn start(name: &str, workers: usize, nice: i32) -> std::io::Result<Self> {
+    fn start(name: &str, workers: usize, begin: fn()) -> std::io::Result<Self> {
         let runtime = Builder::new_multi_thread()
             .worker_threads(workers.max(1))
             .max_blocking_threads(BLOCKING_THREADS)
             .thread_name(name)
-            .on_thread_start(move || stand_back(nice))
+            .on_thread_start(begin)
             .enable_all()
             .build()?;
         let handle = runtime.handle().clone();
@@ -104,11 +109,12 @@ impl Threads {
     }
 }
 
-fn stand_back(nice: i32) {
-    if nice > 0
-        && let Err(cause) = rustix::process::setpriority_process(None, nice)
-    {
-        tracing::debug!(%cause, "a guest thread keeps the priority of the others");
+fn stand_back() {
+    if let Err(cause) = rustix::process::setpriority_process(None, LONG_NICE) {
+        tracing::debug!(%cause, "a thread of long runs keeps the priority of the others");
+    }
+    if let Err(cause) = ask_for_slices(LONG_SLICE) {
+        tracing::debug!(%cause, "a thread of long runs keeps the turns of the others");
     }
 }
 
@@ -164,7 +170,7 @@ mod tests {
         while clock() - started < 2 * BRIEF {}
     }
 
-    fn clock() -> std::time::Duration {
+    fn clock() -> Duration {
         rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime)
             .try_into()
             .unwrap()

@@ -42,9 +42,6 @@ impl Turns {
         }
         let siblings = self.siblings.load(Ordering::Relaxed).max(1);
         let (started, next) = (self.started, self.since.clone());
-        // First the threads that serve calls, which the kernel would let wait for its next tick otherwise, up to 4 ms; then the
-        // guests of this thread.
-        std::thread::yield_now();
         let others_first = async move {
             for _ in 0..siblings {
                 tokio::task::yield_now().await;

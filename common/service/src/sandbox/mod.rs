@@ -16,6 +16,7 @@ mod kernel;
 mod lockdown;
 mod probe;
 mod profile;
+mod slice;
 
 pub use files::FilesError;
 pub use inherited::Inherited;
@@ -24,3 +25,4 @@ pub use kernel::landlock_abi;
 pub use lockdown::{LockDownError, Protections, Strictness, lock_down};
 pub use probe::forbidden_calls;
 pub use profile::Profile;
+pub use slice::ask_for_slices;
