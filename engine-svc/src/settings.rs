@@ -100,6 +100,10 @@ impl Settings {
     /// [`SettingsError`] for the first value that cannot be used.
     pub fn from_config(config: &EngineConfig, data_dir: &Path) -> Result<Self, SettingsError> {
         let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+        let guest_policy = |hosts| {
+            let policy = AddressPolicy::new(hosts).without_own_ports(config.own_ports.clone());
+            Arc::new(policy)
+        };
         let guests = allow("engine.http_allow_private", &config.http_allow_private)?;
         let mut grants = BTreeMap::new();
         for (service, grant) in &config.grants.services {
@@ -110,7 +114,7 @@ impl Settings {
                     max_fuel: grant.max_fuel,
                     max_seconds: grant.max_seconds,
                 },
-                addresses: Arc::new(AddressPolicy::new(hosts)),
+                addresses: guest_policy(hosts),
                 listen: grant.raw_sockets,
             };
             grants.insert(*service, grant);
@@ -141,7 +145,7 @@ impl Settings {
                 IpfsVerify::Prefer => Verify::Prefer,
                 IpfsVerify::Off => Verify::Off,
             },
-            guest_policy: Arc::new(AddressPolicy::new(guests)),
+            guest_policy: guest_policy(guests),
             grants,
         })
     }
@@ -254,7 +258,7 @@ mod tests {
         serde_json::from_value(json!({
             "worker_threads": 1, "workers": 3, "max_parallel_per_service": 8, "queue_per_service": 9,
             "guest_memory_bytes": 1 << 20, "files_bytes_per_service": 5, "kv_bytes_per_service": 6, "response_max_bytes": u64::MAX, "hard_timeout": seconds(10), "max_execution": seconds(5),
-            "max_fuel": null, "component_cache": 2, "http_allow_private": [allow_private], "cache_dir": "/x", "dev_endpoints": false,
+            "max_fuel": null, "component_cache": 2, "http_allow_private": [allow_private], "own_ports": [8000], "cache_dir": "/x", "dev_endpoints": false,
             "fetch": {"timeout": seconds(30), "max_component_bytes": 7, "allow_hosts": [], "allow_file": false,
                 "ipfs_verify": "prefer", "ipfs_gateways": ["https://ipfs.io/ipfs/"]},
             "grants": {"env_default": "declared", "services": {service: {"env": [], "http_hosts": ["10.0.0.1"], "raw_sockets": true,

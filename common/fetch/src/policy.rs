@@ -4,7 +4,7 @@
 //! IPv6 forms that carry an IPv4 address (mapped, 6to4, NAT64). The ranges are those of the IANA special-purpose address
 //! registries (RFC 6890); cloud metadata services live at link-local addresses and so are denied too.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::str::FromStr;
 
 use ipnet::IpNet;
@@ -15,6 +15,8 @@ use serde::{Deserialize, Serialize};
 pub struct AddressPolicy {
     allowed: Vec<AllowEntry>,
     loopback: bool,
+    /// Ports of this machine that a whole network or every port in an entry does not include.
+    own_ports: Vec<u16>,
 }
 
 impl AddressPolicy {
@@ -24,7 +26,15 @@ impl AddressPolicy {
         Self {
             allowed,
             loopback: false,
+            own_ports: Vec::new(),
         }
+    }
+
+    /// Keeps these ports of this machine closed unless an entry names both the address and the port.
+    #[must_use]
+    pub fn without_own_ports(mut self, ports: Vec<u16>) -> Self {
+        self.own_ports = ports;
+        self
     }
 
     /// Permits loopback addresses as well.
@@ -37,6 +47,9 @@ impl AddressPolicy {
     /// Whether `host`, which resolved to `address`, may be reached on `port`.
     #[must_use]
     pub fn permits(&self, host: &str, address: IpAddr, port: u16) -> bool {
+        if self.own_ports.contains(&port) && is_here(address) {
+            return self.allowed.iter().any(|entry| entry.names(host, address, port));
+        }
         is_public(address)
             || (self.loopback && address.to_canonical().is_loopback())
             || self.allowed.iter().any(|entry| entry.matches(host, address, port))
@@ -62,6 +75,15 @@ enum Target {
 pub struct AllowEntryError(String);
 
 impl AllowEntry {
+    /// Whether it is about this one address or name, and this port.
+    fn names(&self, host: &str, address: IpAddr, port: u16) -> bool {
+        let single = match &self.target {
+            Target::Network(network) => network.prefix_len() == network.max_prefix_len(),
+            Target::Name(_) => true,
+        };
+        single && self.port.is_some() && self.matches(host, address, port)
+    }
+
     fn matches(&self, host: &str, address: IpAddr, port: u16) -> bool {
         self.port.is_none_or(|wanted| wanted == port)
             && match &self.target {
@@ -122,6 +144,13 @@ impl FromStr for AllowEntry {
             port,
         })
     }
+}
+
+/// Whether an address is one of this machine.
+fn is_here(address: IpAddr) -> bool {
+    let address = address.to_canonical();
+    // Only addresses that the machine has can be bound.
+    address.is_loopback() || address.is_unspecified() || UdpSocket::bind((address, 0)).is_ok()
 }
 
 /// Whether an address is a public unicast one.
@@ -222,6 +251,27 @@ mod tests {
         ] {
             assert!(is_public(public.parse().unwrap()), "{public}");
         }
+    }
+
+    #[test]
+    fn own_ports_open_only_to_an_entry_that_names_address_and_port() {
+        let permits = |lines: &[&str], host: &str, address: &str| {
+            let entries = lines.iter().map(|line| line.parse().unwrap()).collect();
+            let policy = AddressPolicy::new(entries).without_own_ports(vec![8000]);
+            let other_port = policy.permits(host, address.parse().unwrap(), 8001);
+            (policy.permits(host, address.parse().unwrap(), 8000), other_port)
+        };
+        for wide in ["127.0.0.0/8", "127.0.0.1", "localhost", "127.0.0.0/8:8000"] {
+            let (own, _) = permits(&[wide], "localhost", "127.0.0.1");
+            assert!(!own, "{wide}");
+        }
+        assert_eq!(permits(&["127.0.0.1"], "x", "127.0.0.1"), (false, true));
+        assert_eq!(permits(&["::1"], "x", "::1"), (false, true));
+        assert_eq!(permits(&["127.0.0.1"], "x", "::ffff:127.0.0.1"), (false, true));
+        assert_eq!(permits(&["127.0.0.1:8000"], "x", "127.0.0.1"), (true, false));
+        assert_eq!(permits(&["localhost:8000"], "localhost", "127.0.0.1"), (true, false));
+        // The same port of another machine is another matter.
+        assert_eq!(permits(&["10.0.0.0/8"], "x", "10.255.255.1"), (true, true));
     }
 
     #[test]

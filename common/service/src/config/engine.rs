@@ -39,6 +39,8 @@ pub struct EngineConfig {
     pub component_cache: usize,
     /// Loopback and private targets that guests may reach: `ip-or-cidr[:port]` or names.
     pub http_allow_private: Vec<String>,
+    /// Ports at which the node itself can be reached; guests may not, unless an entry names address and port.
+    pub own_ports: Vec<u16>,
     /// Where compiled components are kept.
     pub cache_dir: PathBuf,
     /// How components are downloaded.
@@ -75,12 +77,25 @@ impl EngineConfig {
                 .filter(|size| *size > 0)
                 .unwrap_or(DEFAULT_CACHE),
             http_allow_private: values.list("engine.http_allow_private")?,
+            own_ports: own_ports(values)?,
             cache_dir: cache_dir.unwrap_or_else(|| values.data_dir().join("engine").join("aot")),
             fetch: FetchConfig::read(values)?,
             grants: Grants::read(values)?,
             dev_endpoints: values.flag("dev_endpoints_enabled")?,
         })
     }
+}
+
+/// Where the API, the old API for aggregators and the metrics are served.
+fn own_ports(values: &Values<'_>) -> Result<Vec<u16>, ConfigError> {
+    let metrics = values.optional_text("telemetry.metrics_listen")?;
+    let metrics = metrics.and_then(|listen| listen.rsplit_once(':')?.1.parse().ok());
+    let api = [
+        Some(values.number("port")?),
+        values.optional_number("http.legacy_aggregator_port")?,
+    ];
+    let ports = api.into_iter().flatten().filter_map(|port| u16::try_from(port).ok());
+    Ok(ports.chain(metrics).filter(|port| *port > 0).collect())
 }
 
 fn cores() -> usize {
