@@ -23,6 +23,8 @@ pub(crate) const MAX_RUN_BYTES: usize = 256 << 10;
 pub(crate) const MAX_LINES_PER_SECOND: u32 = 100;
 /// Lines that the ring of one service keeps; older ones are forgotten.
 const RING_LINES: usize = 1_000;
+/// Bytes of lines in one answer, far below what an answer between processes may have.
+const ANSWER_BYTES: usize = 2 << 20;
 /// Services that have a ring; the one that was silent for the longest time loses its ring.
 const RINGS: NonZeroUsize = NonZeroUsize::new(256).unwrap();
 
@@ -69,16 +71,21 @@ impl Default for GuestLogs {
 }
 
 impl GuestLogs {
-    /// Lines of a service after `after`, oldest first, at most `max`.
+    /// Lines of a service after `after`, oldest first, at most `max`, and no more than [`ANSWER_BYTES`]; the rest is after them.
     pub(crate) fn read(&self, service: &ServiceId, after: u64, max: usize) -> Vec<GuestLogLine> {
         let rings = lock(&self.rings);
         let Some(ring) = rings.peek(service) else {
             return Vec::new();
         };
+        let mut bytes = 0;
         ring.lines
             .iter()
             .filter(|line| line.seq > after)
             .take(max)
+            .take_while(|line| {
+                bytes += line.line.len();
+                bytes <= ANSWER_BYTES
+            })
             .cloned()
             .collect()
     }
@@ -164,7 +171,7 @@ impl RunLog {
                 buffer.extend_from_slice(&piece[..piece.len().min(room)]);
                 if ended {
                     let line = std::mem::take(buffer);
-                    lines.extend(state.admit(line.len()).then(|| printable(&line)));
+                    lines.extend(state.admit(&line));
                 }
             }
         }
@@ -175,12 +182,14 @@ impl RunLog {
 
     /// Takes one message of `log`.
     pub(crate) fn message(&self, level: tracing::Level, message: &str) {
-        for line in message.lines().take(MAX_LINES_PER_SECOND as usize + 1) {
-            let admitted = lock(&self.state).admit(line.len());
-            if admitted {
-                self.emit(Stream::Log(level), printable(line.as_bytes()));
+        let mut lines = message.lines();
+        for line in lines.by_ref().take(MAX_LINES_PER_SECOND as usize) {
+            let admitted = lock(&self.state).admit(line.as_bytes());
+            if let Some(line) = admitted {
+                self.emit(Stream::Log(level), line);
             }
         }
+        lock(&self.state).dropped += lines.count() as u64;
     }
 
     /// Passes on unfinished lines and says how many were dropped.
@@ -190,8 +199,8 @@ impl RunLog {
             let mut state = lock(&self.state);
             for stream in [Stream::Stdout, Stream::Stderr] {
                 let line = std::mem::take(state.buffer(stream));
-                if !line.is_empty() && state.admit(line.len()) {
-                    lines.push((stream, printable(&line)));
+                if !line.is_empty() {
+                    lines.extend(state.admit(&line).map(|line| (stream, line)));
                 }
             }
             std::mem::take(&mut state.dropped)
@@ -242,33 +251,44 @@ impl RunState {
         }
     }
 
-    /// Counts a line; `false` when it is one too many.
-    fn admit(&mut self, bytes: usize) -> bool {
+    /// Counts a line as it will be kept; absent when it is one too many.
+    fn admit(&mut self, line: &[u8]) -> Option<String> {
         if self.second.elapsed() >= Duration::from_secs(1) {
             self.second = Instant::now();
             self.lines_in_second = 0;
         }
-        let bytes = bytes.min(MAX_LINE);
-        if self.lines_in_second >= MAX_LINES_PER_SECOND || self.bytes + bytes > MAX_RUN_BYTES {
+        if self.lines_in_second >= MAX_LINES_PER_SECOND || self.bytes >= MAX_RUN_BYTES {
             self.dropped += 1;
-            return false;
+            return None;
+        }
+        let line = printable(line);
+        if self.bytes + line.len() > MAX_RUN_BYTES {
+            self.dropped += 1;
+            return None;
         }
         self.lines_in_second += 1;
-        self.bytes += bytes;
-        true
+        self.bytes += line.len();
+        Some(line)
     }
 }
 
-/// Text without control characters, so that a guest cannot forge lines or steer a terminal.
+/// Text without control characters, so that a guest cannot forge lines or steer a terminal, and with at most [`MAX_LINE`] bytes
+/// before the mark of what was cut.
 pub(crate) fn printable(bytes: &[u8]) -> String {
-    let cut = bytes.len() > MAX_LINE;
     let text = String::from_utf8_lossy(&bytes[..bytes.len().min(MAX_LINE)]);
+    let mut cut = bytes.len() > MAX_LINE;
     let mut line = String::with_capacity(text.len());
     for character in text.chars() {
+        let end = line.len();
         if character.is_control() && character != '\t' {
             line.extend(character.escape_default());
         } else {
             line.push(character);
+        }
+        if line.len() > MAX_LINE {
+            line.truncate(end);
+            cut = true;
+            break;
         }
     }
     if cut {
@@ -342,6 +362,50 @@ mod tests {
             pairs.last()
         );
         assert!(pairs.len() <= 2 * MAX_LINES_PER_SECOND as usize + 2);
+    }
+
+    #[test]
+    fn what_counts_is_the_line_that_is_kept() {
+        let logs = Arc::new(GuestLogs::default());
+        let log = run(&logs);
+        log.message(tracing::Level::INFO, &"\u{1}".repeat(MAX_LINE));
+        let flood = "x\n".repeat(1_000);
+        log.message(tracing::Level::INFO, &flood);
+        log.finish();
+        let pairs = lines(&logs);
+        assert!(
+            pairs[0].1.len() <= MAX_LINE + '…'.len_utf8() && pairs[0].1.ends_with("\\u{1}…"),
+            "{}",
+            pairs[0].1.len()
+        );
+        let dropped = 1_001 - u64::from(MAX_LINES_PER_SECOND);
+        assert!(
+            pairs.last().unwrap().1.starts_with(&format!("{dropped} further lines")),
+            "{:?}",
+            pairs.last()
+        );
+    }
+
+    #[test]
+    fn an_answer_has_room_for_some_of_the_longest_lines() {
+        let logs = GuestLogs::default();
+        let service = ServiceId::new([1; 32]);
+        for _ in 0..RING_LINES {
+            logs.push(
+                service,
+                &"default".parse().unwrap(),
+                Stream::Stdout,
+                "x".repeat(MAX_LINE),
+            );
+        }
+        let (mut seen, mut after) = (0, 0);
+        while let Some(last) = logs.read(&service, after, usize::MAX).last() {
+            let page = logs.read(&service, after, usize::MAX);
+            assert!(page.iter().map(|line| line.line.len()).sum::<usize>() <= ANSWER_BYTES);
+            seen += page.len();
+            after = last.seq;
+        }
+        assert_eq!(seen, RING_LINES);
     }
 
     #[test]
