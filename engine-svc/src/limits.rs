@@ -14,12 +14,27 @@ pub(crate) const TABLE_ELEMENTS: usize = 100_000;
 pub(crate) const CORE_INSTANCES: u32 = 64;
 /// Linear memories of one component.
 pub(crate) const MEMORIES: u32 = 16;
-/// Tables of one component.
-pub(crate) const TABLES: u32 = 64;
+/// Tables of one component, which seldom has more than one per core instance.
+pub(crate) const TABLES: u32 = 16;
 /// Bytes that one call from the guest to the host may carry; a larger call traps.
 pub(crate) const HOSTCALL_BYTES: usize = 32 << 20;
 /// Live component-model handles of one run, and host resources of one run; the next one traps.
 pub(crate) const HANDLES: usize = 10_000;
+/// Open files and directories of one run, with the streams of all kinds that it holds; the next one fails with
+/// `insufficient-memory`. Each may be a descriptor of this process, of which there are fewer than handles of guests.
+pub(crate) const OPEN_FILES: usize = 256;
+/// Listings of directories that one run holds at a time, each with all names; the next one fails with `insufficient-memory`.
+pub(crate) const LISTINGS: usize = 8;
+/// HTTP header lists that one run holds; one more is a limit error.
+pub(crate) const FIELDS: usize = 1_024;
+/// HTTP requests that one run holds before they are sent, and responses; one more is a limit error.
+pub(crate) const REQUESTS: usize = 256;
+/// HTTP bodies that one run writes at a time; one more is a limit error.
+pub(crate) const BODIES: usize = 256;
+/// Bytes of the pieces in which the body of an HTTP request waits to be sent.
+pub(crate) const BODY_CHUNK: usize = 64 << 10;
+/// Bytes of the method or the authority of an HTTP request; longer ones are refused as not valid.
+pub(crate) const URI_BYTES: usize = 8 << 10;
 /// Open sockets of one run; the next one fails with `new-socket-limit`.
 pub(crate) const SOCKETS: usize = 32;
 /// The default of [`Caps::files`].
@@ -28,6 +43,8 @@ pub(crate) const SERVICE_FILE_BYTES: u64 = 1 << 30;
 pub(crate) const SERVICE_KV_BYTES: u64 = 256 << 20;
 /// Files and directories of one service; a run that adds to more is a limit error.
 pub(crate) const SERVICE_FILES: u64 = 100_000;
+/// Directories of one service below one another; a run that finds or makes deeper ones is a limit error.
+pub(crate) const SERVICE_DEPTH: usize = 256;
 /// Bytes of one request for randomness; a larger request traps.
 pub(crate) const RANDOM_BYTES: u64 = 1 << 20;
 /// Bytes of the headers of one HTTP message; more trap.
@@ -193,9 +210,21 @@ pub(crate) enum Exceeded {
     )]
     Handles,
     #[error(
-        "File limit exceeded: the files of the service come to {asked} {what}, above {limit}, which engine.files_mb_per_service of this node allows; delete what is no longer needed"
+        "Handle limit exceeded: the run holds {limit} {what} already, the most that this node allows; drop what is no longer needed"
     )]
-    Files { what: &'static str, asked: u64, limit: u64 },
+    Held { what: &'static str, limit: usize },
+    #[error(
+        "File limit exceeded: the files of the service come to {asked} bytes, above {limit}, which engine.files_mb_per_service of this node allows; delete what is no longer needed"
+    )]
+    FileBytes { asked: u64, limit: u64 },
+    #[error(
+        "File limit exceeded: the service has more than {limit} files and directories, the most that this node allows; delete what is no longer needed"
+    )]
+    FileCount { limit: u64 },
+    #[error(
+        "File limit exceeded: directories of the service are nested deeper than {SERVICE_DEPTH}, the most that this node allows; nest them less, and have the operator remove those that are too deep"
+    )]
+    FileDepth,
     #[error("Result limit exceeded: {what} {asked} is above {limit}, the limit set by this node; return less")]
     Result {
         what: &'static str,

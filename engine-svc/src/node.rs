@@ -12,6 +12,7 @@ use crate::compiler::Compiler;
 use crate::components::{ContentStore, Sources};
 use crate::documents::Documents;
 use crate::downloads::Downloads;
+use crate::egress::Resolver;
 use crate::host::GuestLogs;
 use crate::kv::Kv;
 use crate::metrics::Metrics;
@@ -32,6 +33,7 @@ pub(crate) struct Inner {
     pub(crate) slots: Slots,
     pub(crate) executor: GuestExecutor,
     pub(crate) habits: Habits,
+    pub(crate) names: Arc<Resolver>,
     pub(crate) ticker: Arc<Ticker>,
     pub(crate) kv: Kv,
     pub(crate) logs: Arc<GuestLogs>,
@@ -121,6 +123,7 @@ impl Node {
             slots: Slots::new(limits),
             executor,
             habits: Habits::default(),
+            names: Resolver::start().map_err(OpenError::Threads)?,
             ticker,
             kv,
             logs: Arc::default(),

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use support::{Fixture, Job, PATIENCE};
 use wavs_ipc::contract::job::{GuestErrorClass, Usage};
+use wavs_ipc::{ErrorCode, Retry};
 use wavs_types::{EventId, TriggerData};
 
 #[tokio::test]
@@ -227,6 +228,39 @@ async fn time_is_up_for_loops_and_for_sleepers_alike() {
     }
     assert!(started.elapsed() < Duration::from_secs(8), "{:?}", started.elapsed());
     assert_eq!(fixture.text(&sleep("async", 100)).await, "slept");
+}
+
+#[tokio::test]
+async fn a_run_without_any_time_fails_however_short_it_is() {
+    let fixture = Fixture::new();
+    let echo = fixture.guest("echo").await;
+    for n in 0..20 {
+        let failure = fixture
+            .failure(&Job::new(echo, "x").limit("time_limit_seconds", 0))
+            .await;
+        assert_eq!(failure.class, GuestErrorClass::Limit, "run {n}: {failure:?}");
+        assert!(failure.detail.contains("Time limit exceeded"), "run {n}: {failure:?}");
+    }
+}
+
+/// The clock of this test stands still while guests, on threads of their own, take their time.
+#[tokio::test]
+async fn a_run_that_gets_no_slot_is_told_so_in_time_and_had_no_effect() {
+    let fixture = Fixture::with(|settings| settings.max_parallel_per_service = 1);
+    let echo = fixture.guest("echo").await;
+    assert_eq!(fixture.text(&Job::new(echo, "ready")).await, "ready");
+    let long = Job::new(echo, "do:loop").limit("time_limit_seconds", 2);
+    tokio::time::pause();
+    let (long, waiting, other) = tokio::join!(
+        biased;
+        fixture.run(&long),
+        fixture.run(&Job::new(echo, "waiting")),
+        fixture.run(&Job::new(echo, "other").service(2)),
+    );
+    let busy = waiting.unwrap_err();
+    assert_eq!((busy.code, busy.retry), (ErrorCode::Busy, Retry::Backoff), "{busy:?}");
+    assert!(other.unwrap().result.is_ok());
+    assert!(long.unwrap().result.unwrap_err().detail.contains("Time limit exceeded"));
 }
 
 #[tokio::test]

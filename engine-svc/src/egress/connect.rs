@@ -17,9 +17,6 @@ use wasmtime_wasi_http::Error;
 use super::pattern::Destination;
 use super::permit::GuestEgress;
 
-/// Most addresses of one name that are tried; further ones are ignored.
-const MAX_ADDRESSES: usize = 16;
-
 /// A connection that carries HTTP.
 pub(super) trait Wire: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Wire for T {}
@@ -50,14 +47,14 @@ async fn checked(egress: &GuestEgress, destination: &Destination) -> Result<Vec<
     let addresses = match &destination.host {
         Host::Ipv4(address) => vec![SocketAddr::from((*address, port))],
         Host::Ipv6(address) => vec![SocketAddr::from((*address, port))],
-        Host::Domain(name) => tokio::net::lookup_host((name.as_str(), port))
+        Host::Domain(name) => egress
+            .names
+            .look_up(name, port)
             .await
             .map_err(|cause| Error::DnsError {
                 rcode: Some(cause.to_string()),
                 info_code: None,
-            })?
-            .take(MAX_ADDRESSES)
-            .collect(),
+            })?,
     };
     if addresses.is_empty() {
         return Err(Error::DestinationNotFound);

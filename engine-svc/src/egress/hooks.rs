@@ -18,6 +18,7 @@ use super::connect::connect;
 use super::pattern::Destination;
 use super::permit::GuestEgress;
 use super::response::GuestBody;
+use crate::limits::{BODY_CHUNK, HEADER_BYTES};
 
 /// Most requests of one run in flight; the next one fails with `connection-limit-reached`.
 const MAX_IN_FLIGHT: usize = 32;
@@ -50,6 +51,11 @@ impl WasiHttpHooks for HttpHooks {
     // Other schemes are refused by the request itself, because guests trap on an error of `handle`.
     fn is_supported_scheme(&mut self, _scheme: &Scheme) -> bool {
         true
+    }
+
+    // Requests that are never sent keep their pieces, and a run may hold many.
+    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
+        BODY_CHUNK
     }
 
     fn send_request(
@@ -85,7 +91,10 @@ async fn send(
         return Err(Error::HttpRequestDenied);
     }
     let stream = connect(egress, &destination, within(options.connect_timeout, CONNECT)).await?;
-    let (mut sender, connection) = http1::Builder::new().handshake(TokioIo::new(stream)).await?;
+    let (mut sender, connection) = http1::Builder::new()
+        .max_buf_size(HEADER_BYTES)
+        .handshake(TokioIo::new(stream))
+        .await?;
     rewrite(&mut request)?;
     // The connection makes progress only when polled; the task ends with the request, or with the transfer below.
     let connection = wasmtime_wasi::runtime::spawn(async move { connection.await.map_err(Error::from) });

@@ -8,6 +8,7 @@ mod connect;
 mod hooks;
 mod pattern;
 mod permit;
+mod resolver;
 mod response;
 
 pub(crate) use hooks::HttpHooks;
@@ -15,3 +16,4 @@ pub(crate) use pattern::Destination;
 #[cfg(any(test, fuzzing))]
 pub(crate) use pattern::HostPattern;
 pub(crate) use permit::{GuestEgress, HttpPermission, endpoint};
+pub(crate) use resolver::{Resolver, ServiceResolver};

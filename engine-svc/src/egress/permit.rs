@@ -9,6 +9,7 @@ use wavs_fetch::AddressPolicy;
 use wavs_types::AllowedHosts;
 
 use super::pattern::{Destination, HostPattern};
+use super::resolver::ServiceResolver;
 
 /// What a component may reach.
 #[derive(Debug, Clone)]
@@ -20,6 +21,8 @@ pub(crate) struct GuestEgress {
     pub(crate) listen: bool,
     /// Which addresses are within reach.
     pub(crate) addresses: Arc<AddressPolicy>,
+    /// Looks up the names of requests.
+    pub(crate) names: ServiceResolver,
     /// Endpoints that the host functions hand out. The operator configured them, so they are exempt from the address policy.
     pub(crate) chains: Arc<[Destination]>,
 }
@@ -95,7 +98,9 @@ pub(crate) fn endpoint(url: &str) -> Option<Destination> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::resolver::Resolver;
     use super::*;
+    use wavs_types::ServiceId;
 
     fn egress(http: HttpPermission) -> GuestEgress {
         GuestEgress {
@@ -103,6 +108,7 @@ mod tests {
             raw_sockets: false,
             listen: false,
             addresses: Arc::new(AddressPolicy::default()),
+            names: Resolver::start().unwrap().service(ServiceId::new([1; 32])),
             chains: Arc::from([endpoint("http://127.0.0.1:8545").unwrap()]),
         }
     }

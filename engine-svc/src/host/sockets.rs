@@ -2,14 +2,18 @@
 //!
 //! Each socket is a descriptor of this process, of which there are fewer than the handles that a guest may hold.
 
-use wasmtime::component::Resource;
+use wasmtime::StoreContextMut;
+use wasmtime::component::{Linker, Resource};
 use wasmtime_wasi::p2::bindings::sockets::network::{ErrorCode, IpAddressFamily};
-use wasmtime_wasi::p2::bindings::sockets::{network, tcp_create_socket, udp_create_socket};
+use wasmtime_wasi::p2::bindings::sockets::{network, tcp, tcp_create_socket, udp_create_socket};
 use wasmtime_wasi::p2::{Network, SocketError, SocketResult, TcpSocket, UdpSocket};
 use wasmtime_wasi::sockets::WasiSocketsView;
 
 use super::state::GuestState;
 use crate::limits::SOCKETS;
+
+/// The name under which the library links its own.
+const TCP: &str = "wasi:sockets/tcp@0.2.12";
 
 impl tcp_create_socket::Host for GuestState {
     fn create_tcp_socket(&mut self, family: IpAddressFamily) -> SocketResult<Resource<TcpSocket>> {
@@ -23,6 +27,27 @@ impl udp_create_socket::Host for GuestState {
         self.admit_socket()?;
         udp_create_socket::Host::create_udp_socket(&mut self.sockets(), family).await
     }
+}
+
+/// Replaces the function that makes a socket of each connection from outside, in a linker that allows it.
+///
+/// # Errors
+/// When a type does not fit, which is a bug.
+pub(crate) fn add_to_linker(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
+    linker.instance(TCP)?.func_wrap(
+        "[method]tcp-socket.accept",
+        |mut store: StoreContextMut<'_, GuestState>, (listener,): (Resource<TcpSocket>,)| {
+            let state = store.data_mut();
+            let accepted = match state.admit_socket() {
+                Ok(()) => tcp::HostTcpSocket::accept(&mut state.sockets(), listener),
+                Err(refused) => Err(refused),
+            };
+            Ok((match accepted {
+                Ok(accepted) => Ok(accepted),
+                Err(cause) => Err(network::Host::convert_error_code(&mut state.sockets(), cause)?),
+            },))
+        },
+    )
 }
 
 // The two interfaces above report errors by way of this one.
@@ -45,11 +70,7 @@ impl network::HostNetwork for GuestState {
 impl GuestState {
     /// Refuses a socket beyond the limit with `new-socket-limit`, which the guest may handle.
     fn admit_socket(&mut self) -> Result<(), SocketError> {
-        let open = self
-            .table
-            .iter_mut()
-            .filter(|entry| entry.is::<TcpSocket>() || entry.is::<UdpSocket>())
-            .count();
+        let open = self.count::<TcpSocket>() + self.count::<UdpSocket>();
         if open >= SOCKETS {
             return Err(ErrorCode::NewSocketLimit.into());
         }

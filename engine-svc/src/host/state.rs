@@ -17,7 +17,7 @@ use super::limiter::Limiter;
 use super::log::{RunLog, Stream};
 use super::stdio::GuestOutput;
 use crate::chains::ChainTable;
-use crate::egress::{GuestEgress, HttpHooks};
+use crate::egress::{GuestEgress, HttpHooks, ServiceResolver};
 use crate::kv::GuestKv;
 use crate::limits::{HANDLES, HEADER_BYTES, RANDOM_BYTES, RunLimits};
 
@@ -89,6 +89,8 @@ pub(crate) struct GuestState {
     pub(super) clock: Option<GuestClock>,
     pub(crate) kv: GuestKv,
     pub(crate) limiter: Limiter,
+    /// Looks up names for the guest, if it may do so.
+    pub(super) names: Option<ServiceResolver>,
     wasi: WasiCtx,
     http: WasiHttpCtx,
     hooks: HttpHooks,
@@ -108,7 +110,6 @@ impl GuestState {
             .stdout(GuestOutput::new(setup.log.clone(), Stream::Stdout))
             .stderr(GuestOutput::new(setup.log.clone(), Stream::Stderr))
             .max_random_size(RANDOM_BYTES)
-            .allow_ip_name_lookup(setup.dns)
             // Without the permission a socket can be made, but every address is refused.
             .allow_tcp(true)
             .allow_udp(true)
@@ -140,6 +141,7 @@ impl GuestState {
             clock: setup.determinism.map(|_| GuestClock::default()),
             kv: setup.kv,
             limiter: Limiter::new(limits.memory),
+            names: setup.dns.then(|| egress.names.clone()),
             wasi: wasi.build(),
             http,
             hooks: HttpHooks::new(egress, deadline),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
 use serde::{Deserialize, Serialize};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout_at};
 use wasmtime::Store;
 use wavs_ipc::contract::engine::{Action, AggregatorCall};
 use wavs_ipc::contract::job::{Response, Usage};
@@ -15,7 +15,7 @@ use super::turns::Turns;
 use crate::bindings::aggregator::wavs::aggregator::input::AggregatorInput;
 use crate::bindings::operator::wavs::operator::input::TriggerAction;
 use crate::host::{self, FileQuota, GuestState};
-use crate::limits::{HANDLES, HOSTCALL_BYTES, RunLimits};
+use crate::limits::{Exceeded, HANDLES, HOSTCALL_BYTES, RunLimits};
 
 /// Bytes of memory whose release takes longer than a turn of a guest.
 const MUCH_MEMORY: u64 = 4 << 20;
@@ -51,10 +51,15 @@ impl Finished {
         }
     }
 
-    /// A run that this machine could not begin.
+    /// A run that this machine could not begin or finish.
     pub(crate) fn host_fault(cause: String) -> Self {
+        Self::failed(Failure::Host(cause))
+    }
+
+    /// A run that failed before its guest did anything.
+    pub(crate) fn failed(failure: Failure) -> Self {
         Self {
-            result: Err(Failure::Host(cause)),
+            result: Err(failure),
             usage: Usage::default(),
         }
     }
@@ -79,6 +84,10 @@ pub(crate) async fn run(prepared: &Prepared, call: Call, state: GuestState, term
         files,
         siblings,
     } = terms;
+    // A run whose guest never gives way would be over before any clock is looked at.
+    if started.elapsed() >= limits.time.value {
+        return Finished::failed(Exceeded::Time(limits.time).into());
+    }
     let mut store = match store(prepared, state, &limits, started, siblings) {
         Ok(store) => store,
         Err(cause) => {
@@ -86,27 +95,27 @@ pub(crate) async fn run(prepared: &Prepared, call: Call, state: GuestState, term
         }
     };
     let ended = {
-        let run = timeout(limits.time.value, invoke(&mut store, prepared, call, &limits));
+        let run = timeout_at(started + limits.time.value, invoke(&mut store, prepared, call, &limits));
         match &files {
             None => Ok(run.await),
             Some(quota) => tokio::select! {
                 biased;
                 ended = run => Ok(ended),
-                exceeded = quota.exceeded() => Err(exceeded),
+                fault = quota.fault() => Err(fault),
             },
         }
     };
     let mut outcome = match ended {
         Ok(Ok(outcome)) => outcome,
         Ok(Err(_)) => Err(Failure::of(&TimeUp.into(), store.data(), &limits)),
-        Err(exceeded) => Err(exceeded.into()),
+        Err(fault) => Err(fault.into()),
     };
     let duration = started.elapsed();
     // A short run is over before the first count.
     if let (Ok(_), Some(quota)) = (&outcome, &files)
-        && let Some(exceeded) = quota.check().await
+        && let Err(fault) = quota.check().await
     {
-        outcome = Err(exceeded.into());
+        outcome = Err(fault.into());
     }
     if let Ok(returned) = &outcome
         && let Err(cause) = commit(store.data_mut(), returned).await

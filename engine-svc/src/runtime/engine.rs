@@ -19,8 +19,6 @@ const SLOT_KEEP_RESIDENT: usize = 16 << 20;
 const TABLE_KEEP_RESIDENT: usize = 8 << 10;
 /// Bytes of a stack that stay resident in a freed slot; they are overwritten with zeroes.
 const STACK_KEEP_RESIDENT: usize = 32 << 10;
-/// Tables that one run may hold in the pool. Components seldom have more than one per core instance.
-const POOL_TABLES: u32 = 16;
 
 /// Which code is generated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -87,11 +85,11 @@ pub(crate) fn engine(variant: Variant, size: PoolSize) -> wasmtime::Result<Engin
     pool.total_component_instances(size.slots)
         .total_core_instances(size.slots.saturating_mul(CORE_INSTANCES))
         .total_memories(size.slots.saturating_mul(MEMORIES))
-        .total_tables(size.slots.saturating_mul(POOL_TABLES))
+        .total_tables(size.slots.saturating_mul(TABLES))
         .total_stacks(size.slots)
         .max_core_instances_per_component(CORE_INSTANCES)
         .max_memories_per_component(MEMORIES)
-        .max_tables_per_component(POOL_TABLES.min(TABLES))
+        .max_tables_per_component(TABLES)
         .max_memory_size(size.memory)
         .table_elements(TABLE_ELEMENTS)
         .max_unused_warm_slots(size.slots)

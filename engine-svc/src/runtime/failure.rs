@@ -4,7 +4,7 @@ use wasmtime::{FrameInfo, PoolConcurrencyLimitError, Trap, WasmBacktrace};
 use wasmtime_wasi::{I32Exit, ResourceTableError};
 use wavs_ipc::contract::job::{GuestError, GuestErrorClass};
 
-use crate::host::{GuestState, HostFault, ResultError, printable};
+use crate::host::{FileFault, GuestState, HostFault, ResultError, printable};
 use crate::kv::KvError;
 use crate::limits::{ERROR_TEXT_BYTES, Exceeded, RunLimits};
 
@@ -39,6 +39,9 @@ impl Failure {
         if cause.is::<TimeUp>() {
             return Exceeded::Time(limits.time).into();
         }
+        if let Some(exceeded) = cause.downcast_ref::<Exceeded>() {
+            return exceeded.clone().into();
+        }
         if matches!(
             cause.downcast_ref::<ResourceTableError>(),
             Some(ResourceTableError::Full)
@@ -65,6 +68,9 @@ impl Failure {
         if root.contains("fuel allocated for hostcalls has been exhausted") {
             return Exceeded::HostCall.into();
         }
+        if root.contains("store handle limit exceeded") {
+            return Exceeded::Handles.into();
+        }
         if root.starts_with("resource limit exceeded") {
             return Exceeded::Objects(root).into();
         }
@@ -90,6 +96,17 @@ impl From<Exceeded> for Failure {
             class: GuestErrorClass::Limit,
             detail: exceeded.to_string(),
         })
+    }
+}
+
+impl From<FileFault> for Failure {
+    fn from(fault: FileFault) -> Self {
+        match fault {
+            FileFault::Exceeded(exceeded) => exceeded.into(),
+            FileFault::Uncounted(cause) => Self::Host(format!(
+                "cannot count the files of the service: {cause}; check the directory engine/app of this node"
+            )),
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use wavs_ipc::contract::engine::World;
 
 use crate::bindings::{aggregator, operator};
 use crate::components::ComponentError;
-use crate::host::GuestState;
+use crate::host::{self, GuestState};
 
 /// The linkers of one engine.
 pub(crate) struct Linkers {
@@ -69,23 +69,7 @@ pub(crate) fn world_name(world: World) -> &'static str {
 }
 
 fn common(engine: &Engine) -> wasmtime::Result<Linker<GuestState>> {
-    use operator::wasi::keyvalue;
-    use wasmtime_wasi::p2::bindings::clocks::monotonic_clock;
-    use wasmtime_wasi::p2::bindings::sockets::{tcp_create_socket, udp_create_socket};
     let mut linker = Linker::new(engine);
-    wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
-    // In place of the library's own, which count no sockets and know no clock but the machine's.
-    linker.allow_shadowing(true);
-    monotonic_clock::add_to_linker::<_, HasSelf<GuestState>>(&mut linker, |state| state)?;
-    tcp_create_socket::add_to_linker::<_, HasSelf<GuestState>>(&mut linker, |state| state)?;
-    udp_create_socket::add_to_linker::<_, HasSelf<GuestState>>(&mut linker, |state| state)?;
-    linker.allow_shadowing(false);
-    wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
-    let mut tls = wasmtime_wasi_tls::p2::LinkOptions::default();
-    tls.tls(true);
-    wasmtime_wasi_tls::p2::add_to_linker(&mut linker, &tls)?;
-    keyvalue::store::add_to_linker::<_, HasSelf<GuestState>>(&mut linker, |state| state)?;
-    keyvalue::atomics::add_to_linker::<_, HasSelf<GuestState>>(&mut linker, |state| state)?;
-    keyvalue::batch::add_to_linker::<_, HasSelf<GuestState>>(&mut linker, |state| state)?;
+    host::add_to_linker(&mut linker)?;
     Ok(linker)
 }

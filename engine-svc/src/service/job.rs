@@ -91,6 +91,7 @@ impl Job {
             raw_sockets: component.permissions.raw_sockets,
             listen: grant.listen,
             addresses: grant.addresses,
+            names: inner.names.service(service_id),
             chains: Arc::clone(&chains.endpoints),
         };
         let directory = component
@@ -171,7 +172,7 @@ impl Job {
             None => None,
             Some(path) => match FileQuota::start(path, limits.files).await {
                 Ok(quota) => Some(quota),
-                Err(cause) => return Finished::host_fault(format!("cannot count the files of the service: {cause}")),
+                Err(fault) => return Finished::failed(fault.into()),
             },
         };
         let terms = Terms {

@@ -16,6 +16,8 @@ use wavs_types::ComponentDigest;
 
 /// The same attack at a time.
 const COPIES: u8 = 3;
+/// More than three guests with all the memory that they may have, and what the host keeps for them.
+const ENOUGH_MEMORY: u64 = 2 << 30;
 /// The service that has nothing to do with it.
 const NEIGHBOUR: u8 = 200;
 
@@ -32,6 +34,10 @@ async fn every_attack_ends_as_it_must_while_another_service_runs_and_the_process
             wrong.push(format!("{}: the process has ended", attack.name));
             break;
         }
+    }
+    let peak = engine.peak_resident();
+    if peak > ENOUGH_MEMORY {
+        wrong.push(format!("the process held {peak} bytes"));
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

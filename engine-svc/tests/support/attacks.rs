@@ -190,9 +190,30 @@ fn storing(guests: &Guests) -> Vec<Attack> {
             hostile("kv:12"),
             End::Told("engine.kv_mb_per_service"),
         ),
+        attack("names of buckets", hostile("buckets:100"), End::Told("100 buckets")),
         attack(
             "file flood",
-            hostile("files:20").permissions(files),
+            hostile("files:20").permissions(files.clone()),
+            End::Failed(Limit, "File limit exceeded"),
+        ),
+        attack(
+            "a file without a name",
+            hostile("hidden:32").permissions(files.clone()),
+            End::Failed(Limit, "File limit exceeded"),
+        ),
+        attack(
+            "open files",
+            hostile("open:10000").permissions(files.clone()),
+            End::Told("insufficient-memory"),
+        ),
+        attack(
+            "lists of a directory",
+            hostile("lists:100").permissions(files.clone()),
+            End::Told("8 lists, then"),
+        ),
+        attack(
+            "directories that no path reaches",
+            hostile("nest:20").permissions(files),
             End::Failed(Limit, "File limit exceeded"),
         ),
     ]
@@ -212,6 +233,18 @@ fn calling_out(guests: &Guests, servers: &Servers) -> Vec<Attack> {
             sockets("sockets:10000"),
             End::Told("new-socket-limit"),
         ),
+        attack("look-ups", sockets("names:5000"), End::Told("5000 names")),
+        attack(
+            "HTTP headers",
+            sockets("headers:20000"),
+            End::Failed(Limit, "1024 HTTP header lists"),
+        ),
+        attack(
+            "HTTP requests",
+            sockets("bodies:20000"),
+            End::Failed(Limit, "256 HTTP requests"),
+        ),
+        attack("a long HTTP method", sockets("method:1000000"), End::Told("Err")),
         attack("a private address", get("http://10.0.0.1/"), prohibited()),
         attack(
             "a private address by its mapped form",

@@ -168,6 +168,15 @@ impl Engine {
         kib.unwrap_or_default() * 1024
     }
 
+    /// The most resident memory that it ever had, in bytes.
+    pub fn peak_resident(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.child.id());
+        let text = fs::read_to_string(path).expect("its status");
+        let peak = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = peak.and_then(|peak| peak.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+        kib.expect("a peak") * 1024
+    }
+
     async fn ready(&self) {
         let ctl = ProcessName::Engine.ctl_socket(self.directory.path());
         let control = Reconnecting::<LifecycleClient>::new(&ctl, Identity::new(Role::Supervisor));

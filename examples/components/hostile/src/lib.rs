@@ -7,6 +7,15 @@
 //! | `files:N` | writes N MiB into one file |
 //! | `many-files:N` | makes N empty files |
 //! | `remove-files` | removes what the two above made |
+//! | `open:N` | opens N files and keeps them; tells how many it got and what refused the next |
+//! | `hidden:N` | writes N MiB into a file that it has removed |
+//! | `nest:N` | makes N directories below one another, with the longest names, and writes 16 MiB in the last |
+//! | `lists:N` | lists its directory N times and keeps the lists; tells how many it got and what refused the next |
+//! | `headers:N` | makes N lists of HTTP headers and keeps them |
+//! | `bodies:N` | makes N HTTP requests, begins their bodies, and keeps both |
+//! | `method:N` | asks for an HTTP method of N bytes |
+//! | `buckets:N` | opens N buckets with names of 16 MiB and keeps them |
+//! | `names:N` | begins to look up N names, and drops each look-up at once |
 //! | `sleep` | sleeps for ever |
 //! | `poll` | waits for several things, none of which happens |
 //! | `handles:N` | makes N pollables and keeps them |
@@ -25,6 +34,7 @@ use operator_kit::{Guest, TriggerAction, WasmResponse, input, output};
 use wasip2::clocks::{monotonic_clock, wall_clock};
 use wasip2::filesystem::preopens;
 use wasip2::filesystem::types::{Descriptor, DescriptorFlags, OpenFlags, PathFlags};
+use wasip2::http::types::{Fields, Method, OutgoingRequest};
 use wasip2::io::poll;
 use wasip2::random::{insecure, insecure_seed, random};
 use wasip2::sockets::network::{ErrorCode, IpAddress, IpAddressFamily, IpSocketAddress, Ipv4SocketAddress};
@@ -46,6 +56,26 @@ impl Guest for Hostile {
             "files" => fill(number()?)?,
             "many-files" => litter(number()?)?,
             "remove-files" => clean()?,
+            "open" => open_many(number()?)?,
+            "hidden" => hide(number()?)?,
+            "nest" => nest(number()?)?,
+            "lists" => list_many(number()?)?,
+            "headers" => {
+                let kept: Vec<_> = (0..number()?).map(|_| Fields::new()).collect();
+                format!("{} lists", kept.len())
+            }
+            "bodies" => bodies(number()?)?,
+            "method" => {
+                let request = OutgoingRequest::new(Fields::new());
+                let asked = request.set_method(&Method::Other("X".repeat(number()? as usize)));
+                format!("{asked:?}")
+            }
+            "buckets" => {
+                let name = "x".repeat(16 * BITE);
+                let kept: Vec<_> = (0..number()?).map(|_| store::open(&name)).collect();
+                format!("{} buckets", kept.len())
+            }
+            "names" => forget_names(number()?)?,
             "sleep" => {
                 monotonic_clock::subscribe_duration(u64::MAX).block();
                 "it came".to_owned()
@@ -108,7 +138,11 @@ fn open(directory: &Descriptor, name: &str) -> Result<Descriptor, String> {
 }
 
 fn fill(mebibytes: u32) -> Result<String, String> {
-    let file = open(&directory()?, "flood")?;
+    write(&open(&directory()?, "flood")?, mebibytes)?;
+    Ok(format!("{mebibytes} MiB"))
+}
+
+fn write(file: &Descriptor, mebibytes: u32) -> Result<(), String> {
     let bite = vec![b'x'; BITE];
     for number in 0..u64::from(mebibytes) {
         let mut written = 0;
@@ -117,7 +151,7 @@ fn fill(mebibytes: u32) -> Result<String, String> {
             written += file.write(&bite[written..], offset).map_err(|code| format!("{code:?}"))? as usize;
         }
     }
-    Ok(format!("{mebibytes} MiB"))
+    Ok(())
 }
 
 fn litter(count: u32) -> Result<String, String> {
@@ -126,6 +160,78 @@ fn litter(count: u32) -> Result<String, String> {
         open(&directory, &format!("litter-{number}"))?;
     }
     Ok(format!("{count} files"))
+}
+
+fn open_many(count: u32) -> Result<String, String> {
+    let directory = directory()?;
+    let mut kept = Vec::new();
+    for _ in 0..count {
+        match directory.open_at(PathFlags::empty(), "litter", OpenFlags::CREATE, DescriptorFlags::WRITE) {
+            Ok(file) => kept.push(file),
+            Err(code) => return Ok(format!("{} files, then {code:?}", kept.len())),
+        }
+    }
+    Ok(format!("{} files", kept.len()))
+}
+
+fn list_many(count: u32) -> Result<String, String> {
+    let directory = directory()?;
+    let mut kept = Vec::new();
+    for _ in 0..count {
+        match directory.read_directory() {
+            Ok(list) => kept.push(list),
+            Err(code) => return Ok(format!("{} lists, then {code:?}", kept.len())),
+        }
+    }
+    Ok(format!("{} lists", kept.len()))
+}
+
+fn hide(mebibytes: u32) -> Result<String, String> {
+    let directory = directory()?;
+    let file = open(&directory, "hidden")?;
+    directory.unlink_file_at("hidden").map_err(|code| format!("{code:?}"))?;
+    write(&file, mebibytes)?;
+    // Open until the run is over.
+    std::mem::forget(file);
+    Ok(format!("{mebibytes} MiB"))
+}
+
+fn nest(depth: u32) -> Result<String, String> {
+    let name = "x".repeat(255);
+    let mut at = directory()?;
+    for level in 0..depth {
+        let failed = |code| format!("level {level}: {code:?}");
+        at.create_directory_at(&name).map_err(failed)?;
+        at = at
+            .open_at(
+                PathFlags::empty(),
+                &name,
+                OpenFlags::DIRECTORY,
+                DescriptorFlags::READ | DescriptorFlags::MUTATE_DIRECTORY,
+            )
+            .map_err(failed)?;
+    }
+    write(&open(&at, "flood")?, 16)?;
+    Ok(format!("{depth} levels"))
+}
+
+fn bodies(count: u32) -> Result<String, String> {
+    let mut kept = Vec::new();
+    for _ in 0..count {
+        let request = OutgoingRequest::new(Fields::new());
+        let body = request.body().map_err(|()| "there is no body".to_owned())?;
+        kept.push((body, request));
+    }
+    Ok(format!("{} bodies", kept.len()))
+}
+
+fn forget_names(count: u32) -> Result<String, String> {
+    let network = instance_network::instance_network();
+    for number in 0..count {
+        let name = format!("x{number}.invalid");
+        drop(ip_name_lookup::resolve_addresses(&network, &name).map_err(|code| format!("{code:?}"))?);
+    }
+    Ok(format!("{count} names"))
 }
 
 fn clean() -> Result<String, String> {
