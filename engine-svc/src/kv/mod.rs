@@ -18,8 +18,8 @@ use wavs_types::ServiceId;
 
 pub(crate) use guest::GuestKv;
 pub(crate) use marks::Mark;
-pub(crate) use ops::KvError;
 use ops::{BucketKey, MAX_PAGE, Page, Versioned, check_reply};
+pub(crate) use ops::{KvError, MAX_KEY};
 
 const MIGRATIONS: &[Migration] = &[
     Migration::new("guest key-value store", schema::V1),

@@ -16,12 +16,8 @@ pub(crate) const MAX_PAGE: usize = 4 << 20;
 /// Why an operation did not happen.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum KvError {
-    #[error("the {what} has {size} bytes, above the limit of {limit}; shorten it")]
-    TooLong {
-        what: &'static str,
-        size: usize,
-        limit: usize,
-    },
+    #[error("the {what} is longer than {limit} bytes, the limit of this node; shorten it")]
+    TooLong { what: &'static str, limit: usize },
     #[error(
         "the key-value data of this service would grow to {asked} bytes, above the {quota} that engine.kv_mb_per_service of this node allows; delete keys that are no longer needed"
     )]
@@ -230,7 +226,6 @@ pub(crate) fn check_reply(bytes: usize) -> Result<(), KvError> {
     if bytes > MAX_REPLY {
         return Err(KvError::TooLong {
             what: "reply",
-            size: bytes,
             limit: MAX_REPLY,
         });
     }
@@ -243,7 +238,6 @@ pub(super) fn check_entry(at: &BucketKey, key: &str, value: usize) -> Result<(),
     if value > MAX_VALUE {
         return Err(KvError::TooLong {
             what: "value",
-            size: value,
             limit: MAX_VALUE,
         });
     }
@@ -253,11 +247,7 @@ pub(super) fn check_entry(at: &BucketKey, key: &str, value: usize) -> Result<(),
 fn check_names(at: &BucketKey, key: &str) -> Result<(), KvError> {
     for (what, text) in [("bucket name", at.bucket.as_str()), ("key", key)] {
         if text.len() > MAX_KEY {
-            return Err(KvError::TooLong {
-                what,
-                size: text.len(),
-                limit: MAX_KEY,
-            });
+            return Err(KvError::TooLong { what, limit: MAX_KEY });
         }
     }
     Ok(())
