@@ -8,6 +8,9 @@ use rusqlite::{Connection, OptionalExtension, params};
 pub(crate) const MAX_KEY: usize = 1 << 10;
 /// Bytes of a value.
 pub(crate) const MAX_VALUE: usize = 4 << 20;
+/// Keys of one call to `get-many`, `set-many` or `delete-many`, because all services wait while the one writer works on it. A
+/// call with more is refused as a whole.
+pub(crate) const MAX_BATCH: usize = 4_096;
 /// Bytes of the values in one reply to `get-many`, which the host has to hold at once.
 pub(crate) const MAX_REPLY: usize = 32 << 20;
 /// Bytes of keys in one reply to `list-keys`; a longer list is continued by its cursor.
@@ -18,6 +21,8 @@ pub(crate) const MAX_PAGE: usize = 4 << 20;
 pub(crate) enum KvError {
     #[error("the {what} is longer than {limit} bytes, the limit of this node; shorten it")]
     TooLong { what: &'static str, limit: usize },
+    #[error("the call names {count} keys, and this node takes {limit} in one; pass fewer at a time")]
+    Batch { count: usize, limit: usize },
     #[error(
         "the key-value data of this service would grow to {asked} bytes, above the {quota} that engine.kv_mb_per_service of this node allows; delete keys that are no longer needed"
     )]
@@ -219,6 +224,17 @@ pub(crate) fn version(db: &Connection, at: &BucketKey, key: &str) -> Result<Opti
         })
         .optional()?;
     Ok(found)
+}
+
+/// Bounds the keys of one call.
+pub(crate) fn check_batch(count: usize) -> Result<(), KvError> {
+    if count > MAX_BATCH {
+        return Err(KvError::Batch {
+            count,
+            limit: MAX_BATCH,
+        });
+    }
+    Ok(())
 }
 
 /// Bounds the values that one reply carries.

@@ -2,6 +2,7 @@
 
 use wavs_ipc::contract::job::RunId;
 
+use super::ops::MAX_BATCH;
 use super::*;
 use futures::future::try_join_all;
 
@@ -213,6 +214,32 @@ async fn limits_hold_within_a_run_and_at_its_end() {
         refused = run.set_many("x", vec![(n.to_string(), vec![0; 4 << 20])]).await.err();
     }
     assert!(matches!(refused, Some(KvError::Transaction { .. })), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_call_with_too_many_keys_is_refused_as_a_whole() {
+    let (_directory, kv) = open();
+    let stored = kv.service(&ServiceId::new([1; 32]));
+    for mut run in [GuestKv::Immediate(stored), run(&kv, 1, 1)] {
+        let keys = |count: usize| (0..count).map(|n| n.to_string()).collect::<Vec<_>>();
+        let entries = |count| keys(count).into_iter().map(|key| (key, value("v"))).collect();
+        run.set_many("x", entries(MAX_BATCH)).await.unwrap();
+        let refused = [
+            run.set_many("y", entries(MAX_BATCH + 1)).await,
+            run.delete_many("x", keys(MAX_BATCH + 1)).await,
+            run.get_many("x", keys(MAX_BATCH + 1)).await.map(drop),
+        ];
+        for refused in refused.map(Result::unwrap_err) {
+            assert!(
+                matches!(refused, KvError::Batch { .. }) && refused.is_guest(),
+                "{refused}"
+            );
+        }
+        assert_eq!(run.list("y", None).await.unwrap().keys, [""; 0]);
+        let found = run.get_many("x", keys(MAX_BATCH)).await.unwrap();
+        assert!(found.iter().all(Option::is_some));
+        run.delete_many("x", keys(MAX_BATCH)).await.unwrap();
+    }
 }
 
 proptest::proptest! {
