@@ -242,6 +242,40 @@ async fn a_call_with_too_many_keys_is_refused_as_a_whole() {
     }
 }
 
+#[tokio::test]
+async fn lists_count_even_when_they_are_empty() {
+    let (_directory, kv) = open();
+    let mut run = run(&kv, 1, 1);
+    // Most of the room is taken, so that few lists take the rest.
+    for n in 0..7 {
+        run.set_many("x", vec![(n.to_string(), vec![0; 4 << 20])])
+            .await
+            .unwrap();
+    }
+    let cursor = "c".repeat(MAX_KEY);
+    let mut lists = 0;
+    let refused = loop {
+        match run.list("nothing here", Some(cursor.clone())).await {
+            Ok(_) => lists += 1,
+            Err(refused) => break refused,
+        }
+        assert!(lists < (4 << 20) / MAX_KEY, "lists without end");
+    };
+    assert!(matches!(refused, KvError::Transaction { .. }), "{refused}");
+}
+
+#[tokio::test]
+async fn a_list_that_changes_during_the_run_is_a_conflict() {
+    let (_directory, kv) = open();
+    let mut run = run(&kv, 1, 1);
+    run.list("x", None).await.unwrap();
+    let stored = kv.service(&ServiceId::new([1; 32]));
+    stored.set_many("x", vec![("k".into(), value("1"))]).await.unwrap();
+    assert_eq!(run.list("x", None).await.unwrap().keys, ["k"]);
+    let failed = run.commit(Vec::new()).await;
+    assert!(matches!(failed, Err(KvError::Conflict { .. })), "{failed:?}");
+}
+
 proptest::proptest! {
     #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
 
