@@ -65,7 +65,7 @@ pub(super) fn put(db: &Connection, service: &[u8; 32], mark: &Mark, result: &[u8
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kv::schema::{V1, V2};
+    use crate::kv::schema::in_memory;
 
     const SERVICE: [u8; 32] = [7; 32];
 
@@ -78,9 +78,7 @@ mod tests {
 
     #[test]
     fn a_repeat_finds_the_result_and_nobody_else_does() {
-        let db = Connection::open_in_memory().unwrap();
-        db.execute_batch(V1).unwrap();
-        db.execute_batch(V2).unwrap();
+        let db = in_memory();
         put(&db, &SERVICE, &mark(5, 1), b"done").unwrap();
         let found = |service: [u8; 32], mark| find(&db, &service, &mark).unwrap();
         assert_eq!(found(SERVICE, mark(5, 2)).as_deref(), Some(b"done".as_slice()));
@@ -98,9 +96,7 @@ mod tests {
 
     #[test]
     fn old_marks_go() {
-        let db = Connection::open_in_memory().unwrap();
-        db.execute_batch(V1).unwrap();
-        db.execute_batch(V2).unwrap();
+        let db = in_memory();
         for job in 0..10_000 {
             put(&db, &SERVICE, &mark(job, 1), b"").unwrap();
         }

@@ -24,6 +24,7 @@ pub(crate) use ops::{KvError, MAX_KEY};
 const MIGRATIONS: &[Migration] = &[
     Migration::new("guest key-value store", schema::V1),
     Migration::new("marks of committed runs", schema::V2),
+    Migration::new("what entries count besides their bytes", schema::V3),
 ];
 
 /// The store.

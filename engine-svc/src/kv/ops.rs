@@ -8,6 +8,9 @@ use rusqlite::{Connection, OptionalExtension, params};
 pub(crate) const MAX_KEY: usize = 1 << 10;
 /// Bytes of a value.
 pub(crate) const MAX_VALUE: usize = 4 << 20;
+/// Bytes that an entry or a counter counts against the quota besides its names and value: what rows and indexes take on disk,
+/// so that many small ones are not nearly free.
+const ENTRY_OVERHEAD: usize = 128;
 /// Keys of one call to `get-many`, `set-many` or `delete-many`, because all services wait while the one writer works on it. A
 /// call with more is refused as a whole.
 pub(crate) const MAX_BATCH: usize = 4_096;
@@ -269,9 +272,9 @@ fn check_names(at: &BucketKey, key: &str) -> Result<(), KvError> {
     Ok(())
 }
 
-/// What an entry counts against the quota. Lengths are bounded by [`MAX_KEY`] and [`MAX_VALUE`] before, so they fit.
+/// What an entry or a counter counts against the quota. Lengths are bounded by [`MAX_KEY`] and [`MAX_VALUE`] before, so they fit.
 fn entry_bytes(at: &BucketKey, key: &str, value: usize) -> i64 {
-    i64::try_from(at.bucket.len() + key.len() + value).unwrap_or(i64::MAX)
+    i64::try_from(at.bucket.len() + key.len() + value + ENTRY_OVERHEAD).unwrap_or(i64::MAX)
 }
 
 fn stored_bytes(db: &Connection, at: &BucketKey, key: &str) -> Result<i64, KvError> {
@@ -300,16 +303,10 @@ fn charge(db: &Connection, at: &BucketKey, bytes: i64) -> Result<(), KvError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kv::schema::V1;
+    use crate::kv::schema::{V3, in_memory};
 
     /// Room for a few of the largest values.
     const QUOTA: u64 = 32 << 20;
-
-    fn db() -> Connection {
-        let db = Connection::open_in_memory().unwrap();
-        db.execute_batch(V1).unwrap();
-        db
-    }
 
     fn at(bucket: &str) -> BucketKey {
         BucketKey {
@@ -321,7 +318,7 @@ mod tests {
 
     #[test]
     fn buckets_and_keys_never_run_together() {
-        let db = db();
+        let db = in_memory();
         set(&db, &at("a/b"), "c", b"1").unwrap();
         assert_eq!(get(&db, &at("a"), "b/c").unwrap(), None);
         let other = BucketKey {
@@ -333,7 +330,7 @@ mod tests {
 
     #[test]
     fn counters_live_apart_from_values() {
-        let db = db();
+        let db = in_memory();
         set(&db, &at("b"), "k", b"100").unwrap();
         assert_eq!(increment(&db, &at("b"), "k", 3).unwrap(), 3);
         assert_eq!(increment(&db, &at("b"), "k", -5).unwrap(), -2);
@@ -351,7 +348,7 @@ mod tests {
 
     #[test]
     fn lists_are_ordered_by_bytes_and_continue_at_an_inclusive_cursor() {
-        let db = db();
+        let db = in_memory();
         for n in 0..20 {
             set(&db, &at("b"), &format!("key{n:02}"), b"").unwrap();
         }
@@ -368,7 +365,7 @@ mod tests {
 
     #[test]
     fn a_swap_needs_the_version_that_was_pinned() {
-        let db = db();
+        let db = in_memory();
         let absent = version(&db, &at("b"), "k").unwrap();
         assert_eq!(swap(&db, &at("b"), "k", absent, b"1").unwrap(), Ok(()));
         let stale = swap(&db, &at("b"), "k", absent, b"2").unwrap().unwrap_err();
@@ -382,7 +379,7 @@ mod tests {
 
     #[test]
     fn sizes_are_limited_and_deleting_gives_the_quota_back() {
-        let db = db();
+        let db = in_memory();
         assert!(matches!(
             set(&db, &at("b"), &"k".repeat(MAX_KEY + 1), b""),
             Err(KvError::TooLong { what: "key", .. })
@@ -399,7 +396,7 @@ mod tests {
             Err(KvError::TooLong { what: "value", .. })
         ));
         let value = vec![0; MAX_VALUE];
-        let full = QUOTA / (MAX_VALUE as u64 + 4);
+        let full = QUOTA / (MAX_VALUE + 4 + ENTRY_OVERHEAD) as u64;
         for n in 0..full {
             set(&db, &at("b"), &format!("{n:03}"), &value).unwrap();
         }
@@ -413,5 +410,59 @@ mod tests {
         set(&db, &at("b"), "000", &value).unwrap();
         delete(&db, &at("b"), "000").unwrap();
         set(&db, &at("b"), "new", &value).unwrap();
+    }
+
+    fn usage(db: &Connection) -> i64 {
+        db.query_row("SELECT bytes FROM usage", [], |row| row.get(0)).unwrap()
+    }
+
+    #[test]
+    fn each_entry_and_counter_counts_more_than_its_bytes() {
+        let (db, b) = (in_memory(), at("b"));
+        let check = |bytes: usize, entries: usize| {
+            let expect = bytes + entries * ENTRY_OVERHEAD;
+            assert_eq!(usage(&db), i64::try_from(expect).unwrap());
+        };
+        set(&db, &b, "key", b"").unwrap();
+        check(4, 1);
+        set(&db, &b, "key", b"12345").unwrap();
+        check(9, 1);
+        let pinned = version(&db, &b, "key").unwrap();
+        swap(&db, &b, "key", pinned, b"1").unwrap().unwrap();
+        swap(&db, &b, "new", None, b"1").unwrap().unwrap();
+        check(10, 2);
+        increment(&db, &b, "n", 1).unwrap();
+        increment(&db, &b, "n", 1).unwrap();
+        check(20, 3);
+        delete(&db, &b, "key").unwrap();
+        delete(&db, &b, "key").unwrap();
+        check(15, 2);
+        let small = BucketKey { quota: 1_000, ..b };
+        let stored = (0..1_000).take_while(|n| set(&db, &small, &n.to_string(), b"").is_ok());
+        assert!(stored.count() < 1_000 / ENTRY_OVERHEAD);
+    }
+
+    #[test]
+    fn what_was_stored_before_counts_like_what_is_stored_now() {
+        let db = in_memory();
+        for n in 0..5 {
+            set(&db, &at("b"), &n.to_string(), b"value").unwrap();
+            increment(&db, &at("c"), &n.to_string(), 1).unwrap();
+        }
+        let now = usage(&db);
+        db.execute_batch(
+            "UPDATE usage SET bytes = (SELECT sum(length(bucket) + length(key) + length(value)) FROM entry)
+             + (SELECT sum(length(bucket) + length(key) + 8) FROM counter);
+             INSERT INTO usage (service, bytes) VALUES (x'ff', 0);",
+        )
+        .unwrap();
+        db.execute_batch(V3).unwrap();
+        let bytes = |service: &[u8]| -> i64 {
+            db.query_row("SELECT bytes FROM usage WHERE service = ?1", [service], |row| {
+                row.get(0)
+            })
+            .unwrap()
+        };
+        assert_eq!((bytes(&[7; 32]), bytes(&[0xff])), (now, 0));
     }
 }

@@ -44,3 +44,21 @@ CREATE TABLE mark (
 );
 CREATE INDEX mark_age ON mark (service, number);
 ";
+
+/// Migration 3: an entry or a counter counts 128 bytes besides its own, also those that are stored already.
+pub(crate) const V3: &str = "
+UPDATE usage SET bytes = bytes + 128 * (
+    (SELECT count(*) FROM entry WHERE entry.service = usage.service)
+    + (SELECT count(*) FROM counter WHERE counter.service = usage.service)
+);
+";
+
+/// A store in memory, up to date.
+#[cfg(test)]
+pub(crate) fn in_memory() -> rusqlite::Connection {
+    let db = rusqlite::Connection::open_in_memory().unwrap();
+    for migration in [V1, V2, V3] {
+        db.execute_batch(migration).unwrap();
+    }
+    db
+}
