@@ -144,19 +144,11 @@ impl ServiceKv {
             .await
     }
 
-    /// Forgets everything that the service stored.
+    /// Forgets everything that the service stored, in steps between which other services write. One that was interrupted is to
+    /// be repeated.
     pub(crate) async fn erase(&self) -> Result<(), KvError> {
-        let service = self.service;
-        self.kv
-            .db
-            .writer()
-            .write(Durability::Process, move |db| {
-                for table in ["entry", "counter", "usage", "mark"] {
-                    db.execute(&format!("DELETE FROM {table} WHERE service = ?1"), [service.as_slice()])?;
-                }
-                Ok::<_, KvError>(())
-            })
-            .await
+        while !self.write("", |db, at| ops::erase(db, &at.service)).await? {}
+        Ok(())
     }
 
     async fn read<T, F>(&self, bucket: &str, query: F) -> Result<T, KvError>

@@ -11,6 +11,10 @@ pub(crate) const MAX_VALUE: usize = 4 << 20;
 /// Bytes that an entry or a counter counts against the quota besides its names and value: what rows and indexes take on disk,
 /// so that many small ones are not nearly free.
 const ENTRY_OVERHEAD: usize = 128;
+/// Rows, and about the bytes of their values, that one step of an erasure removes, because all services wait while the one
+/// writer works on it.
+const ERASE_ROWS: i64 = 4_096;
+const ERASE_BYTES: i64 = 16 << 20;
 /// Keys of one call to `get-many`, `set-many` or `delete-many`, because all services wait while the one writer works on it. A
 /// call with more is refused as a whole.
 pub(crate) const MAX_BATCH: usize = 4_096;
@@ -227,6 +231,31 @@ pub(crate) fn version(db: &Connection, at: &BucketKey, key: &str) -> Result<Opti
         })
         .optional()?;
     Ok(found)
+}
+
+/// Removes some of what a service stored, and tells whether nothing was left. The step that finds nothing removes the usage, so an
+/// erasure that ended before goes on where it was.
+pub(super) fn erase(db: &Connection, service: &[u8; 32]) -> Result<bool, KvError> {
+    for (table, name, size) in [
+        ("entry", "bucket, key", "length(value)"),
+        ("counter", "bucket, key", "0"),
+        ("mark", "job, call", "length(result)"),
+    ] {
+        let removed = db
+            .prepare_cached(&format!(
+                "DELETE FROM {table} WHERE service = ?1 AND ({name}) IN (
+                     SELECT {name} FROM (
+                         SELECT {name}, sum(size) OVER (ROWS UNBOUNDED PRECEDING) - size AS before
+                         FROM (SELECT {name}, {size} AS size FROM {table} WHERE service = ?1 LIMIT ?2))
+                     WHERE before < ?3)"
+            ))?
+            .execute(params![service, ERASE_ROWS, ERASE_BYTES])?;
+        if removed > 0 {
+            return Ok(false);
+        }
+    }
+    db.execute("DELETE FROM usage WHERE service = ?1", [service])?;
+    Ok(true)
 }
 
 /// Bounds the keys of one call.
@@ -464,5 +493,34 @@ mod tests {
             .unwrap()
         };
         assert_eq!((bytes(&[7; 32]), bytes(&[0xff])), (now, 0));
+    }
+
+    #[test]
+    fn a_service_is_erased_in_steps_and_loses_its_usage_last() {
+        let db = in_memory();
+        let count = |table: &str| -> i64 {
+            db.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0))
+                .unwrap()
+        };
+        for n in 0..5 {
+            set(&db, &at("large"), &n.to_string(), &vec![0; MAX_VALUE]).unwrap();
+        }
+        for n in 0..ERASE_ROWS {
+            set(&db, &at("small"), &n.to_string(), b"").unwrap();
+        }
+        increment(&db, &at("b"), "n", 1).unwrap();
+        let left = || (count("entry"), count("counter"), count("usage"));
+        let step = || erase(&db, &[7; 32]).unwrap();
+        assert!(!step());
+        assert_eq!(left(), (ERASE_ROWS + 1, 1, 1));
+        assert!(!step());
+        assert_eq!(left(), (1, 1, 1));
+        assert!(!step());
+        assert_eq!(left(), (0, 1, 1));
+        assert!(!step());
+        assert_eq!(left(), (0, 0, 1));
+        assert!(step());
+        assert_eq!(left(), (0, 0, 0));
+        assert!(step());
     }
 }
