@@ -25,6 +25,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration::new("guest key-value store", schema::V1),
     Migration::new("marks of committed runs", schema::V2),
     Migration::new("what entries count besides their bytes", schema::V3),
+    Migration::new("numbers of marks by service", schema::V4),
 ];
 
 /// The store.
