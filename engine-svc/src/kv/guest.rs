@@ -27,7 +27,7 @@ impl GuestKv {
         }
     }
 
-    /// Whether there is something to commit.
+    /// Whether writes wait for [`GuestKv::commit`]; also true after that, and for a run without any.
     pub(crate) fn is_transactional(&self) -> bool {
         matches!(self, Self::Transactional(_))
     }

@@ -1,7 +1,8 @@
 //! The durable key-value store of guests.
 //!
-//! One SQLite file for all services; a guest reaches only the data of its own service. An operation that returned to the
-//! guest survives a kill of the process. Operators may read values; counters are not served.
+//! One SQLite file for all services; a guest reaches only the data of its own service. A write that returned to the guest
+//! survives a kill of the process, except in a transactional service, whose writes wait for the end of the run and survive from
+//! then on. Operators may read values; counters are not served.
 
 mod guest;
 mod marks;

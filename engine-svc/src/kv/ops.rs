@@ -31,13 +31,17 @@ pub(crate) enum KvError {
     #[error("the call names {count} keys, and this node takes {limit} in one; pass fewer at a time")]
     Batch { count: usize, limit: usize },
     #[error(
+        "the values come to more than {limit} bytes, which is all that one reply holds; ask for fewer keys at a time"
+    )]
+    Reply { limit: usize },
+    #[error(
         "the key-value data of this service would grow to {asked} bytes, above the {quota} that engine.kv_mb_per_service of this node allows; delete keys that are no longer needed"
     )]
     Quota { asked: u64, quota: u64 },
     #[error("the counter {key:?} cannot hold the sum of {value} and {delta}; it was left as it is")]
     Overflow { key: String, value: i64, delta: i64 },
     #[error(
-        "the run reads and writes more than {limit} bytes, which is all that a transaction of this node holds; do less per run"
+        "the names that the run reads and writes, with some overhead for each, and the values that it writes come to more than {limit} bytes, which is all that a transaction of this node holds; do less per run"
     )]
     Transaction { limit: usize },
     #[error("another run of the service changed {what} of bucket {bucket:?} meanwhile; the run is to be repeated")]
@@ -272,10 +276,7 @@ pub(crate) fn check_batch(count: usize) -> Result<(), KvError> {
 /// Bounds the values that one reply carries.
 pub(crate) fn check_reply(bytes: usize) -> Result<(), KvError> {
     if bytes > MAX_REPLY {
-        return Err(KvError::TooLong {
-            what: "reply",
-            limit: MAX_REPLY,
-        });
+        return Err(KvError::Reply { limit: MAX_REPLY });
     }
     Ok(())
 }

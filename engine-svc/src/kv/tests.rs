@@ -243,6 +243,27 @@ async fn a_call_with_too_many_keys_is_refused_as_a_whole() {
 }
 
 #[tokio::test]
+async fn a_reply_that_would_be_too_large_tells_what_to_do() {
+    let directory = tempfile::tempdir().unwrap();
+    let kv = Kv::open(&directory.path().join("kv.db"), 1 << 30).unwrap();
+    let stored = kv.service(&ServiceId::new([1; 32]));
+    stored
+        .set_many("x", vec![("k".into(), vec![0; 4 << 20])])
+        .await
+        .unwrap();
+    for mut run in [GuestKv::Immediate(stored), run(&kv, 1, 1)] {
+        let keys = |count| vec!["k".to_owned(); count];
+        assert_eq!(run.get_many("x", keys(8)).await.unwrap().len(), 8);
+        let refused = run.get_many("x", keys(9)).await.unwrap_err();
+        assert!(refused.is_guest());
+        assert!(
+            refused.to_string().ends_with("ask for fewer keys at a time"),
+            "{refused}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn lists_count_even_when_they_are_empty() {
     let (_directory, kv) = open();
     let mut run = run(&kv, 1, 1);

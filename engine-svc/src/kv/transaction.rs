@@ -12,7 +12,8 @@ use super::marks::{self, Mark};
 use super::ops::{self, BucketKey, KvError, MAX_PAGE, Page, Versioned};
 use super::{ServiceKv, check_reply};
 
-/// Bytes of what one run reads and writes before its end; more is refused to the guest.
+/// Bytes that are kept of one run until its end: the names that it reads and writes, with [`OVERHEAD`] for each, and the values
+/// that it writes. Values that it reads are not kept and do not count. What comes to more is refused to the guest.
 const MAX_BYTES: usize = 32 << 20;
 /// What a name or a list that was read, and a name that was written, cost besides their bytes.
 const OVERHEAD: usize = 64;
