@@ -10,7 +10,7 @@ use wasmtime::component::Resource;
 use super::fault::HostFault;
 use super::state::GuestState;
 use crate::bindings::operator::wasi::keyvalue::{atomics, batch, store};
-use crate::kv::KvError;
+use crate::kv::{KvError, MAX_KEY};
 
 /// The host side of `store.bucket`.
 #[allow(unreachable_pub, reason = "the generated bindings re-export it")]
@@ -18,7 +18,17 @@ pub struct Bucket {
     name: Arc<str>,
 }
 
-/// The host side of `atomics.cas`: a key and the version that it had.
+impl Bucket {
+    /// The name may be as long as a call to the host can carry. Of one that is too long, no more is kept than it takes the
+    /// store to refuse it.
+    fn named(name: &str) -> Self {
+        Self {
+            name: name[..name.ceil_char_boundary(MAX_KEY + 1)].into(),
+        }
+    }
+}
+
+/// The host side of `atomics.cas`: a key, which the store has not refused, and the version that it had.
 #[allow(unreachable_pub, reason = "the generated bindings re-export it")]
 pub struct Cas {
     bucket: Arc<str>,
@@ -30,9 +40,7 @@ type Reply<T> = wasmtime::Result<Result<T, store::Error>>;
 
 impl store::Host for GuestState {
     async fn open(&mut self, identifier: String) -> Reply<Resource<Bucket>> {
-        Ok(Ok(self.table.push(Bucket {
-            name: identifier.into(),
-        })?))
+        Ok(Ok(self.table.push(Bucket::named(&identifier))?))
     }
 }
 
@@ -147,5 +155,22 @@ fn reply<T>(result: Result<T, KvError>) -> Reply<T> {
         Ok(value) => Ok(Ok(value)),
         Err(error) if error.is_guest() => Ok(Err(store::Error::Other(error.to_string()))),
         Err(error) => Err(wasmtime::Error::new(HostFault(error.to_string()))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_is_kept_of_a_name_than_it_takes_to_refuse_it() {
+        for name in [String::new(), "b".repeat(MAX_KEY), "ä".repeat(MAX_KEY / 2)] {
+            assert_eq!(*Bucket::named(&name).name, *name);
+        }
+        for (before, unit) in [(0, "b"), (0, "ä"), (0, "€"), (0, "🦀"), (MAX_KEY - 1, "🦀")] {
+            let name = "b".repeat(before) + &unit.repeat(2 * MAX_KEY);
+            let kept = Bucket::named(&name).name.len();
+            assert!((MAX_KEY + 1..=MAX_KEY + 4).contains(&kept), "{unit}: {kept}");
+        }
     }
 }

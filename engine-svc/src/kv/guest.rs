@@ -2,7 +2,7 @@
 
 use super::ServiceKv;
 use super::marks::Mark;
-use super::ops::{KvError, Page, Versioned};
+use super::ops::{KvError, Page, Versioned, check_batch};
 use super::transaction::KvTransaction;
 
 /// The store of one run.
@@ -27,7 +27,7 @@ impl GuestKv {
         }
     }
 
-    /// Whether there is something to commit.
+    /// Whether writes wait for [`GuestKv::commit`]; also true after that, and for a run without any.
     pub(crate) fn is_transactional(&self) -> bool {
         matches!(self, Self::Transactional(_))
     }
@@ -76,6 +76,7 @@ impl GuestKv {
         bucket: &str,
         keys: Vec<String>,
     ) -> Result<Vec<Option<(String, Vec<u8>)>>, KvError> {
+        check_batch(keys.len())?;
         match self {
             Self::Immediate(kv) => kv.get_many(bucket, keys).await,
             Self::Transactional(own) => open(own)?.get_many(bucket, keys).await,
@@ -83,6 +84,7 @@ impl GuestKv {
     }
 
     pub(crate) async fn set_many(&mut self, bucket: &str, entries: Vec<(String, Vec<u8>)>) -> Result<(), KvError> {
+        check_batch(entries.len())?;
         match self {
             Self::Immediate(kv) => kv.set_many(bucket, entries).await,
             Self::Transactional(own) => open(own)?.set_many(bucket, entries),
@@ -90,6 +92,7 @@ impl GuestKv {
     }
 
     pub(crate) async fn delete_many(&mut self, bucket: &str, keys: Vec<String>) -> Result<(), KvError> {
+        check_batch(keys.len())?;
         match self {
             Self::Immediate(kv) => kv.delete_many(bucket, keys).await,
             Self::Transactional(own) => open(own)?.delete_many(bucket, keys),

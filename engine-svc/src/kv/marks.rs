@@ -2,6 +2,9 @@
 //!
 //! A process that dies between the commit and the answer leaves a caller who does not know, and who asks again with a higher
 //! attempt. The mark, which is part of the same commit, then holds the answer.
+//!
+//! Marks are the node's, so they are outside of `engine.kv_mb_per_service`. They have a bound of their own: a service has at most
+//! [`MARKS`] of them with [`MAX_RESULT`] bytes each, which is 256 MiB.
 
 use rusqlite::{Connection, OptionalExtension, params};
 use wavs_ipc::contract::job::RunId;
@@ -13,8 +16,6 @@ use super::ops::KvError;
 const MARKS: i64 = 4_096;
 /// Bytes of a result that a mark keeps; a run with a larger one has no mark, and its repeat runs again.
 const MAX_RESULT: usize = 64 << 10;
-/// Marks are counted after this many new ones, so that a commit costs no count.
-const COUNT_EVERY: i64 = 64;
 
 /// Names a run: a job of the ledger, and which call of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,9 +43,11 @@ pub(super) fn put(db: &Connection, service: &[u8; 32], mark: &Mark, result: &[u8
     if result.len() > MAX_RESULT {
         return Ok(());
     }
+    // The marks of a service are numbered without gaps, so their numbers tell how many there are.
     let number: i64 = db
         .prepare_cached(
-            "INSERT INTO mark (service, job, call, attempt, result) VALUES (?1, ?2, ?3, ?4, ?5)
+            "INSERT INTO mark (service, number, job, call, attempt, result)
+             VALUES (?1, (SELECT coalesce(max(number), 0) + 1 FROM mark WHERE service = ?1), ?2, ?3, ?4, ?5)
              ON CONFLICT (service, job, call) DO UPDATE SET attempt = excluded.attempt, result = excluded.result
              RETURNING number",
         )?
@@ -52,20 +55,15 @@ pub(super) fn put(db: &Connection, service: &[u8; 32], mark: &Mark, result: &[u8
             params![service, mark.run.job.to_be_bytes(), mark.call, mark.run.attempt, result],
             |row| row.get(0),
         )?;
-    if number % COUNT_EVERY == 0 {
-        db.prepare_cached(
-            "DELETE FROM mark WHERE service = ?1 AND number <=
-             (SELECT number FROM mark WHERE service = ?1 ORDER BY number DESC LIMIT 1 OFFSET ?2)",
-        )?
-        .execute(params![service, MARKS])?;
-    }
+    db.prepare_cached("DELETE FROM mark WHERE service = ?1 AND number <= ?2")?
+        .execute(params![service, number - MARKS])?;
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kv::schema::{V1, V2};
+    use crate::kv::schema::{V1, V2, V3, V4, in_memory};
 
     const SERVICE: [u8; 32] = [7; 32];
 
@@ -78,9 +76,7 @@ mod tests {
 
     #[test]
     fn a_repeat_finds_the_result_and_nobody_else_does() {
-        let db = Connection::open_in_memory().unwrap();
-        db.execute_batch(V1).unwrap();
-        db.execute_batch(V2).unwrap();
+        let db = in_memory();
         put(&db, &SERVICE, &mark(5, 1), b"done").unwrap();
         let found = |service: [u8; 32], mark| find(&db, &service, &mark).unwrap();
         assert_eq!(found(SERVICE, mark(5, 2)).as_deref(), Some(b"done".as_slice()));
@@ -96,16 +92,50 @@ mod tests {
         assert_eq!(found(SERVICE, mark(6, 2)), None);
     }
 
+    fn kept(db: &Connection, service: [u8; 32]) -> i64 {
+        db.query_row("SELECT count(*) FROM mark WHERE service = ?1", [service], |row| {
+            row.get(0)
+        })
+        .unwrap()
+    }
+
     #[test]
-    fn old_marks_go() {
-        let db = Connection::open_in_memory().unwrap();
-        db.execute_batch(V1).unwrap();
-        db.execute_batch(V2).unwrap();
-        for job in 0..10_000 {
-            put(&db, &SERVICE, &mark(job, 1), b"").unwrap();
+    fn old_marks_go_whoever_else_commits() {
+        let db = in_memory();
+        let services = [SERVICE, [8; 32]];
+        for job in 0..5_000 {
+            for service in services {
+                put(&db, &service, &mark(job, 1), b"").unwrap();
+            }
         }
-        let kept: i64 = db.query_row("SELECT count(*) FROM mark", [], |row| row.get(0)).unwrap();
-        assert!((MARKS..MARKS + COUNT_EVERY).contains(&kept), "{kept}");
-        assert!(find(&db, &SERVICE, &mark(9_999, 2)).unwrap().is_some());
+        for service in services {
+            assert_eq!(kept(&db, service), MARKS);
+            assert!(find(&db, &service, &mark(4_999, 2)).unwrap().is_some());
+            assert!(find(&db, &service, &mark(5_000 - 4_096, 2)).unwrap().is_some());
+        }
+        // A repeat takes the place of its first attempt.
+        put(&db, &SERVICE, &mark(4_000, 2), b"").unwrap();
+        assert_eq!(kept(&db, SERVICE), MARKS);
+    }
+
+    #[test]
+    fn marks_of_before_are_trimmed_and_keep_their_order() {
+        let db = Connection::open_in_memory().unwrap();
+        for migration in [V1, V2, V3] {
+            db.execute_batch(migration).unwrap();
+        }
+        let mut old = db
+            .prepare("INSERT INTO mark (service, job, call, attempt, result) VALUES (?1, ?2, ?3, 1, x'')")
+            .unwrap();
+        for job in 0..5_000_u128 {
+            for service in [SERVICE, [8; 32]] {
+                old.execute(params![service, job.to_be_bytes(), [1_u8; 32]]).unwrap();
+            }
+        }
+        db.execute_batch(V4).unwrap();
+        put(&db, &SERVICE, &mark(5_000, 1), b"").unwrap();
+        assert_eq!((kept(&db, SERVICE), kept(&db, [8; 32])), (MARKS, MARKS));
+        let found = |job| find(&db, &SERVICE, &mark(job, 2)).unwrap().is_some();
+        assert!(found(5_000) && found(4_999) && found(5_001 - 4_096) && !found(5_000 - 4_096));
     }
 }

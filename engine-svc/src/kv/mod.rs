@@ -1,7 +1,8 @@
 //! The durable key-value store of guests.
 //!
-//! One SQLite file for all services; a guest reaches only the data of its own service. An operation that returned to the
-//! guest survives a kill of the process. Operators may read values; counters are not served.
+//! One SQLite file for all services; a guest reaches only the data of its own service. A write that returned to the guest
+//! survives a kill of the process, except in a transactional service, whose writes wait for the end of the run and survive from
+//! then on. Operators may read values; counters are not served.
 
 mod guest;
 mod marks;
@@ -18,12 +19,14 @@ use wavs_types::ServiceId;
 
 pub(crate) use guest::GuestKv;
 pub(crate) use marks::Mark;
-pub(crate) use ops::KvError;
 use ops::{BucketKey, MAX_PAGE, Page, Versioned, check_reply};
+pub(crate) use ops::{KvError, MAX_KEY};
 
 const MIGRATIONS: &[Migration] = &[
     Migration::new("guest key-value store", schema::V1),
     Migration::new("marks of committed runs", schema::V2),
+    Migration::new("what entries count besides their bytes", schema::V3),
+    Migration::new("numbers of marks by service", schema::V4),
 ];
 
 /// The store.
@@ -143,19 +146,11 @@ impl ServiceKv {
             .await
     }
 
-    /// Forgets everything that the service stored.
+    /// Forgets everything that the service stored, in steps between which other services write. One that was interrupted is to
+    /// be repeated.
     pub(crate) async fn erase(&self) -> Result<(), KvError> {
-        let service = self.service;
-        self.kv
-            .db
-            .writer()
-            .write(Durability::Process, move |db| {
-                for table in ["entry", "counter", "usage", "mark"] {
-                    db.execute(&format!("DELETE FROM {table} WHERE service = ?1"), [service.as_slice()])?;
-                }
-                Ok::<_, KvError>(())
-            })
-            .await
+        while !self.write("", |db, at| ops::erase(db, &at.service)).await? {}
+        Ok(())
     }
 
     async fn read<T, F>(&self, bucket: &str, query: F) -> Result<T, KvError>

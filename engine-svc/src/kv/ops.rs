@@ -8,6 +8,16 @@ use rusqlite::{Connection, OptionalExtension, params};
 pub(crate) const MAX_KEY: usize = 1 << 10;
 /// Bytes of a value.
 pub(crate) const MAX_VALUE: usize = 4 << 20;
+/// Bytes that an entry or a counter counts against the quota besides its names and value: what rows and indexes take on disk,
+/// so that many small ones are not nearly free.
+const ENTRY_OVERHEAD: usize = 128;
+/// Rows, and about the bytes of their values, that one step of an erasure removes, because all services wait while the one
+/// writer works on it.
+const ERASE_ROWS: i64 = 4_096;
+const ERASE_BYTES: i64 = 16 << 20;
+/// Keys of one call to `get-many`, `set-many` or `delete-many`, because all services wait while the one writer works on it. A
+/// call with more is refused as a whole.
+pub(crate) const MAX_BATCH: usize = 4_096;
 /// Bytes of the values in one reply to `get-many`, which the host has to hold at once.
 pub(crate) const MAX_REPLY: usize = 32 << 20;
 /// Bytes of keys in one reply to `list-keys`; a longer list is continued by its cursor.
@@ -16,12 +26,14 @@ pub(crate) const MAX_PAGE: usize = 4 << 20;
 /// Why an operation did not happen.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum KvError {
-    #[error("the {what} has {size} bytes, above the limit of {limit}; shorten it")]
-    TooLong {
-        what: &'static str,
-        size: usize,
-        limit: usize,
-    },
+    #[error("the {what} is longer than {limit} bytes, the limit of this node; shorten it")]
+    TooLong { what: &'static str, limit: usize },
+    #[error("the call names {count} keys, and this node takes {limit} in one; pass fewer at a time")]
+    Batch { count: usize, limit: usize },
+    #[error(
+        "the values come to more than {limit} bytes, which is all that one reply holds; ask for fewer keys at a time"
+    )]
+    Reply { limit: usize },
     #[error(
         "the key-value data of this service would grow to {asked} bytes, above the {quota} that engine.kv_mb_per_service of this node allows; delete keys that are no longer needed"
     )]
@@ -29,7 +41,7 @@ pub(crate) enum KvError {
     #[error("the counter {key:?} cannot hold the sum of {value} and {delta}; it was left as it is")]
     Overflow { key: String, value: i64, delta: i64 },
     #[error(
-        "the run reads and writes more than {limit} bytes, which is all that a transaction of this node holds; do less per run"
+        "the names that the run reads and writes, with some overhead for each, and the values that it writes come to more than {limit} bytes, which is all that a transaction of this node holds; do less per run"
     )]
     Transaction { limit: usize },
     #[error("another run of the service changed {what} of bucket {bucket:?} meanwhile; the run is to be repeated")]
@@ -225,14 +237,46 @@ pub(crate) fn version(db: &Connection, at: &BucketKey, key: &str) -> Result<Opti
     Ok(found)
 }
 
+/// Removes some of what a service stored, and tells whether nothing was left. The step that finds nothing removes the usage, so an
+/// erasure that ended before goes on where it was.
+pub(super) fn erase(db: &Connection, service: &[u8; 32]) -> Result<bool, KvError> {
+    for (table, name, size) in [
+        ("entry", "bucket, key", "length(value)"),
+        ("counter", "bucket, key", "0"),
+        ("mark", "job, call", "length(result)"),
+    ] {
+        let removed = db
+            .prepare_cached(&format!(
+                "DELETE FROM {table} WHERE service = ?1 AND ({name}) IN (
+                     SELECT {name} FROM (
+                         SELECT {name}, sum(size) OVER (ROWS UNBOUNDED PRECEDING) - size AS before
+                         FROM (SELECT {name}, {size} AS size FROM {table} WHERE service = ?1 LIMIT ?2))
+                     WHERE before < ?3)"
+            ))?
+            .execute(params![service, ERASE_ROWS, ERASE_BYTES])?;
+        if removed > 0 {
+            return Ok(false);
+        }
+    }
+    db.execute("DELETE FROM usage WHERE service = ?1", [service])?;
+    Ok(true)
+}
+
+/// Bounds the keys of one call.
+pub(crate) fn check_batch(count: usize) -> Result<(), KvError> {
+    if count > MAX_BATCH {
+        return Err(KvError::Batch {
+            count,
+            limit: MAX_BATCH,
+        });
+    }
+    Ok(())
+}
+
 /// Bounds the values that one reply carries.
 pub(crate) fn check_reply(bytes: usize) -> Result<(), KvError> {
     if bytes > MAX_REPLY {
-        return Err(KvError::TooLong {
-            what: "reply",
-            size: bytes,
-            limit: MAX_REPLY,
-        });
+        return Err(KvError::Reply { limit: MAX_REPLY });
     }
     Ok(())
 }
@@ -243,7 +287,6 @@ pub(super) fn check_entry(at: &BucketKey, key: &str, value: usize) -> Result<(),
     if value > MAX_VALUE {
         return Err(KvError::TooLong {
             what: "value",
-            size: value,
             limit: MAX_VALUE,
         });
     }
@@ -253,19 +296,15 @@ pub(super) fn check_entry(at: &BucketKey, key: &str, value: usize) -> Result<(),
 fn check_names(at: &BucketKey, key: &str) -> Result<(), KvError> {
     for (what, text) in [("bucket name", at.bucket.as_str()), ("key", key)] {
         if text.len() > MAX_KEY {
-            return Err(KvError::TooLong {
-                what,
-                size: text.len(),
-                limit: MAX_KEY,
-            });
+            return Err(KvError::TooLong { what, limit: MAX_KEY });
         }
     }
     Ok(())
 }
 
-/// What an entry counts against the quota. Lengths are bounded by [`MAX_KEY`] and [`MAX_VALUE`] before, so they fit.
+/// What an entry or a counter counts against the quota. Lengths are bounded by [`MAX_KEY`] and [`MAX_VALUE`] before, so they fit.
 fn entry_bytes(at: &BucketKey, key: &str, value: usize) -> i64 {
-    i64::try_from(at.bucket.len() + key.len() + value).unwrap_or(i64::MAX)
+    i64::try_from(at.bucket.len() + key.len() + value + ENTRY_OVERHEAD).unwrap_or(i64::MAX)
 }
 
 fn stored_bytes(db: &Connection, at: &BucketKey, key: &str) -> Result<i64, KvError> {
@@ -294,16 +333,10 @@ fn charge(db: &Connection, at: &BucketKey, bytes: i64) -> Result<(), KvError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kv::schema::V1;
+    use crate::kv::schema::{V3, in_memory};
 
     /// Room for a few of the largest values.
     const QUOTA: u64 = 32 << 20;
-
-    fn db() -> Connection {
-        let db = Connection::open_in_memory().unwrap();
-        db.execute_batch(V1).unwrap();
-        db
-    }
 
     fn at(bucket: &str) -> BucketKey {
         BucketKey {
@@ -315,7 +348,7 @@ mod tests {
 
     #[test]
     fn buckets_and_keys_never_run_together() {
-        let db = db();
+        let db = in_memory();
         set(&db, &at("a/b"), "c", b"1").unwrap();
         assert_eq!(get(&db, &at("a"), "b/c").unwrap(), None);
         let other = BucketKey {
@@ -327,7 +360,7 @@ mod tests {
 
     #[test]
     fn counters_live_apart_from_values() {
-        let db = db();
+        let db = in_memory();
         set(&db, &at("b"), "k", b"100").unwrap();
         assert_eq!(increment(&db, &at("b"), "k", 3).unwrap(), 3);
         assert_eq!(increment(&db, &at("b"), "k", -5).unwrap(), -2);
@@ -345,7 +378,7 @@ mod tests {
 
     #[test]
     fn lists_are_ordered_by_bytes_and_continue_at_an_inclusive_cursor() {
-        let db = db();
+        let db = in_memory();
         for n in 0..20 {
             set(&db, &at("b"), &format!("key{n:02}"), b"").unwrap();
         }
@@ -362,7 +395,7 @@ mod tests {
 
     #[test]
     fn a_swap_needs_the_version_that_was_pinned() {
-        let db = db();
+        let db = in_memory();
         let absent = version(&db, &at("b"), "k").unwrap();
         assert_eq!(swap(&db, &at("b"), "k", absent, b"1").unwrap(), Ok(()));
         let stale = swap(&db, &at("b"), "k", absent, b"2").unwrap().unwrap_err();
@@ -376,7 +409,7 @@ mod tests {
 
     #[test]
     fn sizes_are_limited_and_deleting_gives_the_quota_back() {
-        let db = db();
+        let db = in_memory();
         assert!(matches!(
             set(&db, &at("b"), &"k".repeat(MAX_KEY + 1), b""),
             Err(KvError::TooLong { what: "key", .. })
@@ -393,7 +426,7 @@ mod tests {
             Err(KvError::TooLong { what: "value", .. })
         ));
         let value = vec![0; MAX_VALUE];
-        let full = QUOTA / (MAX_VALUE as u64 + 4);
+        let full = QUOTA / (MAX_VALUE + 4 + ENTRY_OVERHEAD) as u64;
         for n in 0..full {
             set(&db, &at("b"), &format!("{n:03}"), &value).unwrap();
         }
@@ -407,5 +440,88 @@ mod tests {
         set(&db, &at("b"), "000", &value).unwrap();
         delete(&db, &at("b"), "000").unwrap();
         set(&db, &at("b"), "new", &value).unwrap();
+    }
+
+    fn usage(db: &Connection) -> i64 {
+        db.query_row("SELECT bytes FROM usage", [], |row| row.get(0)).unwrap()
+    }
+
+    #[test]
+    fn each_entry_and_counter_counts_more_than_its_bytes() {
+        let (db, b) = (in_memory(), at("b"));
+        let check = |bytes: usize, entries: usize| {
+            let expect = bytes + entries * ENTRY_OVERHEAD;
+            assert_eq!(usage(&db), i64::try_from(expect).unwrap());
+        };
+        set(&db, &b, "key", b"").unwrap();
+        check(4, 1);
+        set(&db, &b, "key", b"12345").unwrap();
+        check(9, 1);
+        let pinned = version(&db, &b, "key").unwrap();
+        swap(&db, &b, "key", pinned, b"1").unwrap().unwrap();
+        swap(&db, &b, "new", None, b"1").unwrap().unwrap();
+        check(10, 2);
+        increment(&db, &b, "n", 1).unwrap();
+        increment(&db, &b, "n", 1).unwrap();
+        check(20, 3);
+        delete(&db, &b, "key").unwrap();
+        delete(&db, &b, "key").unwrap();
+        check(15, 2);
+        let small = BucketKey { quota: 1_000, ..b };
+        let stored = (0..1_000).take_while(|n| set(&db, &small, &n.to_string(), b"").is_ok());
+        assert!(stored.count() < 1_000 / ENTRY_OVERHEAD);
+    }
+
+    #[test]
+    fn what_was_stored_before_counts_like_what_is_stored_now() {
+        let db = in_memory();
+        for n in 0..5 {
+            set(&db, &at("b"), &n.to_string(), b"value").unwrap();
+            increment(&db, &at("c"), &n.to_string(), 1).unwrap();
+        }
+        let now = usage(&db);
+        db.execute_batch(
+            "UPDATE usage SET bytes = (SELECT sum(length(bucket) + length(key) + length(value)) FROM entry)
+             + (SELECT sum(length(bucket) + length(key) + 8) FROM counter);
+             INSERT INTO usage (service, bytes) VALUES (x'ff', 0);",
+        )
+        .unwrap();
+        db.execute_batch(V3).unwrap();
+        let bytes = |service: &[u8]| -> i64 {
+            db.query_row("SELECT bytes FROM usage WHERE service = ?1", [service], |row| {
+                row.get(0)
+            })
+            .unwrap()
+        };
+        assert_eq!((bytes(&[7; 32]), bytes(&[0xff])), (now, 0));
+    }
+
+    #[test]
+    fn a_service_is_erased_in_steps_and_loses_its_usage_last() {
+        let db = in_memory();
+        let count = |table: &str| -> i64 {
+            db.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0))
+                .unwrap()
+        };
+        for n in 0..5 {
+            set(&db, &at("large"), &n.to_string(), &vec![0; MAX_VALUE]).unwrap();
+        }
+        for n in 0..ERASE_ROWS {
+            set(&db, &at("small"), &n.to_string(), b"").unwrap();
+        }
+        increment(&db, &at("b"), "n", 1).unwrap();
+        let left = || (count("entry"), count("counter"), count("usage"));
+        let step = || erase(&db, &[7; 32]).unwrap();
+        assert!(!step());
+        assert_eq!(left(), (ERASE_ROWS + 1, 1, 1));
+        assert!(!step());
+        assert_eq!(left(), (1, 1, 1));
+        assert!(!step());
+        assert_eq!(left(), (0, 1, 1));
+        assert!(!step());
+        assert_eq!(left(), (0, 0, 1));
+        assert!(step());
+        assert_eq!(left(), (0, 0, 0));
+        assert!(step());
     }
 }

@@ -44,3 +44,41 @@ CREATE TABLE mark (
 );
 CREATE INDEX mark_age ON mark (service, number);
 ";
+
+/// Migration 3: an entry or a counter counts 128 bytes besides its own, also those that are stored already.
+pub(crate) const V3: &str = "
+UPDATE usage SET bytes = bytes + 128 * (
+    (SELECT count(*) FROM entry WHERE entry.service = usage.service)
+    + (SELECT count(*) FROM counter WHERE counter.service = usage.service)
+);
+";
+
+/// Migration 4: the marks of each service have numbers of their own, and those that were never trimmed go.
+pub(crate) const V4: &str = "
+CREATE TABLE numbered (
+    service BLOB NOT NULL,
+    number  INTEGER NOT NULL,
+    job     BLOB NOT NULL,
+    call    BLOB NOT NULL,
+    attempt INTEGER NOT NULL,
+    result  BLOB NOT NULL,
+    UNIQUE (service, number),
+    UNIQUE (service, job, call)
+);
+INSERT INTO numbered (service, number, job, call, attempt, result)
+    SELECT service, 4097 - age, job, call, attempt, result FROM (
+        SELECT *, row_number() OVER (PARTITION BY service ORDER BY number DESC) AS age FROM mark
+    ) WHERE age <= 4096;
+DROP TABLE mark;
+ALTER TABLE numbered RENAME TO mark;
+";
+
+/// A store in memory, up to date.
+#[cfg(test)]
+pub(crate) fn in_memory() -> rusqlite::Connection {
+    let db = rusqlite::Connection::open_in_memory().unwrap();
+    for migration in [V1, V2, V3, V4] {
+        db.execute_batch(migration).unwrap();
+    }
+    db
+}

@@ -2,6 +2,7 @@
 
 use wavs_ipc::contract::job::RunId;
 
+use super::ops::MAX_BATCH;
 use super::*;
 use futures::future::try_join_all;
 
@@ -213,6 +214,87 @@ async fn limits_hold_within_a_run_and_at_its_end() {
         refused = run.set_many("x", vec![(n.to_string(), vec![0; 4 << 20])]).await.err();
     }
     assert!(matches!(refused, Some(KvError::Transaction { .. })), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_call_with_too_many_keys_is_refused_as_a_whole() {
+    let (_directory, kv) = open();
+    let stored = kv.service(&ServiceId::new([1; 32]));
+    for mut run in [GuestKv::Immediate(stored), run(&kv, 1, 1)] {
+        let keys = |count: usize| (0..count).map(|n| n.to_string()).collect::<Vec<_>>();
+        let entries = |count| keys(count).into_iter().map(|key| (key, value("v"))).collect();
+        run.set_many("x", entries(MAX_BATCH)).await.unwrap();
+        let refused = [
+            run.set_many("y", entries(MAX_BATCH + 1)).await,
+            run.delete_many("x", keys(MAX_BATCH + 1)).await,
+            run.get_many("x", keys(MAX_BATCH + 1)).await.map(drop),
+        ];
+        for refused in refused.map(Result::unwrap_err) {
+            assert!(
+                matches!(refused, KvError::Batch { .. }) && refused.is_guest(),
+                "{refused}"
+            );
+        }
+        assert_eq!(run.list("y", None).await.unwrap().keys, [""; 0]);
+        let found = run.get_many("x", keys(MAX_BATCH)).await.unwrap();
+        assert!(found.iter().all(Option::is_some));
+        run.delete_many("x", keys(MAX_BATCH)).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_reply_that_would_be_too_large_tells_what_to_do() {
+    let directory = tempfile::tempdir().unwrap();
+    let kv = Kv::open(&directory.path().join("kv.db"), 1 << 30).unwrap();
+    let stored = kv.service(&ServiceId::new([1; 32]));
+    stored
+        .set_many("x", vec![("k".into(), vec![0; 4 << 20])])
+        .await
+        .unwrap();
+    for mut run in [GuestKv::Immediate(stored), run(&kv, 1, 1)] {
+        let keys = |count| vec!["k".to_owned(); count];
+        assert_eq!(run.get_many("x", keys(8)).await.unwrap().len(), 8);
+        let refused = run.get_many("x", keys(9)).await.unwrap_err();
+        assert!(refused.is_guest());
+        assert!(
+            refused.to_string().ends_with("ask for fewer keys at a time"),
+            "{refused}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn lists_count_even_when_they_are_empty() {
+    let (_directory, kv) = open();
+    let mut run = run(&kv, 1, 1);
+    // Most of the room is taken, so that few lists take the rest.
+    for n in 0..7 {
+        run.set_many("x", vec![(n.to_string(), vec![0; 4 << 20])])
+            .await
+            .unwrap();
+    }
+    let cursor = "c".repeat(MAX_KEY);
+    let mut lists = 0;
+    let refused = loop {
+        match run.list("nothing here", Some(cursor.clone())).await {
+            Ok(_) => lists += 1,
+            Err(refused) => break refused,
+        }
+        assert!(lists < (4 << 20) / MAX_KEY, "lists without end");
+    };
+    assert!(matches!(refused, KvError::Transaction { .. }), "{refused}");
+}
+
+#[tokio::test]
+async fn a_list_that_changes_during_the_run_is_a_conflict() {
+    let (_directory, kv) = open();
+    let mut run = run(&kv, 1, 1);
+    run.list("x", None).await.unwrap();
+    let stored = kv.service(&ServiceId::new([1; 32]));
+    stored.set_many("x", vec![("k".into(), value("1"))]).await.unwrap();
+    assert_eq!(run.list("x", None).await.unwrap().keys, ["k"]);
+    let failed = run.commit(Vec::new()).await;
+    assert!(matches!(failed, Err(KvError::Conflict { .. })), "{failed:?}");
 }
 
 proptest::proptest! {

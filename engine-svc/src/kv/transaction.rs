@@ -12,9 +12,10 @@ use super::marks::{self, Mark};
 use super::ops::{self, BucketKey, KvError, MAX_PAGE, Page, Versioned};
 use super::{ServiceKv, check_reply};
 
-/// Bytes of what one run reads and writes before its end; more is refused to the guest.
+/// Bytes that are kept of one run until its end: the names that it reads and writes, with [`OVERHEAD`] for each, and the values
+/// that it writes. Values that it reads are not kept and do not count. What comes to more is refused to the guest.
 const MAX_BYTES: usize = 32 << 20;
-/// What a name that was read costs besides its bytes.
+/// What a name or a list that was read, and a name that was written, cost besides their bytes.
 const OVERHEAD: usize = 64;
 
 type Name = (String, String);
@@ -38,7 +39,8 @@ pub(crate) struct KvTransaction {
 struct Seen {
     versions: BTreeMap<Name, Option<i64>>,
     counters: BTreeMap<Name, i64>,
-    lists: Vec<(String, Option<String>, Page)>,
+    /// By bucket and cursor.
+    lists: BTreeMap<(String, Option<String>), Page>,
 }
 
 impl KvTransaction {
@@ -99,8 +101,9 @@ impl KvTransaction {
     /// The keys of the stored page, with those that the run wrote and without those that it deleted.
     pub(super) async fn list(&mut self, bucket: &str, from: Option<String>) -> Result<Page, KvError> {
         let page = self.base.list(bucket, from.clone()).await?;
-        let read = page.keys.iter().map(|key| key.len() + OVERHEAD).sum();
-        self.charge(read)?;
+        let cursor = from.as_ref().map_or(0, String::len);
+        let read: usize = page.keys.iter().map(|key| key.len() + OVERHEAD).sum();
+        self.charge(bucket.len() + cursor + OVERHEAD + read)?;
         let mut keys: BTreeSet<String> = page.keys.iter().cloned().collect();
         let start = from.clone().unwrap_or_default();
         let own = self.entries.range((bucket.to_owned(), start)..);
@@ -114,7 +117,8 @@ impl KvTransaction {
             };
         }
         let next = page.next.clone();
-        self.seen.lists.push((bucket.to_owned(), from, page));
+        // As with single keys, the first look counts.
+        self.seen.lists.entry((bucket.to_owned(), from)).or_insert(page);
         Ok(Page {
             keys: keys.into_iter().collect(),
             next,
@@ -267,7 +271,7 @@ impl Seen {
             let found = ops::counter(db, &at.sibling(bucket), key)?.unwrap_or(0);
             same(found == *value, bucket, &format!("counter {key:?}"))?;
         }
-        for (bucket, from, page) in &self.lists {
+        for ((bucket, from), page) in &self.lists {
             let found = ops::list(db, &at.sibling(bucket), from.as_deref(), MAX_PAGE)?;
             same(found == *page, bucket, "the list of keys")?;
         }
