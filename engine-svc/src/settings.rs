@@ -23,8 +23,8 @@ const MAX_SLOTS: usize = 256;
 /// Fewest slots, so that a small machine still runs sleeping guests side by side.
 const MIN_SLOTS: usize = 16;
 
-/// Compiled components in memory unless configured otherwise.
-const COMPILED: NonZeroUsize = NonZeroUsize::new(64).unwrap();
+/// Compiled components in memory where there is no configuration: as many as it has built in.
+const COMPILED: NonZeroUsize = NonZeroUsize::new(20).unwrap();
 
 /// The program that runs, even when its file was replaced meanwhile.
 pub(crate) const OWN_PROGRAM: &str = "/proc/self/exe";
@@ -132,7 +132,7 @@ impl Settings {
                 files: config.files_bytes_per_service,
             },
             kv_bytes: config.kv_bytes_per_service,
-            compiled: NonZeroUsize::new(config.component_cache).unwrap_or(COMPILED),
+            compiled: config.component_cache,
             fetch: Self::fetch_limits(config.fetch.max_component_bytes, config.fetch.timeout),
             fetch_policy: AddressPolicy::new(allow("fetch.allow_hosts", &config.fetch.allow_hosts)?),
             gateways: Gateways::parse(config.fetch.ipfs_gateways.iter().map(String::as_str))?,
