@@ -1,6 +1,7 @@
 //! The one table of all configuration keys. The loader, the environment names, the flags, `--help`, the unknown-key hints and the
 //! redacted view are all made from it.
 
+use super::dormant;
 use super::kind::Kind;
 
 /// A key, or a family of keys: `*` stands for one segment that the user names.
@@ -16,6 +17,19 @@ pub struct Key {
     pub flag: bool,
     /// One line for `--help`.
     pub help: &'static str,
+}
+
+impl Key {
+    /// The help, which says so where the key has no effect.
+    #[must_use]
+    pub fn meaning(&self) -> String {
+        let note = if has_effect(self.path) {
+            ""
+        } else {
+            " (no effect in this version)"
+        };
+        format!("{}{note}", self.help)
+    }
 }
 
 const MAX: u64 = u64::MAX;
@@ -216,6 +230,12 @@ pub const KEYS: &[Key] = &[
     file("p2p.*.catchup_request_timeout_secs", COUNT, "30", "Time for one catch-up answer"),
     file("p2p.*.max_concurrent_catchup_requests_per_service", COUNT, "3", "Catch-up requests of one service at once"),
 ];
+
+/// Whether this version does anything with the key of that dotted path.
+#[must_use]
+pub fn has_effect(path: &str) -> bool {
+    !dormant::contains(&path.split('.').collect::<Vec<_>>())
+}
 
 /// The key or family that `path` belongs to. A name spelled out wins over `*`.
 pub(crate) fn find<S: AsRef<str>>(path: &[S]) -> Option<&'static Key> {
