@@ -37,9 +37,8 @@ const MAX_CODE: u64 = 1 << 30;
 struct Host {
     store: ContentStore,
     cache: CodeCache,
-    epoch: String,
-    metered: String,
-    deterministic: String,
+    /// The fingerprints of the engines, in the order of [`Variant::ALL`].
+    compats: [String; Variant::ALL.len()],
 }
 
 /// Serves stdin until it ends.
@@ -59,12 +58,11 @@ fn serve(store: &Path, cache: &Path) -> io::Result<()> {
         let engine = compiler_engine(variant).map_err(|cause| io::Error::other(format!("{cause:#}")))?;
         io::Result::Ok(fingerprint(&engine))
     };
+    let [epoch, metered, deterministic] = Variant::ALL.map(compat);
     let host = Host {
         store: ContentStore::at(store.to_owned()),
         cache: CodeCache::open(cache.to_owned())?,
-        epoch: compat(Variant::Epoch)?,
-        metered: compat(Variant::Metered)?,
-        deterministic: compat(Variant::Deterministic)?,
+        compats: [epoch?, metered?, deterministic?],
     };
     let profile = Profile::nothing()
         .reads(store)
@@ -74,8 +72,7 @@ fn serve(store: &Path, cache: &Path) -> io::Result<()> {
     // The kernel was found to be good enough, or accepted as it is, by engine-svc.
     lock_down(&profile, Strictness::Available, "engine").map_err(io::Error::other)?;
     let host = Arc::new(host);
-    let current = [&host.epoch, &host.metered, &host.deterministic];
-    host.cache.collect(&current.map(String::clone))?;
+    host.cache.collect(&host.compats)?;
     let (sender, receiver) = sync_channel(WAITING);
     let receiver = Arc::new(Mutex::new(receiver));
     for number in 0..WORKERS {
@@ -114,11 +111,7 @@ impl Host {
             variant,
             replace,
         } = request;
-        let compat = match variant {
-            Variant::Epoch => &self.epoch,
-            Variant::Metered => &self.metered,
-            Variant::Deterministic => &self.deterministic,
-        };
+        let compat = &self.compats[variant.index()];
         let known = || self.cache.contains(digest, *variant, compat).unwrap_or(false);
         if !replace && known() {
             return Outcome::Stored;
