@@ -29,6 +29,7 @@ fn without_a_file_the_built_in_values_apply() {
     assert_eq!(node.engine.max_execution, Duration::from_secs(300));
     assert_eq!(node.engine.max_fuel, None);
     assert_eq!(node.engine.component_cache.get(), 20);
+    assert_eq!(node.http.data_retention, Duration::from_secs(7 * 86_400));
     assert_eq!(node.engine.cache_dir, PathBuf::from("/var/lib/wavs/engine/aot"));
     assert_eq!(node.trigger.fetch.ipfs_gateways, ["https://ipfs.io/ipfs/"]);
     assert_eq!(node.p2p.mode, P2pMode::Disabled);

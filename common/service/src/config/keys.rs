@@ -144,7 +144,7 @@ pub const KEYS: &[Key] = &[
     file("fetch.allow_file", Kind::Flag, "false", "Read service documents from file:// URIs; components never are"),
     file("fetch.ipfs_verify", Kind::Choice(&["require", "prefer", "off"]), "prefer", "Check content from IPFS gateways"),
     file("services.recheck_secs", COUNT, "600", "How often the on-chain state of services is looked at"),
-    file("services.data_retention_days", AMOUNT, "7", "Days that the data of a deleted service is kept"),
+    file("services.data_retention_days", AMOUNT, "7", "Days that the data of a removed service is kept; 90 and more: until it is purged"),
     file("trigger.spool_max_entries", COUNT, "1000000", "Waiting triggers above which sources stop reading"),
     file("trigger.spool_max_mb", COUNT, "2048", "MiB of waiting triggers above which sources stop reading"),
     file_unset("engine.workers", COUNT, "Threads of each kind (for brief and for long runs) that guests run on; eight times as many guests, 16 to 256, may be under way at once [default: number of cores]"),
