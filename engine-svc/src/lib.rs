@@ -1,8 +1,9 @@
 //! engine-svc: runs the WASM components of services in a sandbox.
 //!
 //! aggregator-svc sends a job that carries all that its run needs: the service document, the chains, the variables. The
-//! component is fetched by digest and compiled once, each in another process, checked and kept; each run gets a fresh store and ends by itself, by a
-//! limit, or by its deadline. Beside components the process keeps only what guests store: key-value data and files.
+//! component is fetched by digest and compiled, by two processes of their own; its code is checked and kept. Each run gets a fresh
+//! store and ends by itself, by a limit, or by its deadline. Beside components the process keeps only what guests store: key-value
+//! data and files.
 //!
 //! It calls no other process and holds no keys. Whether a job runs, how often, and what becomes of its result is decided
 //! by the caller.

@@ -23,8 +23,8 @@ const MAX_SLOTS: usize = 256;
 /// Fewest slots, so that a small machine still runs sleeping guests side by side.
 const MIN_SLOTS: usize = 16;
 
-/// Compiled components in memory unless configured otherwise.
-const COMPILED: NonZeroUsize = NonZeroUsize::new(64).unwrap();
+/// Compiled components in memory where there is no configuration: as many as it has built in.
+const COMPILED: NonZeroUsize = NonZeroUsize::new(20).unwrap();
 
 /// The program that runs, even when its file was replaced meanwhile.
 pub(crate) const OWN_PROGRAM: &str = "/proc/self/exe";
@@ -136,7 +136,7 @@ impl Settings {
                 files: config.files_bytes_per_service,
             },
             kv_bytes: config.kv_bytes_per_service,
-            compiled: NonZeroUsize::new(config.component_cache).unwrap_or(COMPILED),
+            compiled: config.component_cache,
             fetch: Self::fetch_limits(config.fetch.max_component_bytes, config.fetch.timeout),
             fetch_policy: AddressPolicy::new(allow("fetch.allow_hosts", &config.fetch.allow_hosts)?),
             gateways: Gateways::parse(config.fetch.ipfs_gateways.iter().map(String::as_str))?,
@@ -258,7 +258,7 @@ mod tests {
         serde_json::from_value(json!({
             "worker_threads": 1, "workers": 3, "max_parallel_per_service": 8, "queue_per_service": 9,
             "guest_memory_bytes": 1 << 20, "files_bytes_per_service": 5, "kv_bytes_per_service": 6, "response_max_bytes": u64::MAX, "hard_timeout": seconds(10), "max_execution": seconds(5),
-            "max_fuel": null, "component_cache": 2, "http_allow_private": [allow_private], "own_ports": [8000], "cache_dir": "/x", "dev_endpoints": false,
+            "max_fuel": null, "component_cache": 2, "http_allow_private": [allow_private], "own_ports": [8000], "cache_dir": "/x",
             "fetch": {"timeout": seconds(30), "max_component_bytes": 7, "allow_hosts": [], "allow_file": false,
                 "ipfs_verify": "prefer", "ipfs_gateways": ["https://ipfs.io/ipfs/"]},
             "grants": {"env_default": "declared", "services": {service: {"env": [], "http_hosts": ["10.0.0.1"], "raw_sockets": true,

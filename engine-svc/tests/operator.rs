@@ -250,12 +250,13 @@ async fn a_run_that_gets_no_slot_is_told_so_in_time_and_had_no_effect() {
     let echo = fixture.guest("echo").await;
     assert_eq!(fixture.text(&Job::new(echo, "ready")).await, "ready");
     let long = Job::new(echo, "do:loop").limit("time_limit_seconds", 2);
+    let (waiting, other) = (Job::new(echo, "waiting"), Job::new(echo, "other").service(2));
     tokio::time::pause();
     let (long, waiting, other) = tokio::join!(
         biased;
         fixture.run(&long),
-        fixture.run(&Job::new(echo, "waiting")),
-        fixture.run(&Job::new(echo, "other").service(2)),
+        fixture.run(&waiting),
+        fixture.run(&other),
     );
     let busy = waiting.unwrap_err();
     assert_eq!((busy.code, busy.retry), (ErrorCode::Busy, Retry::Backoff), "{busy:?}");

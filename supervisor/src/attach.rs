@@ -25,6 +25,7 @@ use crate::http::api::Api;
 use crate::http::server;
 use crate::operator::{self, Owner, Signals};
 use crate::reload::{Reloader, Report};
+use crate::retention::Retention;
 use crate::supervise::snapshot::{ProcessState, Snapshot};
 use crate::{alerts, http, node, proc_stats, run};
 
@@ -87,6 +88,7 @@ async fn attach(loaded: Loaded, flags: Flags, data_dir: &DataDir) -> anyhow::Res
     ));
     tasks.spawn(watchdog());
     tasks.spawn(alerts::run(api.clone()));
+    tasks.spawn(Retention::new(api.clone()).run());
 
     print(&format!("HTTP API listening on http://{address}"))?;
     tracing::info!(%address, data = %data_dir.path().display(), "HTTP API listening, attached to processes that systemd runs");

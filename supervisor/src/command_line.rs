@@ -12,7 +12,7 @@ use wavs_service::config::{Flags, Loader};
 use wavs_service::exit::{self, Fatal};
 use wavs_service::sandbox::Jail;
 
-use crate::{attach, check, run, status};
+use crate::{attach, check, config_keys, run, status};
 
 /// Name of the hidden subcommand that children are started through.
 pub const JAIL: &str = "jail";
@@ -28,10 +28,11 @@ Examples:
   wavs status                           what the five processes are doing
   wavs check                            what would keep the node from its work here
   wavs config show                      the effective configuration, without secrets
+  wavs config keys                      every key of the configuration, with or without a flag
 
 The node is five processes: this one starts and watches the others (wavs-trigger, wavs-engine, wavs-aggregator,
-wavs-p2p, installed beside it) and serves the HTTP API. SIGTERM or Ctrl-C stops all in order; SIGHUP starts again what a
-wrong configuration has blocked.
+wavs-p2p, installed beside it) and serves the HTTP API. SIGTERM or Ctrl-C stops all in order; SIGHUP loads the configuration
+again, restarts the processes whose part changed, and starts those that were blocked.
 
 Exit codes: 0 stopped as asked, 64 wrong command line, 78 wrong configuration, 1 anything else.";
 
@@ -67,6 +68,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(("status", matches)) => status::show(Flags::from_matches(matches), matches.get_flag("json")),
         Some(("config", matches)) => match matches.subcommand() {
             Some(("check", matches)) => check_config(Flags::from_matches(matches)),
+            Some(("keys", matches)) => config_keys::show(matches.get_flag("json")),
             Some((_, matches)) => show_config(Flags::from_matches(matches)),
             None => show_config(Flags::from_matches(matches)),
         },
@@ -79,10 +81,12 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn command() -> Command {
     // Flags may stand before or behind the subcommand.
     let command = Flags::add_to(Command::new("wavs")).mut_args(|argument| argument.global(true));
-    let json = Arg::new("json")
-        .long("json")
-        .action(ArgAction::SetTrue)
-        .help("Print JSON");
+    let json = || {
+        Arg::new("json")
+            .long("json")
+            .action(ArgAction::SetTrue)
+            .help("Print JSON")
+    };
     command
         .about(ABOUT)
         .after_help(HELP)
@@ -97,24 +101,24 @@ fn command() -> Command {
             Command::new("status")
                 .about("Show what the processes are doing")
                 .after_help(STATUS_HELP)
-                .arg(json),
+                .arg(json()),
         )
         .subcommand(
             Command::new("check")
                 .about("Look at this machine, the configuration, the chains and the node, and say what is wrong")
                 .after_help(CHECK_HELP)
-                .arg(
-                    Arg::new("json")
-                        .long("json")
-                        .action(ArgAction::SetTrue)
-                        .help("Print JSON"),
-                ),
+                .arg(json()),
         )
         .subcommand(
             Command::new("config")
                 .about("Show or check the configuration")
                 .subcommand(Command::new("show").about("Print the effective values as JSON, without secrets"))
-                .subcommand(Command::new("check").about("Load it as a start would; warnings are errors")),
+                .subcommand(Command::new("check").about("Load it as a start would; warnings are errors"))
+                .subcommand(
+                    Command::new("keys")
+                        .about("List every key with its built-in value and what it means")
+                        .arg(json()),
+                ),
         )
 }
 

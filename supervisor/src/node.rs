@@ -215,5 +215,6 @@ pub fn settings(http: &HttpConfig) -> Settings {
             .map(|text| Pattern::new(text))
             .collect(),
         max_lag_blocks: http.max_lag_blocks,
+        data_retention: http.data_retention,
     }
 }

@@ -10,14 +10,14 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 use wavs_service::ProcessName;
-use wavs_service::config::{Audience, Fingerprints, Flags, Loaded, Loader, NodeConfig, RedactedConfig};
+use wavs_service::config::{Audience, Fingerprints, Flags, Loaded, Loader, NodeConfig, RedactedConfig, keys};
 use wavs_service::telemetry;
 
 use crate::http::api::{Api, READ};
 use crate::node;
 
 /// Keys that are read once, when the supervisor starts; `*` is one segment.
-const AT_START: [&str; 11] = [
+const AT_START: [&str; 10] = [
     "data",
     "host",
     "port",
@@ -26,7 +26,6 @@ const AT_START: [&str; 11] = [
     "http.max_concurrent",
     "http.header_timeout_secs",
     "telemetry.log_format",
-    "telemetry.log_file",
     "telemetry.metrics_listen",
     "process.*.enabled",
 ];
@@ -120,17 +119,17 @@ impl Reloader {
             tracing::warn!("{warning}");
         }
         let new = Known::of(&loaded)?;
-        let changed = self
-            .known
-            .keys
-            .changed(&new.keys)
+        let mut changed = self.known.keys.changed(&new.keys);
+        changed.retain(|key| key != "data");
+        let only_secrets = changed.is_empty() && needs_restart.is_empty();
+        let (at_start, mut applied): (Vec<_>, Vec<_>) = changed
             .into_iter()
-            .filter(|key| key != "data");
-        let (at_start, mut applied): (Vec<_>, Vec<_>) = changed.partition(|key| is_at_start(key));
+            .filter(|key| keys::has_effect(key))
+            .partition(|key| is_at_start(key));
         needs_restart.extend(at_start);
         let differs = |process: &ProcessName| self.known.processes.get(process) != new.processes.get(process);
         let restart: BTreeSet<_> = ProcessName::ALL.into_iter().filter(differs).collect();
-        if applied.is_empty() && needs_restart.is_empty() {
+        if only_secrets {
             // The values name files or variables, and their contents are new.
             applied.extend(restart.iter().map(|process| format!("secrets of {process}")));
         }
@@ -224,6 +223,30 @@ fn is_at_start(key: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_key_without_effect_is_not_said_to_have_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = dir.path().display().to_string();
+        let write = |text: &str| std::fs::write(dir.path().join("wavs.toml"), text).unwrap();
+        let mut flags = Flags::default().with("data", home.clone());
+        flags.home = Some(home);
+        write("[wavs]");
+        let loaded = Loader::from_process(flags.clone()).load().unwrap();
+        let mut reloader = Reloader::new(flags, Audience::Node, &loaded).unwrap();
+        for (text, applied) in [
+            (
+                "[wavs]\nmax_body_size_mb = 3\ntelemetry.log_file = \"a\"",
+                &["max_body_size_mb"][..],
+            ),
+            ("[wavs]\nmax_body_size_mb = 3\njetstream_rewind_secs = 9", &[]),
+        ] {
+            write(text);
+            let report = reloader.load().unwrap().report;
+            assert_eq!(report.applied, applied, "{text}");
+            assert_eq!(report.needs_restart, Vec::<String>::new(), "{text}");
+        }
+    }
 
     #[test]
     fn what_is_read_once_is_known_by_its_whole_name() {

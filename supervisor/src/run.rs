@@ -24,6 +24,7 @@ use crate::http::server::{self, Listeners};
 use crate::http::settings::Settings;
 use crate::operator::{self, Owner, Signals};
 use crate::reload::{Reloader, Report};
+use crate::retention::Retention;
 use crate::supervise::logs::{self, LogFormat};
 use crate::supervise::runner::{self, Order, Runner};
 use crate::supervise::snapshot::{ProcessState, Snapshot};
@@ -96,6 +97,7 @@ async fn supervise(loaded: Loaded, flags: Flags, data_dir: &DataDir) -> anyhow::
         stop_api.clone(),
     ));
     let watching = tokio::spawn(alerts::run(api.clone()));
+    let erasing = tokio::spawn(Retention::new(api.clone()).run());
     let processes = Processes { reloader, orders, api };
     let announcement = tokio::spawn(announce(snapshots));
     let control = async {
@@ -109,6 +111,7 @@ async fn supervise(loaded: Loaded, flags: Flags, data_dir: &DataDir) -> anyhow::
     tokio::join!(control, runner.run(stop_processes.clone(), inbox));
     announcement.abort();
     watching.abort();
+    erasing.abort();
     // The last lines of the children are on their way; the writer ends when all pipes are closed.
     let _ = writer.await;
     tracing::info!("all processes stopped");

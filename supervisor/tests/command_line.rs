@@ -2,6 +2,9 @@
 
 use std::process::{Command, Output};
 
+use serde_json::{Value, json};
+use wavs_service::config::keys::KEYS;
+
 const MNEMONIC: &str = "test test test test test test test test test test test junk";
 
 fn wavs(dir: &tempfile::TempDir, arguments: &[&str]) -> Output {
@@ -63,6 +66,23 @@ fn the_configuration_is_shown_without_secrets() {
     let shown = text(&output.stdout);
     assert!(shown.contains("\"signing_mnemonic\": \"<redacted>\""), "{shown}");
     assert!(!shown.contains(MNEMONIC) && !text(&output.stderr).contains(MNEMONIC));
+}
+
+#[test]
+fn every_key_is_listed_with_its_default_and_its_effect() {
+    let dir = tempfile::tempdir().unwrap();
+    let table = text(&wavs(&dir, &["config", "keys"]).stdout);
+    let row = |key: &str| table.lines().find(|line| line.trim_start().starts_with(key)).unwrap();
+    assert!(row("fetch.max_component_mb ").contains(" 64 "), "{table}");
+    assert!(row("jaeger ").contains("(no effect in this version)"), "{table}");
+    let keys = serde_json::from_slice::<Vec<Value>>(&wavs(&dir, &["config", "keys", "--json"]).stdout).unwrap();
+    assert_eq!(keys.len(), KEYS.len());
+    assert_eq!(keys.len() + 1, table.lines().count());
+    let port = keys.iter().find(|key| key["key"] == "port").unwrap();
+    assert_eq!(
+        (&port["default"], &port["flag"], &port["effect"]),
+        (&json!("8000"), &json!(true), &json!(true))
+    );
 }
 
 #[test]

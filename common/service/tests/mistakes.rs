@@ -3,6 +3,7 @@
 mod support;
 
 use support::Scratch;
+use wavs_service::config::Flags;
 use wavs_service::exit::code_of;
 
 #[test]
@@ -180,4 +181,10 @@ fn a_key_without_effect_is_said_so() {
         !warnings.iter().any(|warning| warning.contains("max_concurrent")),
         "{warnings:?}"
     );
+    let flags = Flags::add_to(clap::Command::new("wavs"));
+    for (key, without) in [("jaeger", true), ("port", false)] {
+        let flag = flags.get_arguments().find(|flag| flag.get_id() == key).unwrap();
+        let help = flag.get_help().unwrap().to_string();
+        assert_eq!(help.contains("(no effect in this version)"), without, "{help}");
+    }
 }

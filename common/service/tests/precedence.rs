@@ -28,6 +28,8 @@ fn without_a_file_the_built_in_values_apply() {
     assert_eq!(node.telemetry.log_format, LogFormat::Text);
     assert_eq!(node.engine.max_execution, Duration::from_secs(300));
     assert_eq!(node.engine.max_fuel, None);
+    assert_eq!(node.engine.component_cache.get(), 20);
+    assert_eq!(node.http.data_retention, Duration::from_secs(7 * 86_400));
     assert_eq!(node.engine.cache_dir, PathBuf::from("/var/lib/wavs/engine/aot"));
     assert_eq!(node.trigger.fetch.ipfs_gateways, ["https://ipfs.io/ipfs/"]);
     assert_eq!(node.p2p.mode, P2pMode::Disabled);
@@ -166,6 +168,7 @@ fn variables_are_read_by_the_type_of_the_key() {
         .variable("WAVS_LOG_LEVEL", "warn, wavs[{subsys=Engine,id=1}]=debug")
         .variable("WAVS_DEV_ENDPOINTS_ENABLED", "true")
         .variable("WAVS_MAX_WASM_FUEL", "18446744073709551614")
+        .variable("WAVS_WASM_LRU_SIZE", "0")
         .variable("WAVS_PROCESS__ENGINE__LOG_LEVEL", "debug")
         .variable("WAVS_ENV_KEY", "for guests")
         .variable("WAVS_COMPONENT_ENV__WAVS_ENV_OTHER", "for guests too")
@@ -174,8 +177,9 @@ fn variables_are_read_by_the_type_of_the_key() {
     assert_eq!(loaded.warnings, Vec::<String>::new());
     assert_eq!((node.http.host.as_str(), node.http.max_concurrent), ("123", 64));
     assert_eq!(node.telemetry.log_level, ["warn", "wavs[{subsys=Engine,id=1}]=debug"]);
-    assert!(node.engine.dev_endpoints && node.trigger.dev_endpoints);
+    assert!(node.http.dev_endpoints && node.trigger.dev_endpoints);
     assert_eq!(node.engine.max_fuel, Some(u64::MAX - 1));
+    assert_eq!(node.engine.component_cache.get(), 10);
     assert_eq!(
         node.telemetry_of(wavs_service::ProcessName::Engine).log_level,
         ["debug"]

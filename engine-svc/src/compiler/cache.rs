@@ -61,7 +61,7 @@ impl CodeCache {
     /// Opens the directory; makes it and the key when they are missing.
     ///
     /// # Errors
-    /// When the directory cannot be made or others can write to it, or the key cannot be used.
+    /// When the directory cannot be made or belongs to another user, or the key cannot be used. Rights of others are taken away.
     pub(super) fn open(directory: PathBuf) -> io::Result<Self> {
         DirBuilder::new().recursive(true).mode(0o700).create(&directory)?;
         let found = fs::metadata(&directory)?;

@@ -19,7 +19,7 @@ use super::WORKER;
 use super::cache::CodeCache;
 use super::compat::fingerprint;
 use super::protocol::{Outcome, Request};
-use super::worker::{TIME, Tag};
+use super::worker::{CPU_SECONDS, TIME, Tag};
 use crate::components::ContentStore;
 use crate::helper::{self, Numbered, cut};
 use crate::runtime::{Variant, compiler_engine};
@@ -37,9 +37,8 @@ const MAX_CODE: u64 = 1 << 30;
 struct Host {
     store: ContentStore,
     cache: CodeCache,
-    epoch: String,
-    metered: String,
-    deterministic: String,
+    /// The fingerprints of the engines, in the order of [`Variant::ALL`].
+    compats: [String; Variant::ALL.len()],
 }
 
 /// Serves stdin until it ends.
@@ -59,12 +58,11 @@ fn serve(store: &Path, cache: &Path) -> io::Result<()> {
         let engine = compiler_engine(variant).map_err(|cause| io::Error::other(format!("{cause:#}")))?;
         io::Result::Ok(fingerprint(&engine))
     };
+    let [epoch, metered, deterministic] = Variant::ALL.map(compat);
     let host = Host {
         store: ContentStore::at(store.to_owned()),
         cache: CodeCache::open(cache.to_owned())?,
-        epoch: compat(Variant::Epoch)?,
-        metered: compat(Variant::Metered)?,
-        deterministic: compat(Variant::Deterministic)?,
+        compats: [epoch?, metered?, deterministic?],
     };
     let profile = Profile::nothing()
         .reads(store)
@@ -74,8 +72,7 @@ fn serve(store: &Path, cache: &Path) -> io::Result<()> {
     // The kernel was found to be good enough, or accepted as it is, by engine-svc.
     lock_down(&profile, Strictness::Available, "engine").map_err(io::Error::other)?;
     let host = Arc::new(host);
-    let current = [&host.epoch, &host.metered, &host.deterministic];
-    host.cache.collect(&current.map(String::clone))?;
+    host.cache.collect(&host.compats)?;
     let (sender, receiver) = sync_channel(WAITING);
     let receiver = Arc::new(Mutex::new(receiver));
     for number in 0..WORKERS {
@@ -114,11 +111,7 @@ impl Host {
             variant,
             replace,
         } = request;
-        let compat = match variant {
-            Variant::Epoch => &self.epoch,
-            Variant::Metered => &self.metered,
-            Variant::Deterministic => &self.deterministic,
-        };
+        let compat = &self.compats[variant.index()];
         let known = || self.cache.contains(digest, *variant, compat).unwrap_or(false);
         if !replace && known() {
             return Outcome::Stored;
@@ -170,16 +163,17 @@ fn translate(bytes: &[u8], variant: Variant) -> Result<Vec<u8>, Outcome> {
 }
 
 fn judge(status: ExitStatus, mut answer: Vec<u8>) -> Result<Vec<u8>, Outcome> {
+    if answer.len() as u64 > MAX_CODE {
+        // The rest was not read, so the worker could not end well.
+        return Err(Outcome::Rejected(format!(
+            "its code is larger than {MAX_CODE} bytes; make it smaller"
+        )));
+    }
     if let Some(signal) = status.signal() {
         return Err(killed(signal));
     }
     match answer.first() {
         Some(tag) if status.success() && *tag == Tag::Code as u8 => {
-            if answer.len() as u64 > MAX_CODE {
-                return Err(Outcome::Rejected(format!(
-                    "its code is larger than {MAX_CODE} bytes; make it smaller"
-                )));
-            }
             answer.remove(0);
             Ok(answer)
         }
@@ -193,9 +187,12 @@ fn judge(status: ExitStatus, mut answer: Vec<u8>) -> Result<Vec<u8>, Outcome> {
 /// What it means that a signal ended a worker.
 fn killed(signal: i32) -> Outcome {
     match Signal::try_from(signal) {
-        Ok(Signal::SIGALRM | Signal::SIGXCPU) => Outcome::Rejected(format!(
+        Ok(Signal::SIGALRM) => Outcome::Rejected(format!(
             "it takes longer than {} s to compile; make it smaller",
             TIME.as_secs()
+        )),
+        Ok(Signal::SIGXCPU) => Outcome::Rejected(format!(
+            "it takes more than {CPU_SECONDS} processor seconds to compile; make it smaller"
         )),
         // The system ran out of memory, or somebody stopped the node.
         Ok(Signal::SIGKILL | Signal::SIGTERM) => {
@@ -222,6 +219,10 @@ mod tests {
         for signal in [Signal::SIGSEGV, Signal::SIGABRT, Signal::SIGALRM, Signal::SIGXCPU] {
             assert!(rejected(judge(status(signal as i32), vec![1])), "{signal}");
         }
+        // Only its first page is ever touched. The worker was refused the rest, and says so with its code.
+        let mut huge = vec![0; usize::try_from(MAX_CODE).unwrap() + 1];
+        huge[0] = Tag::Code as u8;
+        assert!(rejected(judge(status(1 << 8), huge)));
         assert!(failed(judge(status(Signal::SIGKILL as i32), vec![1, 2])));
         assert!(failed(judge(status(1 << 8), vec![1, 2])));
         assert!(failed(judge(status(0), vec![])));

@@ -18,7 +18,7 @@ use crate::runtime::{Variant, compiler_engine};
 /// Longest compilation by the clock; then the kernel ends the worker. The largest components take some ten seconds.
 pub(super) const TIME: Duration = Duration::from_secs(300);
 /// Processor seconds of one compilation over all threads; then the kernel ends the worker.
-const CPU_SECONDS: u64 = 1_200;
+pub(super) const CPU_SECONDS: u64 = 1_200;
 /// Address space of one worker. The compiler fails to allocate beyond it and aborts.
 const ADDRESS_SPACE: u64 = 6 << 30;
 /// Open files of one worker: its pipes, and what its threads need to start.

@@ -22,7 +22,9 @@ pub(crate) enum ComponentError {
     },
     #[error("{digest} is not a WASM component: {cause}; build it with a component toolchain")]
     NotAComponent { digest: ComponentDigest, cause: String },
-    #[error("the component does not fit the world {world}: {cause}")]
+    #[error(
+        "the component does not fit the world {world}: {cause}; build it against this world, with no imports beyond it"
+    )]
     WrongWorld { world: &'static str, cause: String },
     #[error(
         "component {digest} asks for more than this node gives one instance: {cause}; use fewer or smaller memories, tables and core modules"
@@ -32,6 +34,12 @@ pub(crate) enum ComponentError {
     Compile { digest: ComponentDigest, cause: String },
     #[error("component {digest} could not be compiled on this machine: {cause}")]
     Compiler { digest: ComponentDigest, cause: String },
+    #[error(
+        "no room to run components can be reserved: {0}; lower engine.workers, or allow the process more address space (ulimit -v)"
+    )]
+    Engine(String),
+    #[error("the work on a component broke off: {0}; try again, and report it if it happens twice")]
+    Thread(String),
     #[error("the upload {name:?} cannot be used: {cause}")]
     Upload { name: String, cause: String },
     #[error("the component store of this node failed: {0}; check the disk and the data directory")]
@@ -52,7 +60,7 @@ impl From<ComponentError> for WireError {
     fn from(cause: ComponentError) -> Self {
         let code = match &cause {
             ComponentError::Fetch { .. } => ErrorCode::Fetch,
-            ComponentError::Storage(_) => ErrorCode::Internal,
+            ComponentError::Engine(_) | ComponentError::Thread(_) | ComponentError::Storage(_) => ErrorCode::Internal,
             ComponentError::Upload { .. } => ErrorCode::Invalid,
             _ => ErrorCode::Component,
         };

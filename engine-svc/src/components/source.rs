@@ -84,5 +84,5 @@ where
 {
     tokio::task::spawn_blocking(work)
         .await
-        .unwrap_or_else(|cause| Err(ComponentError::Storage(format!("a worker thread failed: {cause}"))))
+        .unwrap_or_else(|cause| Err(ComponentError::Thread(cause.to_string())))
 }

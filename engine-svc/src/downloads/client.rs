@@ -38,13 +38,13 @@ impl Downloads {
         let uri = request.place.name();
         match self.host.ask(request).await {
             Ok(Outcome::Stored) => Ok(()),
-            Ok(Outcome::Other(found)) => Err(ComponentError::WrongDigest {
+            Ok(Outcome::WrongDigest(found)) => Err(ComponentError::WrongDigest {
                 uri,
                 expected: digest,
                 found,
             }),
             Ok(Outcome::Failed(cause)) | Err(cause) => Err(ComponentError::Fetch { digest, cause }),
-            Ok(Outcome::Full(cause)) => Err(ComponentError::Storage(cause)),
+            Ok(Outcome::NotStored(cause)) => Err(ComponentError::Storage(cause)),
         }
     }
 }

@@ -91,19 +91,19 @@ impl Host {
     async fn download(&self, request: &Request) -> Outcome {
         let sink = match self.fetch(request).await {
             Ok(sink) => sink,
-            Err(FetchError::Sink { cause, .. }) => return Outcome::Full(cause.to_string()),
+            Err(FetchError::Sink { cause, .. }) => return Outcome::NotStored(cause.to_string()),
             Err(cause) => return Outcome::Failed(cut(&cause.to_string())),
         };
         let found = sink.digest();
         if found != request.digest {
-            return Outcome::Other(found);
+            return Outcome::WrongDigest(found);
         }
         let store = self.store.clone();
         let kept = blocking(move || Ok(sink.keep(&store))).await;
         match kept {
             Ok(Ok(())) => Outcome::Stored,
-            Ok(Err(cause)) => Outcome::Full(cause.to_string()),
-            Err(cause) => Outcome::Full(cause.to_string()),
+            Ok(Err(cause)) => Outcome::NotStored(cause.to_string()),
+            Err(cause) => Outcome::Failed(cause.to_string()),
         }
     }
 

@@ -44,11 +44,11 @@ pub(super) enum Outcome {
     /// The component is in the store.
     Stored,
     /// What is there has another digest.
-    Other(ComponentDigest),
+    WrongDigest(ComponentDigest),
     /// It could not be had; why, in words that name the place.
     Failed(String),
     /// It is there, and cannot be stored.
-    Full(String),
+    NotStored(String),
 }
 
 impl Request {

@@ -81,7 +81,7 @@ fn download(registry: &str, package: &str, digest: &str) -> Result<(), String> {
 
 fn config(registry: Registry) -> Result<Config, Error> {
     let mut config = Config::empty();
-    // Only this machine itself is asked without protection; the proxy refuses it for others.
+    // Plain HTTP is used for this machine alone; for other hosts the proxy refuses it.
     if matches!(registry.host(), "localhost" | "127.0.0.1") {
         let mut plain = OciRegistryConfig::default();
         plain.client_config.protocol = ClientProtocol::Http;

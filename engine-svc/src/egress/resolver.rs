@@ -109,7 +109,7 @@ mod tests {
     async fn services_have_turns_of_their_own_and_no_long_names() {
         let resolver = Resolver::start().unwrap();
         let busy = resolver.service(ServiceId::new([1; 32]));
-        let _held = busy.turns.clone().try_acquire_many_owned(4).unwrap();
+        let held = busy.turns.clone().try_acquire_many_owned(4).unwrap();
         // The same service waits, whichever run asks; another one does not.
         let again = resolver.service(ServiceId::new([1; 32]));
         assert!(again.look_up("localhost", 80).now_or_never().is_none());
@@ -123,7 +123,7 @@ mod tests {
                 .all(|found| found.ip().is_loopback())
         );
         assert!(other.look_up(&"x".repeat(254), 80).await.is_err());
-        drop((busy, again, other));
+        drop((held, busy, again, other));
         // Who looks nothing up is forgotten.
         let _third = resolver.service(ServiceId::new([3; 32]));
         assert_eq!(resolver.services.lock().unwrap().len(), 1);

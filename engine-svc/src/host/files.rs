@@ -228,6 +228,12 @@ mod tests {
         files: 4,
     };
 
+    /// The same with room for directories, each of which takes a block.
+    const ROOMY: Usage = Usage {
+        bytes: 1 << 20,
+        files: 1_000,
+    };
+
     /// What the quota says of the run, in words.
     async fn told(quota: &FileQuota) -> String {
         match quota.check().await {
@@ -290,7 +296,7 @@ mod tests {
     #[tokio::test]
     async fn directories_that_no_path_reaches_are_no_hiding_place() {
         let directory = tempfile::tempdir().unwrap();
-        let quota = FileQuota::with_limit(directory.path().to_owned(), Usage { files: 1_000, ..LIMIT })
+        let quota = FileQuota::with_limit(directory.path().to_owned(), ROOMY)
             .await
             .unwrap();
         let name = "x".repeat(255);
@@ -301,7 +307,7 @@ mod tests {
         }
         assert_eq!(told(&quota).await, "fine");
         let file = openat(&at, "file", OFlags::CREATE | OFlags::WRONLY, Mode::RWXU).unwrap();
-        std::io::Write::write_all(&mut fs::File::from(file), &[1; 200 << 10]).unwrap();
+        std::io::Write::write_all(&mut fs::File::from(file), &vec![1; 2 << 20]).unwrap();
         assert!(told(&quota).await.contains("bytes"));
 
         for _ in 0..SERVICE_DEPTH {
@@ -310,7 +316,7 @@ mod tests {
         }
         assert!(told(&quota).await.contains("deeper than"));
         // Nor may the next run begin, which could not be counted.
-        let refused = FileQuota::with_limit(directory.path().to_owned(), Usage { files: 1_000, ..LIMIT }).await;
+        let refused = FileQuota::with_limit(directory.path().to_owned(), ROOMY).await;
         assert!(matches!(refused, Err(FileFault::Exceeded(Exceeded::FileDepth))));
     }
 }

@@ -35,6 +35,11 @@ impl Variant {
     /// All of them.
     pub(crate) const ALL: [Self; 3] = [Self::Epoch, Self::Metered, Self::Deterministic];
 
+    /// Its place in [`Self::ALL`].
+    pub(crate) fn index(self) -> usize {
+        self as usize
+    }
+
     /// The variant for runs that are metered or not; deterministic ones always are.
     pub(crate) fn of(metered: bool, deterministic: bool) -> Self {
         match (deterministic, metered) {
@@ -129,6 +134,11 @@ fn config(variant: Variant) -> Config {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_index_of_a_variant_is_its_place() {
+        assert_eq!(Variant::ALL.map(Variant::index), [0, 1, 2]);
+    }
 
     #[test]
     fn freed_slots_keep_no_more_than_their_budget() {

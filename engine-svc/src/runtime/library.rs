@@ -46,9 +46,8 @@ struct Cache<K, T>(Mutex<LruCache<K, Remembered<T>>>);
 struct Engines {
     size: PoolSize,
     ticker: Arc<Ticker>,
-    epoch: OnceCell<Arc<EngineSet>>,
-    metered: OnceCell<Arc<EngineSet>>,
-    deterministic: OnceCell<Arc<EngineSet>>,
+    /// In the order of [`Variant::ALL`].
+    sets: [OnceCell<Arc<EngineSet>>; Variant::ALL.len()],
 }
 
 struct EngineSet {
@@ -70,9 +69,7 @@ impl Library {
             engines: Engines {
                 size,
                 ticker,
-                epoch: OnceCell::new(),
-                metered: OnceCell::new(),
-                deterministic: OnceCell::new(),
+                sets: Default::default(),
             },
             compiler: Arc::new(compiler),
             compiled: Cache::new(capacity),
@@ -103,7 +100,7 @@ impl Library {
     /// Compiles a component that was just stored, so that it is known to be one.
     ///
     /// # Errors
-    /// [`ComponentError::Compile`] when it is none.
+    /// Any [`ComponentError`]; a permanent one when it is none, or none that this node can run.
     pub(crate) async fn check(&self, digest: ComponentDigest) -> Result<(), ComponentError> {
         let entry = self.compiled.entry((digest, Variant::Epoch));
         let source = ComponentSource::Digest(digest);
@@ -182,7 +179,8 @@ impl Library {
             Lookup::Misfit(cause) => Err(ComponentError::TooLarge { digest, cause }),
             Lookup::Absent | Lookup::Damaged => Err(ComponentError::Compiler {
                 digest,
-                cause: "its code is gone from the cache or does not fit; check engine.cache_dir".to_owned(),
+                cause: "its code is gone or damaged right after it was stored; check engine.cache_dir and its disk"
+                    .to_owned(),
             }),
         }
     }
@@ -232,18 +230,11 @@ impl<K: std::hash::Hash + Eq, T> Cache<K, T> {
 
 impl Engines {
     async fn get(&self, variant: Variant) -> Result<Arc<EngineSet>, ComponentError> {
-        let cell = match variant {
-            Variant::Epoch => &self.epoch,
-            Variant::Metered => &self.metered,
-            Variant::Deterministic => &self.deterministic,
-        };
         let size = self.size;
-        let set = cell
+        let set = self.sets[variant.index()]
             .get_or_try_init(|| async {
                 let set = blocking(move || {
-                    let failed = |cause: wasmtime::Error| {
-                        ComponentError::Storage(format!("cannot make the WASM engine: {cause:#}"))
-                    };
+                    let failed = |cause: wasmtime::Error| ComponentError::Engine(format!("{cause:#}"));
                     let engine = engine(variant, size).map_err(failed)?;
                     let linkers = Linkers::new(&engine).map_err(failed)?;
                     Ok(Arc::new(EngineSet { engine, linkers }))

@@ -34,6 +34,8 @@ pub struct Settings {
     pub cors_allowed_origins: Vec<Pattern>,
     /// Blocks that a chain may be behind while the node is ready.
     pub max_lag_blocks: u64,
+    /// How long the data of a removed service is kept.
+    pub data_retention: Duration,
 }
 
 /// Who may read without a token.
@@ -104,6 +106,7 @@ impl Default for Settings {
             allowed_hosts: Vec::new(),
             cors_allowed_origins: Vec::new(),
             max_lag_blocks: 64,
+            data_retention: Duration::from_secs(7 * 86_400),
         }
     }
 }

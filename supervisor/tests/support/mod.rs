@@ -38,6 +38,7 @@ pub const SECRETS: [&str; 5] = [
 pub struct Node {
     pub script: Script,
     pub dir: tempfile::TempDir,
+    pub api: Api,
     address: SocketAddr,
     client: reqwest::Client,
     processes: watch::Sender<Vec<Snapshot>>,
@@ -93,7 +94,7 @@ impl Node {
         );
         tokio::spawn(server::serve(
             listeners,
-            wavs_supervisor::http::router(api),
+            wavs_supervisor::http::router(api.clone()),
             header_timeout,
             shutdown.clone(),
         ));
@@ -105,6 +106,7 @@ impl Node {
         Self {
             script,
             dir,
+            api,
             address,
             client,
             processes,

@@ -143,10 +143,11 @@ impl Records for Script {
         before: Option<u64>,
         max: u32,
     ) -> Result<Vec<HistoryEntry>, WireError> {
+        let removed = self.with("history", |state| Ok(state.removed))?;
         let entry = |id: u64| HistoryEntry {
             id,
-            at_ms: 1,
-            what: "updated".into(),
+            at_ms: removed.unwrap_or(1),
+            what: if removed.is_some() { "deleted" } else { "updated" }.into(),
             actor: Some("chain".into()),
             uri: Some("https://a/b".into()),
             old_digest: None,
@@ -156,7 +157,7 @@ impl Records for Script {
         let ids = [2, 1]
             .into_iter()
             .filter(|entry| id == service() && before.is_none_or(|before| *entry < before));
-        self.with("history", |_| Ok(ids.take(max as usize).map(entry).collect()))
+        Ok(ids.take(max as usize).map(entry).collect())
     }
 
     async fn progress(self, _: Context, id: ServiceId) -> Result<ServiceProgress, WireError> {

@@ -44,6 +44,8 @@ pub struct State {
     chains: Vec<(ChainKey, Json<ChainConfig>)>,
     injected: Vec<Inject>,
     failures: HashMap<&'static str, WireError>,
+    /// When the service was removed whose key is always there, in milliseconds since the Unix epoch.
+    pub removed: Option<u64>,
     injection: InjectionProgress,
     uploads: PathBuf,
     asked: String,
@@ -62,6 +64,7 @@ impl Script {
             chains: vec![chain("evm:31337", evm), chain("cosmos:pion-1", cosmos)],
             injected: Vec::new(),
             failures: HashMap::new(),
+            removed: None,
             injection: InjectionProgress {
                 received: 1,
                 done: 1,
@@ -96,6 +99,16 @@ impl Script {
     /// From now on `method` fails like this.
     pub fn fail(&self, method: &'static str, error: WireError) {
         self.0.lock().unwrap().failures.insert(method, error);
+    }
+
+    /// From now on `method` works.
+    pub fn recover(&self, method: &'static str) {
+        self.0.lock().unwrap().failures.remove(method);
+    }
+
+    /// From now on the service is one that was removed then.
+    pub fn remove(&self, at_ms: u64) {
+        self.0.lock().unwrap().removed = Some(at_ms);
     }
 
     pub fn set_injection(&self, progress: InjectionProgress) {
@@ -307,12 +320,13 @@ impl Registry for Script {
             operator: Some([2; 20]),
             weight: "100".into(),
         };
+        let removed = self.with("signers", |state| Ok(state.removed))?;
         let signer = SignerView {
             service_id: SERVICE.parse().unwrap(),
             name: Some("demo".into()),
             hd_index: 2,
             address: [1; 20],
-            state: "active".into(),
+            state: if removed.is_some() { "retired" } else { "active" }.into(),
             history: "missing".into(),
             refusal: Some("no history".into()),
             registration: Some(registration),
@@ -326,7 +340,7 @@ impl Registry for Script {
             }],
             former: vec![(1, [3; 20])],
         };
-        self.with("signers", |_| Ok(vec![signer]))
+        Ok(vec![signer])
     }
 
     async fn rotate_signer(self, _: Context, service_id: ServiceId) -> Result<Signer, WireError> {

@@ -66,8 +66,6 @@ pub struct AggregatorConfig {
     pub dev_endpoints: bool,
     /// How often the on-chain state of services is looked at again.
     pub recheck: Duration,
-    /// Days that the data of a deleted service is kept.
-    pub data_retention_days: u64,
 }
 
 /// How many operators submit in one stage.
@@ -202,7 +200,6 @@ impl AggregatorConfig {
                 retry_max: values.small("jobs.retry_max")?,
             },
             recheck: values.seconds("services.recheck_secs")?,
-            data_retention_days: values.number("services.data_retention_days")?,
         })
     }
 

@@ -27,23 +27,38 @@ const DORMANT: [&str; 17] = [
 /// Warns about each key of `layer` that has no effect.
 pub(super) fn warn(layer: &Layer, warnings: &mut Vec<String>) {
     for path in layer.entries.keys() {
-        if DORMANT.iter().any(|dormant| is(path, dormant)) {
+        if contains(path) {
             let name = path.join(".");
             warnings.push(format!("{name} is set but has no effect in this version"));
         }
     }
 }
 
-fn is(path: &[String], dormant: &str) -> bool {
+/// Whether the key at `path` has no effect.
+pub(super) fn contains<S: AsRef<str>>(path: &[S]) -> bool {
+    DORMANT.iter().any(|dormant| is(path, dormant))
+}
+
+fn is<S: AsRef<str>>(path: &[S], dormant: &str) -> bool {
     let mut segments = dormant.split('.');
-    path.iter()
-        .all(|name| segments.next().is_some_and(|segment| segment == "*" || segment == name))
-        && segments.next().is_none()
+    path.iter().all(|name| {
+        segments
+            .next()
+            .is_some_and(|segment| segment == "*" || segment == name.as_ref())
+    }) && segments.next().is_none()
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::keys::KEYS;
     use super::*;
+
+    #[test]
+    fn every_key_without_effect_is_a_key() {
+        for dormant in DORMANT {
+            assert!(KEYS.iter().any(|key| key.path == dormant), "{dormant}");
+        }
+    }
 
     #[test]
     fn a_star_stands_for_one_name() {

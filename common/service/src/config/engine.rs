@@ -1,5 +1,6 @@
 //! The part of engine-svc.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use super::values::Values;
 pub struct EngineConfig {
     /// Threads of the runtime that serves calls; guests run on their own.
     pub worker_threads: usize,
-    /// Guests that run at once.
+    /// Threads of each kind (for brief and for long runs) that guests run on; more guests may be under way at once.
     pub workers: usize,
     /// Guests of one service that run at once.
     pub max_parallel_per_service: usize,
@@ -36,7 +37,7 @@ pub struct EngineConfig {
     /// Most fuel of a run; `None` is no cap, and fuel is then counted only where a component or a grant sets a limit.
     pub max_fuel: Option<u64>,
     /// Compiled components kept in memory.
-    pub component_cache: usize,
+    pub component_cache: NonZeroUsize,
     /// Loopback and private targets that guests may reach: `ip-or-cidr[:port]` or names.
     pub http_allow_private: Vec<String>,
     /// Ports at which the node itself can be reached; guests may not, unless an entry names address and port.
@@ -47,15 +48,13 @@ pub struct EngineConfig {
     pub fetch: FetchConfig,
     /// What single services may do beyond their document; variables and chains are decided by aggregator-svc.
     pub grants: Grants,
-    /// Development endpoints are on.
-    pub dev_endpoints: bool,
 }
 
 /// The reference writes "no cap" as the largest number.
 const NO_FUEL_CAP: u64 = u64::MAX;
 
-/// What 0 means for the component cache.
-const DEFAULT_CACHE: usize = 10;
+/// What 0 means for the component cache, as in the reference.
+const SMALL_CACHE: NonZeroUsize = NonZeroUsize::new(10).unwrap();
 
 impl EngineConfig {
     pub(super) fn read(values: &Values<'_>) -> Result<Self, ConfigError> {
@@ -73,15 +72,12 @@ impl EngineConfig {
             hard_timeout,
             max_execution: values.seconds("max_execution_seconds")?.min(hard_timeout),
             max_fuel: Some(values.number("max_wasm_fuel")?).filter(|fuel| *fuel != NO_FUEL_CAP),
-            component_cache: Some(values.size("wasm_lru_size")?)
-                .filter(|size| *size > 0)
-                .unwrap_or(DEFAULT_CACHE),
+            component_cache: NonZeroUsize::new(values.size("wasm_lru_size")?).unwrap_or(SMALL_CACHE),
             http_allow_private: values.list("engine.http_allow_private")?,
             own_ports: own_ports(values)?,
             cache_dir: cache_dir.unwrap_or_else(|| values.data_dir().join("engine").join("aot")),
             fetch: FetchConfig::read(values)?,
             grants: Grants::read(values)?,
-            dev_endpoints: values.flag("dev_endpoints_enabled")?,
         })
     }
 }
@@ -99,5 +95,5 @@ fn own_ports(values: &Values<'_>) -> Result<Vec<u16>, ConfigError> {
 }
 
 fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get)
+    std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
 }

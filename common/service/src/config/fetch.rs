@@ -10,13 +10,13 @@ use super::values::Values;
 /// How something is downloaded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FetchConfig {
-    /// Time for one download.
+    /// Time for the download of a document; for a component the longest silence, and a quarter of the time for the whole.
     pub timeout: Duration,
     /// Largest component in bytes.
     pub max_component_bytes: u64,
     /// Loopback and private targets that are allowed: `ip-or-cidr[:port]` or names.
     pub allow_hosts: Vec<String>,
-    /// `file://` is allowed.
+    /// Service documents may be read from `file://` URIs; components never are.
     pub allow_file: bool,
     /// Whether content from an IPFS gateway is checked against its identifier.
     pub ipfs_verify: IpfsVerify,

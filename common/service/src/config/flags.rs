@@ -99,7 +99,7 @@ fn long(path: &str) -> String {
 }
 
 fn argument(key: &'static Key) -> Arg {
-    let mut help = key.help.to_owned();
+    let mut help = key.meaning();
     if let Some(default) = key.default.filter(|default| !default.is_empty()) {
         help = format!("{help} [default: {default}]");
     }

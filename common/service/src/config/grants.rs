@@ -33,7 +33,8 @@ pub enum EnvDefault {
 pub struct Grant {
     /// Variables that it may see.
     pub env: BTreeSet<String>,
-    /// Hosts beyond its document that it may reach.
+    /// Loopback and private targets that its guests may use beside those of all services, where its document allows the host too:
+    /// `ip-or-cidr[:port]` or names.
     pub http_hosts: Vec<String>,
     /// Raw sockets may bind and listen too.
     pub raw_sockets: bool,

@@ -49,6 +49,8 @@ pub struct HttpConfig {
     pub sse_max: usize,
     /// Blocks that a chain may be behind while the node is ready.
     pub max_lag_blocks: u64,
+    /// How long the data of a removed service is kept.
+    pub data_retention: Duration,
     /// What is checked before the start.
     pub health_check_mode: HealthCheckMode,
     /// Port of the shim for clients of the old aggregator.
@@ -124,6 +126,7 @@ impl HttpConfig {
             rate_limit_loopback: values.flag("http.rate_limit_loopback")?,
             sse_max: values.size("http.sse_max")?,
             max_lag_blocks: values.number("ready.max_lag_blocks")?,
+            data_retention: values.days("services.data_retention_days")?,
             health_check_mode: values.choice("health_check_mode")?,
             legacy_aggregator_port: values.optional_number("http.legacy_aggregator_port")?.map(port),
         })

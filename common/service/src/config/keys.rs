@@ -1,6 +1,7 @@
 //! The one table of all configuration keys. The loader, the environment names, the flags, `--help`, the unknown-key hints and the
 //! redacted view are all made from it.
 
+use super::dormant;
 use super::kind::Kind;
 
 /// A key, or a family of keys: `*` stands for one segment that the user names.
@@ -16,6 +17,19 @@ pub struct Key {
     pub flag: bool,
     /// One line for `--help`.
     pub help: &'static str,
+}
+
+impl Key {
+    /// The help, which says so where the key has no effect.
+    #[must_use]
+    pub fn meaning(&self) -> String {
+        let note = if has_effect(self.path) {
+            ""
+        } else {
+            " (no effect in this version)"
+        };
+        format!("{}{note}", self.help)
+    }
 }
 
 const MAX: u64 = u64::MAX;
@@ -80,7 +94,7 @@ pub const KEYS: &[Key] = &[
     flag("host", Kind::Text, "127.0.0.1", "Address that the HTTP API binds to"),
     flag_unset("data", Kind::Path, "Directory for all state [default: $STATE_DIRECTORY, else /var/wavs if writable, else ~/.local/share/wavs]"),
     flag("cors_allowed_origins", Kind::List, "", "Origins that browsers may call from"),
-    flag("wasm_lru_size", AMOUNT, "20", "Compiled components kept in memory"),
+    flag("wasm_lru_size", AMOUNT, "20", "Compiled components kept in memory; 0 is 10"),
     file_unset("chains.*.*.*", Kind::Chain, "Chains by namespace and id"),
     flag_unset("signing_mnemonic", Kind::Credential, "Phrase of the signing keys; without it no service can be added"),
     flag_unset("aggregator_cosmos_credential", Kind::Credential, "Phrase that pays for transactions on Cosmos chains"),
@@ -125,15 +139,15 @@ pub const KEYS: &[Key] = &[
     file_unset("auth.tokens", Kind::Tables, "Further tokens: name, scope (read or full), value"),
     file_unset("auth.admin_socket", Kind::Path, "Socket for local administration [default: <data>/run/admin.sock]"),
     file("fetch.max_component_mb", COUNT, "64", "Largest component that is downloaded, in MiB"),
-    file("fetch.timeout_secs", COUNT, "30", "Time for one download"),
+    file("fetch.timeout_secs", COUNT, "30", "Time for the download of a document; for a component the longest silence, and a quarter of the time for the whole"),
     file("fetch.allow_hosts", Kind::List, "", "Loopback and private targets that downloads may use"),
-    file("fetch.allow_file", Kind::Flag, "false", "Allow file:// URIs"),
+    file("fetch.allow_file", Kind::Flag, "false", "Read service documents from file:// URIs; components never are"),
     file("fetch.ipfs_verify", Kind::Choice(&["require", "prefer", "off"]), "prefer", "Check content from IPFS gateways"),
     file("services.recheck_secs", COUNT, "600", "How often the on-chain state of services is looked at"),
-    file("services.data_retention_days", AMOUNT, "7", "Days that the data of a deleted service is kept"),
+    file("services.data_retention_days", AMOUNT, "7", "Days that the data of a removed service is kept; 90 and more: until it is purged"),
     file("trigger.spool_max_entries", COUNT, "1000000", "Waiting triggers above which sources stop reading"),
     file("trigger.spool_max_mb", COUNT, "2048", "MiB of waiting triggers above which sources stop reading"),
-    file_unset("engine.workers", COUNT, "Guests that run at once [default: number of cores]"),
+    file_unset("engine.workers", COUNT, "Threads of each kind (for brief and for long runs) that guests run on; eight times as many guests, 16 to 256, may be under way at once [default: number of cores]"),
     file("engine.max_parallel_per_service", COUNT, "8", "Guests of one service that run at once"),
     file("engine.queue_per_service", COUNT, "1024", "Runs of one service that wait"),
     file("engine.guest_memory_mb", Kind::Number(1, 4_096), "256", "Memory of one guest in MiB"),
@@ -166,7 +180,7 @@ pub const KEYS: &[Key] = &[
     file("service.*.ordered", Kind::List, "", "Workflows that are submitted in order"),
     file("grants.env_default", Kind::Choice(&["declared", "granted"]), "declared", "Variables that a service sees without a grant"),
     file("grants.*.env", Kind::List, "", "Variables that the service may see"),
-    file("grants.*.http_hosts", Kind::List, "", "Hosts that the service may reach beyond its document"),
+    file("grants.*.http_hosts", Kind::List, "", "Loopback and private targets that guests of the service may use, beside engine.http_allow_private; the document must allow the host too"),
     file("grants.*.raw_sockets", Kind::Flag, "false", "Raw sockets may bind and listen"),
     file_unset("grants.*.chains", Kind::List, "Chains that the service sees; unset is all"),
     file_unset("grants.*.max_fuel", ANY, "Replaces max_wasm_fuel"),
@@ -216,6 +230,12 @@ pub const KEYS: &[Key] = &[
     file("p2p.*.catchup_request_timeout_secs", COUNT, "30", "Time for one catch-up answer"),
     file("p2p.*.max_concurrent_catchup_requests_per_service", COUNT, "3", "Catch-up requests of one service at once"),
 ];
+
+/// Whether this version does anything with the key of that dotted path.
+#[must_use]
+pub fn has_effect(path: &str) -> bool {
+    !dormant::contains(&path.split('.').collect::<Vec<_>>())
+}
 
 /// The key or family that `path` belongs to. A name spelled out wins over `*`.
 pub(crate) fn find<S: AsRef<str>>(path: &[S]) -> Option<&'static Key> {
