@@ -15,8 +15,9 @@ use super::{ServiceKv, check_reply};
 /// Bytes that are kept of one run until its end: the names that it reads and writes, with [`OVERHEAD`] for each, and the values
 /// that it writes. Values that it reads are not kept and do not count. What comes to more is refused to the guest.
 const MAX_BYTES: usize = 32 << 20;
-/// What a name or a list that was read, and a name that was written, cost besides their bytes.
-const OVERHEAD: usize = 64;
+/// What a name or a list that was read, and a name that was written, cost besides their bytes. It also bounds how many there are, and
+/// so how long the commit keeps the one writer from other services: 32,000 take about a second.
+const OVERHEAD: usize = 1 << 10;
 
 type Name = (String, String);
 

@@ -94,7 +94,7 @@ pub const KEYS: &[Key] = &[
     flag("host", Kind::Text, "127.0.0.1", "Address that the HTTP API binds to"),
     flag_unset("data", Kind::Path, "Directory for all state [default: $STATE_DIRECTORY, else /var/wavs if writable, else ~/.local/share/wavs]"),
     flag("cors_allowed_origins", Kind::List, "", "Origins that browsers may call from"),
-    flag("wasm_lru_size", AMOUNT, "20", "Compiled components kept in memory; 0 is 10"),
+    flag("wasm_lru_size", Kind::Number(0, 4096), "20", "Compiled components kept in memory; 0 is 10"),
     file_unset("chains.*.*.*", Kind::Chain, "Chains by namespace and id"),
     flag_unset("signing_mnemonic", Kind::Credential, "Phrase of the signing keys; without it no service can be added"),
     flag_unset("aggregator_cosmos_credential", Kind::Credential, "Phrase that pays for transactions on Cosmos chains"),
