@@ -41,6 +41,8 @@ pub struct Settings {
     pub max_stored: u64,
     /// Runs of one service that are asked of engine-svc at once.
     pub max_parallel_per_service: usize,
+    /// Runs that engine-svc has slots for.
+    pub engine_slots: usize,
     /// Limit of a run without limit of its own, and the cap of those with one.
     pub max_execution: Duration,
     /// Whether a node cap meters every run, so that components are prepared for metering.
@@ -187,6 +189,8 @@ impl From<&AggregatorConfig> for Settings {
             tombstone: config.burned_queue_ttl,
             job_retention: config.jobs.retention,
             max_stored: config.jobs.max_stored,
+            max_parallel_per_service: config.max_parallel_per_service,
+            engine_slots: config.engine_slots,
             max_execution: config.max_execution,
             fuel_capped: config.max_fuel.is_some(),
             recheck: config.recheck,
@@ -200,7 +204,6 @@ impl From<&AggregatorConfig> for Settings {
                 .map(|(id, own)| (*id, grant(own)))
                 .collect(),
             env_needs_grant: config.grants.env_default == EnvDefault::Granted,
-            ..Self::default()
         }
     }
 }
@@ -222,6 +225,7 @@ impl Default for Settings {
             job_retention: Duration::from_secs(7 * 86_400),
             max_stored: 1_000_000,
             max_parallel_per_service: 8,
+            engine_slots: 16,
             max_execution: Duration::from_secs(300),
             fuel_capped: false,
             recheck: Duration::from_secs(600),

@@ -58,6 +58,24 @@ async fn a_component_that_cannot_be_fetched_keeps_no_other_service_waiting() {
 }
 
 #[tokio::test]
+async fn a_service_has_no_more_runs_under_way_than_engine_svc_gives_it() {
+    let mut world = World::new();
+    world.toml = "[wavs]\nengine.max_parallel_per_service = 2\n".to_owned();
+    let (node, stuck, other) = start(&world).await;
+    world.engine.hold(stuck);
+    fire(&world, stuck, 1, 20);
+    world.engine.began(2).await;
+    fire(&world, other, 2, 20);
+    assert_eq!(node.injected(2, 20).await.failed, 0);
+    assert_eq!(
+        world.engine.runs().len(),
+        2 + 20,
+        "its other runs wait here, where no deadline meets them"
+    );
+    node.stop().await;
+}
+
+#[tokio::test]
 async fn runs_that_never_end_keep_no_other_service_waiting() {
     let world = World::new();
     let (node, stuck, other) = start(&world).await;

@@ -4,6 +4,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::{Semaphore, SemaphorePermit};
+use wavs_ipc::bounds::MAX_IN_FLIGHT;
+
+/// Runs that wait in engine-svc for a slot, so that none is free for longer than it takes to hand it over. What waits there for
+/// longer than a few seconds comes back as not started.
+const SPARE: usize = 8;
+/// Calls that the connection to engine-svc has room for beside the runs, such as for the loading of components.
+const OTHER_CALLS: usize = 16;
+
+/// Runs that are asked of engine-svc at once when it has so many slots.
+#[must_use]
+pub fn in_flight(slots: usize) -> usize {
+    slots.saturating_add(SPARE).min(MAX_IN_FLIGHT - OTHER_CALLS)
+}
 
 /// What runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +84,11 @@ mod tests {
     use futures::FutureExt as _;
 
     use super::*;
+
+    #[test]
+    fn a_few_runs_more_than_slots_are_in_flight_and_the_connection_has_room_for_other_calls() {
+        assert_eq!([16, 64, 256, usize::MAX].map(in_flight), [24, 72, 240, 240]);
+    }
 
     #[tokio::test]
     async fn runs_share_a_limit_and_are_counted_by_kind() {
