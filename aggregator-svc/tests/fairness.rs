@@ -26,11 +26,15 @@ fn fire(world: &World, service: ServiceId, injection: u128, count: u32) {
     }
 }
 
+async fn add(world: &World, node: &Running, address: &str) -> ServiceId {
+    world.trigger.publish(address, support::document(address, "active"));
+    node.add(address).await.unwrap().service_id
+}
+
 async fn start(world: &World) -> (Running, ServiceId, ServiceId) {
-    world.trigger.publish(OTHER, support::document(OTHER, "active"));
     let node = world.start().await;
-    let stuck = node.add(support::ADDRESS).await.unwrap().service_id;
-    let other = node.add(OTHER).await.unwrap().service_id;
+    let stuck = add(world, &node, support::ADDRESS).await;
+    let other = add(world, &node, OTHER).await;
     (node, stuck, other)
 }
 
@@ -79,9 +83,13 @@ async fn a_service_has_no_more_runs_under_way_than_engine_svc_gives_it() {
 async fn runs_that_never_end_keep_no_other_service_waiting() {
     let world = World::new();
     let (node, stuck, other) = start(&world).await;
-    world.engine.hold(stuck);
-    fire(&world, stuck, 1, TRIGGERS);
-    world.engine.began(8).await;
+    let too = add(&world, &node, "0x3333333333333333333333333333333333333333").await;
+    for (injection, service) in [(1, stuck), (3, too)] {
+        world.engine.hold(service);
+        fire(&world, service, injection, TRIGGERS);
+    }
+    // 12 of the 16 slots are shared, and each has one beside them.
+    world.engine.began(14).await;
     fire(&world, other, 2, 3);
     assert_eq!(node.injected(2, 3).await.failed, 0);
     node.stop().await;

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, watch};
 use wavs_ipc::Reconnecting;
 use wavs_ipc::contract::engine::EngineClient;
 use wavs_types::{B256, EventId, TriggerAction};
 
 use super::handover::Handover;
 use super::lane::Lane;
-use super::runs;
+use super::runs::Slots;
 use super::schedule::Limits;
 use crate::chain::{Chains, Transactions};
 use crate::ledger::Ledger;
@@ -93,7 +93,7 @@ pub struct Core {
     /// The other operators.
     pub peers: Peers,
     /// Limits the runs that are asked of engine-svc at once, over all services.
-    pub engine_slots: Semaphore,
+    pub engine_slots: Slots,
     /// Says that a service has as many open events as it may have.
     pub filled: Notify,
     /// Says that a target has a service manager that its service was not seen with before.
@@ -130,7 +130,7 @@ impl Core {
     pub fn new(parts: Parts) -> Self {
         // Intake waits at `max_queue`, one batch may go beyond it.
         let known = parts.settings.max_queue + wavs_ipc::contract::trigger_feed::MAX_PULL_ITEMS as usize;
-        let engine_slots = Semaphore::new(runs::in_flight(parts.settings.engine_slots));
+        let engine_slots = Slots::new(parts.settings.engine_slots);
         Self {
             ledger: parts.ledger,
             directory: parts.directory,

@@ -158,8 +158,11 @@ where
     Fut: Future<Output = Result<Result<T, WireError>, wavs_ipc::tarpc::client::RpcError>>,
 {
     let stopping = || RunFault::NotStarted("the process is stopping".to_owned());
-    let _own = run.entry.runs.begin(kind).await.ok_or_else(stopping)?;
-    let _slot = core.engine_slots.acquire().await.map_err(|_| stopping())?;
+    let _under_way = core
+        .engine_slots
+        .begin(&run.entry.runs, kind)
+        .await
+        .ok_or_else(stopping)?;
     let limit = core
         .settings
         .execution_limit(&run.entry.id(), run.component.time_limit_seconds);
