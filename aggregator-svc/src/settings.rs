@@ -37,7 +37,7 @@ pub struct Settings {
     pub tombstone: Duration,
     /// How long jobs that are over are kept.
     pub job_retention: Duration,
-    /// How many jobs are kept.
+    /// How many jobs are kept; half of them may wait for their runs ([`Self::max_waiting`]).
     pub max_stored: u64,
     /// Runs of one service that are asked of engine-svc at once.
     pub max_parallel_per_service: usize,
@@ -129,6 +129,13 @@ impl Settings {
             .get(service)
             .and_then(|own| own.max_open_events)
             .unwrap_or(self.max_open_events)
+    }
+
+    /// Jobs of all services that may wait for their runs. As many others have room in the ledger, so that no backlog costs the
+    /// records of what is over.
+    #[must_use]
+    pub fn max_waiting(&self) -> u64 {
+        (self.max_stored / 2).max(1)
     }
 
     /// What the ledger keeps, and for how long.

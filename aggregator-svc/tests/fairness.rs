@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use support::engine::response;
 use support::trigger::action;
 use support::{Running, World};
-use wavs_ipc::{ErrorCode, WireError};
+use wavs_ipc::contract::records::{DeadLetterQuery, Records as _, RetryDeadLetters};
+use wavs_ipc::{Context, ErrorCode, WireError};
 use wavs_types::ServiceId;
 
 const OTHER: &str = "0x2222222222222222222222222222222222222222";
@@ -58,6 +59,80 @@ async fn a_component_that_cannot_be_fetched_keeps_no_other_service_waiting() {
 
     back.store(true, Ordering::SeqCst);
     assert_eq!(node.injected(1, TRIGGERS).await.failed, 0);
+    node.stop().await;
+}
+
+/// Few enough that what waits does not fit: half of it.
+const FEW_STORED: &str = "[wavs]\njobs.max_stored = 100\n";
+
+/// Opens as many dead letters of a service as there is room for.
+async fn retry(node: &Running, service: ServiceId) -> Result<u32, WireError> {
+    let request = RetryDeadLetters {
+        service_id: Some(service),
+        max: 100,
+        ..RetryDeadLetters::default()
+    };
+    let records = node.node.records.clone();
+    records.retry_dead_letters(Context::current(), request).await
+}
+
+#[tokio::test]
+async fn a_service_that_fills_the_ledger_keeps_no_other_out() {
+    let mut world = World::new();
+    world.toml = FEW_STORED.to_owned();
+    let (node, stuck, other) = start(&world).await;
+    let is_back = Arc::new(AtomicBool::new(false));
+    let back = Arc::clone(&is_back);
+    world.engine.on_operator(move |_, job| {
+        if is_back.load(Ordering::SeqCst) || String::from_utf8_lossy(job.action.text()).contains(&other.to_string()) {
+            Ok(Ok(vec![response(b"result")]))
+        } else {
+            Err(WireError::backoff(ErrorCode::Fetch, "the registry does not answer"))
+        }
+    });
+    fire(&world, stuck, 1, 400);
+    fire(&world, other, 2, 20);
+    assert_eq!(node.injected(2, 20).await.failed, 0);
+    // All are stored, as many as may wait do, and the rest can be retried as soon as there is room.
+    let query = DeadLetterQuery {
+        max: 500,
+        ..DeadLetterQuery::default()
+    };
+    let records = node.node.records.clone();
+    let letters = records.dead_letters(Context::current(), query).await.unwrap();
+    assert!((350..=370).contains(&letters.len()), "{}", letters.len());
+    assert!(
+        letters
+            .iter()
+            .all(|letter| letter.reason == "backlog_full" && letter.job.service_id == stuck)
+    );
+    assert!(node.metrics.render().contains(&format!(
+        "wavs_job_dead_letters_total{{reason=\"backlog_full\"}} {}",
+        letters.len()
+    )));
+    while retry(&node, stuck).await.is_ok() {}
+    assert_eq!(retry(&node, stuck).await.unwrap_err().code, ErrorCode::Busy);
+
+    back.store(true, Ordering::SeqCst);
+    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(30);
+    while retry(&node, stuck).await != Ok(0) {
+        assert!(tokio::time::Instant::now() < deadline, "there is no room for the rest");
+    }
+    assert_eq!(node.injected(1, 400).await.failed, 0);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_service_alone_is_held_back_and_loses_nothing() {
+    let mut world = World::new();
+    world.toml = FEW_STORED.to_owned();
+    let node = world.start().await;
+    let service = add(&world, &node, support::ADDRESS).await;
+    world.engine.close();
+    fire(&world, service, 1, 400);
+    world.engine.began(8).await;
+    world.engine.open();
+    assert_eq!(node.injected(1, 400).await.failed, 0);
     node.stop().await;
 }
 

@@ -146,7 +146,7 @@ pub enum KvMode {
 pub struct JobsConfig {
     /// How long terminal jobs are kept.
     pub retention: Duration,
-    /// Most jobs stored; the oldest terminal ones go first.
+    /// Most jobs stored; the oldest terminal ones go first. Half of them may wait for their runs.
     pub max_stored: u64,
     /// Executable backlog at which intake from trigger-svc stops.
     pub max_queue: usize,

@@ -173,7 +173,7 @@ pub const KEYS: &[Key] = &[
     file_unset("grants.*.max_seconds", COUNT, "Replaces max_execution_seconds"),
     file_unset("component_env.*", Kind::Credential, "Values of WAVS_ENV* variables for components"),
     file("jobs.retention_days", AMOUNT, "7", "Days that finished jobs are kept"),
-    file("jobs.max_stored", COUNT, "1000000", "Most jobs stored; intake stops when so many wait"),
+    file("jobs.max_stored", COUNT, "1000000", "Most jobs stored; half of them may wait: beyond it the service with the most gives up its last ones, a lone one is held back"),
     file("jobs.max_queue", COUNT, "4096", "Jobs that wait in memory; beyond it they wait on disk"),
     file("jobs.retry_max", SMALL, "5", "Retries after faults of this machine"),
     file("ready.max_lag_blocks", AMOUNT, "64", "Blocks that a chain may be behind"),
