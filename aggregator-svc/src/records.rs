@@ -82,10 +82,18 @@ impl RecordsContract for RecordsService {
                         submit_ms: clock::ms_after(core.settings.submit_ttl(service)),
                     })
                 };
-                dead_letters::retry(tx, &request, deadlines, clock::now_us())
+                let max_waiting = core.settings.max_waiting();
+                dead_letters::retry(tx, &request, deadlines, max_waiting, clock::now_us())
             })
             .await
             .map_err(ledger_failed)?;
+        if retried.jobs == 0 && retried.beyond > 0 {
+            let text = format!(
+                "{} jobs, half of jobs.max_stored, wait for their runs, and no more may; retry when fewer wait",
+                self.core.settings.max_waiting()
+            );
+            return Err(WireError::backoff(ErrorCode::Busy, text));
+        }
         if let Some(job) = job.filter(|_| retried.jobs == 0) {
             if retried.orphans == 0 {
                 return Err(no_dead_letter(job));
@@ -98,7 +106,7 @@ impl RecordsContract for RecordsService {
         }
         tracing::info!(
             jobs = retried.jobs,
-            skipped = retried.orphans,
+            skipped = retried.orphans + retried.beyond,
             "dead letters are tried again"
         );
         for due in retried.due {

@@ -37,10 +37,12 @@ pub struct Settings {
     pub tombstone: Duration,
     /// How long jobs that are over are kept.
     pub job_retention: Duration,
-    /// How many jobs are kept.
+    /// How many jobs are kept; half of them may wait for their runs ([`Self::max_waiting`]).
     pub max_stored: u64,
     /// Runs of one service that are asked of engine-svc at once.
     pub max_parallel_per_service: usize,
+    /// Runs that engine-svc has slots for.
+    pub engine_slots: usize,
     /// Limit of a run without limit of its own, and the cap of those with one.
     pub max_execution: Duration,
     /// Whether a node cap meters every run, so that components are prepared for metering.
@@ -129,6 +131,13 @@ impl Settings {
             .unwrap_or(self.max_open_events)
     }
 
+    /// Jobs of all services that may wait for their runs. As many others have room in the ledger, so that no backlog costs the
+    /// records of what is over.
+    #[must_use]
+    pub fn max_waiting(&self) -> u64 {
+        (self.max_stored / 2).max(1)
+    }
+
     /// What the ledger keeps, and for how long.
     #[must_use]
     pub fn retention(&self) -> Policy {
@@ -187,6 +196,8 @@ impl From<&AggregatorConfig> for Settings {
             tombstone: config.burned_queue_ttl,
             job_retention: config.jobs.retention,
             max_stored: config.jobs.max_stored,
+            max_parallel_per_service: config.max_parallel_per_service,
+            engine_slots: config.engine_slots,
             max_execution: config.max_execution,
             fuel_capped: config.max_fuel.is_some(),
             recheck: config.recheck,
@@ -200,7 +211,6 @@ impl From<&AggregatorConfig> for Settings {
                 .map(|(id, own)| (*id, grant(own)))
                 .collect(),
             env_needs_grant: config.grants.env_default == EnvDefault::Granted,
-            ..Self::default()
         }
     }
 }
@@ -222,6 +232,7 @@ impl Default for Settings {
             job_retention: Duration::from_secs(7 * 86_400),
             max_stored: 1_000_000,
             max_parallel_per_service: 8,
+            engine_slots: 16,
             max_execution: Duration::from_secs(300),
             fuel_capped: false,
             recheck: Duration::from_secs(600),

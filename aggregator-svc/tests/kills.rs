@@ -339,6 +339,93 @@ async fn a_node_killed_between_any_two_statements_goes_on_and_does_everything_on
     }
 }
 
+/// Triggers of a service whose component cannot be had, and of another one.
+const STUCK: usize = 30;
+const BRIEF: usize = 2;
+
+/// Lives from what is in `dir` until every trigger is stored, of which only eight may wait, and the other service is served.
+async fn overflow(dir: &Path) {
+    let mut world = World::at(dir);
+    world.toml = "[wavs]\njobs.max_stored = 16\n".to_owned();
+    world.trigger.publish(PASSING, document(PASSING, "active"));
+    let (stuck, other) = (manager(support::ADDRESS).service_id(), manager(PASSING).service_id());
+    world.engine.on_operator(move |_, job| {
+        if String::from_utf8_lossy(job.action.text()).contains(&other.to_string()) {
+            Ok(Ok(vec![]))
+        } else {
+            Err(WireError::backoff(ErrorCode::Fetch, "the registry does not answer"))
+        }
+    });
+    let node = world.start().await;
+    for address in [support::ADDRESS, PASSING] {
+        match node.add(address).await {
+            Ok(_) => {}
+            Err(error) => assert!(error.code == ErrorCode::Conflict, "{error}"),
+        }
+    }
+    let services = std::iter::repeat_n(stuck, STUCK).chain(std::iter::repeat_n(other, BRIEF));
+    for (number, service) in services.enumerate() {
+        let action = action(service, "silent", &number.to_be_bytes());
+        world.trigger.fire(&format!("evm:31337/{number}"), &action, None);
+    }
+    let ledger = Connection::open(world.ledger()).unwrap();
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    let served = || -> usize {
+        let sql = "SELECT count(*) FROM jobs WHERE state = 'no_output'";
+        ledger.query_row(sql, [], |row| row.get(0)).unwrap()
+    };
+    while served() < BRIEF {
+        assert!(tokio::time::Instant::now() < deadline, "{:#?}", node.jobs().await);
+        tokio::task::yield_now().await;
+    }
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn overflowing() {
+    let Some(dir) = fault::directory() else { return };
+    overflow(&dir).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_killed_while_it_gives_jobs_up_stores_each_once_and_counts_right() {
+    let audit = |dir: &Path, moment: &str| {
+        let ledger = Connection::open(dir.join("ledger.db")).unwrap();
+        let ask = |sql: &str| -> usize { ledger.query_row(sql, [], |row| row.get(0)).unwrap() };
+        let waiting = ask("SELECT count(*) FROM jobs WHERE state = 'received'");
+        assert!(waiting <= 8, "{waiting} jobs wait after a kill at {moment}");
+        for (what, sql, expected) in [
+            ("jobs", "SELECT count(*) FROM jobs", STUCK + BRIEF),
+            ("the count", "SELECT sum(jobs) FROM waiting", waiting),
+            (
+                "given up",
+                "SELECT count(*) FROM jobs WHERE state = 'failed' AND given_up = 1 AND error LIKE 'backlog_full: %'",
+                STUCK - waiting,
+            ),
+        ] {
+            assert_eq!(ask(sql), expected, "{what} after a kill at {moment}");
+        }
+    };
+    let point = "intake.given_up";
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().to_owned();
+    let passed = tokio::task::spawn_blocking(move || fault::survey("overflowing", &path))
+        .await
+        .unwrap();
+    audit(dir.path(), "no point");
+    for nth in BTreeSet::from([1, passed[point]]) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().to_owned();
+        let crash = tokio::task::spawn_blocking(move || fault::Crash::run("overflowing", point, nth, &path))
+            .await
+            .unwrap();
+        // How many batches there are depends on the speed of the machine.
+        assert!(crash.killed || nth > 1, "nothing died at {point}:{nth}");
+        overflow(dir.path()).await;
+        audit(dir.path(), &format!("{point}:{nth}"));
+    }
+}
+
 /// Everything is old and over: what a sweep may delete.
 const OLD: Policy = Policy {
     tombstone_ms: 0,

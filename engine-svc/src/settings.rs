@@ -9,19 +9,13 @@ use std::time::Duration;
 use wavs_fetch::{AddressPolicy, AllowEntry, AllowEntryError, FetchLimits, GatewayError, Gateways, Verify};
 use wavs_ipc::bounds::MAX_PAYLOAD;
 use wavs_service::ProcessName;
-use wavs_service::config::{EngineConfig, IpfsVerify};
+use wavs_service::config::{EngineConfig, IpfsVerify, engine_slots};
 use wavs_types::ServiceId;
 
 use crate::limits::{CapGrant, Caps, NO_FUEL_CAP, SERVICE_FILE_BYTES, SERVICE_KV_BYTES};
 
 /// What an answer needs besides payloads: salts, usage and framing.
 const ANSWER_OVERHEAD: usize = 128 << 10;
-/// Slots for each guest thread: guests that wait for the network or sleep leave their thread to others.
-const SLOTS_PER_WORKER: usize = 8;
-/// Most slots. Each reserves address space for its linear memories, which is finite even at 64 bits.
-const MAX_SLOTS: usize = 256;
-/// Fewest slots, so that a small machine still runs sleeping guests side by side.
-const MIN_SLOTS: usize = 16;
 
 /// Compiled components in memory where there is no configuration: as many as it has built in.
 const COMPILED: NonZeroUsize = NonZeroUsize::new(20).unwrap();
@@ -219,9 +213,7 @@ impl Settings {
     /// Runs at a time.
     #[must_use]
     pub fn slots(&self) -> usize {
-        self.workers
-            .saturating_mul(SLOTS_PER_WORKER)
-            .clamp(MIN_SLOTS, MAX_SLOTS)
+        engine_slots(self.workers)
     }
 
     /// The grant of a service, or what applies without one.

@@ -115,10 +115,10 @@ async fn a_reload_takes_over_what_can_change_and_names_the_rest() -> Result<()> 
     edit(
         &node,
         "[wavs]\n",
-        "[wavs]\nlog_level = [\"debug\"]\nengine.max_parallel_per_service = 3\n",
+        "[wavs]\nlog_level = [\"debug\"]\nengine.queue_per_service = 3\n",
     )?;
     let report = admin(&node, "/v1/config/reload").await?;
-    let expected = json!(["engine.max_parallel_per_service", "log_level"]);
+    let expected = json!(["engine.queue_per_service", "log_level"]);
     ensure!(report["applied"] == expected, "{report}");
     replaced(&node, &before, &["engine-svc"]).await?;
     ensure!(node.log().contains("the log level was changed"), "{}", node.log());

@@ -58,23 +58,30 @@ fn progress(row: &Row<'_>) -> Result<WorkflowProgress> {
 
 /// Jobs of a service that wait for a run, or run.
 pub fn received(conn: &Connection, service_id: &ServiceId) -> Result<u64> {
-    conn.prepare_cached(
-        "SELECT count(*) FROM jobs INDEXED BY jobs_received WHERE state = 'received' AND service_id = ?1",
-    )?
-    .query_row([blob(service_id.as_bytes())], |row| row.get(0))
+    conn.prepare_cached("SELECT coalesce(sum(jobs), 0) FROM waiting WHERE service_id = ?1")?
+        .query_row([blob(service_id.as_bytes())], |row| row.get(0))
 }
 
 /// The same of all services.
 pub fn backlog(conn: &Connection) -> Result<u64> {
-    conn.prepare_cached("SELECT count(*) FROM jobs INDEXED BY jobs_received WHERE state = 'received'")?
+    conn.prepare_cached("SELECT coalesce(sum(jobs), 0) FROM waiting")?
         .query_row([], |row| row.get(0))
 }
 
-/// Forgets the counters of a service, because it is gone or comes anew.
+/// The same of each service.
+pub fn waiting(conn: &Connection) -> Result<Vec<(ServiceId, u64)>> {
+    conn.prepare_cached("SELECT service_id, jobs FROM waiting")?
+        .query_map([], |row| Ok((ServiceId::new(row.get(0)?), row.get(1)?)))?
+        .collect()
+}
+
+/// Forgets the counters of a service, because it is gone or comes anew. Those of its jobs that still wait are counted on.
 pub fn forget(tx: &Connection, service_id: &ServiceId) -> Result<()> {
-    tx.execute(
+    for sql in [
         "DELETE FROM counters WHERE service_id = ?1",
-        [blob(service_id.as_bytes())],
-    )?;
+        "DELETE FROM waiting WHERE service_id = ?1 AND jobs = 0",
+    ] {
+        tx.execute(sql, [blob(service_id.as_bytes())])?;
+    }
     Ok(())
 }

@@ -12,7 +12,7 @@ use super::columns::blob;
 use super::history::{self, Actor, Note};
 use super::select::{Select, bytes, integer};
 use super::state::State;
-use super::{events, views};
+use super::{counters, events, views};
 
 /// Reasons of failed jobs whose run was fine; all other reasons belong to the run.
 const SIGN_REASONS: [&str; 6] = [
@@ -142,15 +142,19 @@ pub struct Retried {
     pub jobs: u32,
     /// Jobs that match but whose service is not registered.
     pub orphans: u32,
+    /// Jobs that match but for whose run there is no room among those that wait.
+    pub beyond: u32,
     /// What is to be done now.
     pub due: Vec<Due>,
 }
 
-/// Opens dead letters again, oldest first. `deadlines` answers none for a service that is not registered.
+/// Opens dead letters again, oldest first; those that have to run as long as fewer than `max_waiting` jobs wait. `deadlines`
+/// answers none for a service that is not registered.
 pub fn retry(
     tx: &Connection,
     request: &RetryDeadLetters,
     deadlines: impl Fn(&ServiceId) -> Option<Deadlines>,
+    max_waiting: u64,
     now_us: u64,
 ) -> Result<Retried> {
     let query = DeadLetterQuery {
@@ -166,6 +170,11 @@ pub fn retry(
             retried.orphans += 1;
             continue;
         };
+        let runs = matches!(found.stage, Stage::Execute | Stage::Sign);
+        if runs && counters::backlog(tx)? >= max_waiting {
+            retried.beyond += 1;
+            continue;
+        }
         retried.jobs += 1;
         tx.prepare_cached("UPDATE jobs SET dismissed = 0 WHERE job = ?1")?
             .execute([found.job.to_be_bytes()])?;
@@ -188,7 +197,7 @@ pub fn retry(
 fn open_job(tx: &Connection, job: u128, now_us: u64) -> Result<()> {
     tx.prepare_cached(
         "UPDATE jobs SET state = 'received', error = NULL, attempt = attempt + 1, deaths = 0, faults = 0, next_ms = 0,
-                         updated_us = ?2, timeline = json_insert(timeline, '$[#]', json_array('retried', ?2))
+                         given_up = 0, updated_us = ?2, timeline = json_insert(timeline, '$[#]', json_array('retried', ?2))
          WHERE job = ?1 AND state = 'failed'",
     )?
     .execute(params![job.to_be_bytes(), now_us])?;

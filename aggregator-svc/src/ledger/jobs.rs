@@ -250,11 +250,28 @@ pub fn end_of_service(tx: &Connection, service_id: &ServiceId, ending: &Ending, 
     )
 }
 
-/// Ends the waiting jobs of an occurrence that has left its chain.
+/// Ends those jobs of a service that it would run last, at most `count`, and answers which. They are the first to be forgotten
+/// when too many are stored.
+pub fn give_up(tx: &Connection, service_id: &ServiceId, count: u64, ending: &Ending, now_us: u64) -> Result<Vec<u128>> {
+    tx.prepare_cached(
+        "UPDATE jobs SET state = ?3, error = ?4, given_up = 1, updated_us = ?5,
+                         timeline = json_insert(timeline, '$[#]', json_array(?3, ?5))
+         WHERE job IN (SELECT job FROM jobs INDEXED BY jobs_received WHERE state = 'received' AND service_id = ?1
+                       ORDER BY next_ms DESC, job DESC LIMIT ?2)
+         RETURNING job",
+    )?
+    .query_map(
+        params![blob(service_id.as_bytes()), count, ending.state, ending.text(), now_us],
+        |row| row.get(0).map(u128::from_be_bytes),
+    )?
+    .collect()
+}
+
+/// Ends the jobs of an occurrence that has left its chain: those that wait, and those that failed, which could be tried again.
 pub fn orphan(tx: &Connection, source_key: &str, now_us: u64) -> Result<usize> {
     tx.execute(
         "UPDATE jobs SET state = 'orphaned', error = 'orphaned: the trigger left its chain', updated_us = ?2
-         WHERE state = 'received' AND injection IS NULL AND source_key = ?1",
+         WHERE state IN ('received', 'failed') AND injection IS NULL AND source_key = ?1",
         params![source_key, now_us],
     )
 }

@@ -60,6 +60,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration::new("quotas of operators", schema_peers::QUOTAS),
     Migration::new("jobs that wait, service by service", schema_open::JOBS_BY_SERVICE),
     Migration::new("results that ask for a target", schema_open::NAMINGS),
+    Migration::new("how many jobs wait", schema_open::WAITING),
 ];
 
 /// The open ledger. Clones share it.

@@ -26,7 +26,8 @@ pub struct Policy {
     pub tombstone_ms: u64,
     /// Life of jobs and of what they led to after their last change (`jobs.retention_days`).
     pub jobs_ms: u64,
-    /// Most jobs stored; the oldest that are over go first, open ones never (`jobs.max_stored`).
+    /// Most jobs stored (`jobs.max_stored`). Beyond it those that were given up go first, then the oldest that are over, open ones
+    /// never.
     pub max_jobs: u64,
 }
 
@@ -49,7 +50,7 @@ pub enum Bound {
 pub type Pass = fn(&Connection, &Policy, u64) -> Result<usize>;
 
 /// Every table, and what bounds it.
-pub const TABLES: [(&str, Bound); 27] = [
+pub const TABLES: [(&str, Bound); 28] = [
     ("meta", Bound::Named),
     ("services", Bound::Named),
     ("chains", Bound::Named),
@@ -60,6 +61,7 @@ pub const TABLES: [(&str, Bound); 27] = [
     ("documents", Bound::OnWrite),
     ("executions", Bound::OnWrite),
     ("counters", Bound::With("services")),
+    ("waiting", Bound::With("services")),
     ("events", Bound::Swept(strip_events)),
     ("buckets", Bound::With("events")),
     ("signatures", Bound::With("events")),
@@ -180,7 +182,8 @@ fn forget_event(tx: &Connection, event_id: &EventId) -> Result<()> {
     Ok(())
 }
 
-/// Deletes jobs that are over: those that are old enough, and the oldest of those that are too many.
+/// Deletes jobs that are over: those that are old enough, and of those that are too many first what was given up, so that a
+/// service that floods the ledger costs the others no record, and then the oldest.
 fn forget_jobs(tx: &Connection, policy: &Policy, now_ms: u64) -> Result<usize> {
     let before_ms = now_ms.saturating_sub(policy.jobs_ms);
     let stored: u64 = tx.query_row("SELECT count(*) FROM jobs", [], |row| row.get(0))?;
@@ -198,11 +201,25 @@ fn forget_jobs(tx: &Connection, policy: &Policy, now_ms: u64) -> Result<usize> {
         .query_map(params![first_newer, before_us, max], |row| row.get(0))?
         .collect()
     };
-    let mut jobs = pick(old, before_ms.saturating_mul(1_000), u64::from(BATCH))?;
-    if jobs.is_empty() && surplus > 0 {
-        jobs = pick([0xff; 16], i64::MAX.cast_unsigned(), surplus)?;
+    let mut forgotten = delete_jobs(tx, &pick(old, before_ms.saturating_mul(1_000), u64::from(BATCH))?)?;
+    if forgotten == 0 && surplus > 0 {
+        forgotten = delete_jobs(tx, &given_up(tx, surplus)?)?;
+        let others = surplus.saturating_sub(forgotten as u64);
+        forgotten += delete_jobs(tx, &pick([0xff; 16], i64::MAX.cast_unsigned(), others)?)?;
     }
-    for job in &jobs {
+    Ok(forgotten)
+}
+
+/// The oldest jobs that were given up.
+fn given_up(tx: &Connection, max: u64) -> Result<Vec<[u8; 16]>> {
+    tx.prepare_cached("SELECT job FROM jobs INDEXED BY jobs_given_up WHERE given_up = 1 ORDER BY job LIMIT ?1")?
+        .query_map([max], |row| row.get(0))?
+        .collect()
+}
+
+/// Deletes jobs, and the events that only they show.
+fn delete_jobs(tx: &Connection, jobs: &[[u8; 16]]) -> Result<usize> {
+    for job in jobs {
         let events: Vec<EventId> = tx
             .prepare_cached("SELECT event_id FROM job_events WHERE job = ?1")?
             .query_map([job], |row| row.get(0).map(EventId::new))?

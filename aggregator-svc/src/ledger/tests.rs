@@ -15,6 +15,7 @@ use super::{Ending, Ledger, State, timers, views};
 mod others;
 mod parked;
 mod retention;
+mod waiting;
 
 const SERVICE: ServiceId = ServiceId::new([3; 32]);
 

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, watch};
 use wavs_ipc::Reconnecting;
 use wavs_ipc::contract::engine::EngineClient;
 use wavs_types::{B256, EventId, TriggerAction};
 
 use super::handover::Handover;
 use super::lane::Lane;
+use super::runs::Slots;
 use super::schedule::Limits;
 use crate::chain::{Chains, Transactions};
 use crate::ledger::Ledger;
@@ -19,10 +20,6 @@ use crate::peers::Peers;
 use crate::registry::directory::Directory;
 use crate::settings::Settings;
 use crate::variables::Variables;
-
-/// Runs that are asked of engine-svc at once, over all services. engine-svc has fewer slots and answers busy beyond
-/// them, so this only has to be enough to keep its slots filled.
-const ENGINE_IN_FLIGHT: usize = 32;
 
 /// Jobs at work at once: in a run, or in the commit of their signatures. Most of them wait for that commit, which all share, so
 /// this decides how many share one.
@@ -95,8 +92,8 @@ pub struct Core {
     pub settle: Lane<i64>,
     /// The other operators.
     pub peers: Peers,
-    /// Limits the calls to engine-svc.
-    pub engine_slots: Semaphore,
+    /// Limits the runs that are asked of engine-svc at once, over all services.
+    pub engine_slots: Slots,
     /// Says that a service has as many open events as it may have.
     pub filled: Notify,
     /// Says that a target has a service manager that its service was not seen with before.
@@ -133,6 +130,7 @@ impl Core {
     pub fn new(parts: Parts) -> Self {
         // Intake waits at `max_queue`, one batch may go beyond it.
         let known = parts.settings.max_queue + wavs_ipc::contract::trigger_feed::MAX_PULL_ITEMS as usize;
+        let engine_slots = Slots::new(parts.settings.engine_slots);
         Self {
             ledger: parts.ledger,
             directory: parts.directory,
@@ -149,7 +147,7 @@ impl Core {
             buckets: Handover::default(),
             submit: Lane::new(SUBMIT),
             settle: Lane::new(SETTLE),
-            engine_slots: Semaphore::new(ENGINE_IN_FLIGHT),
+            engine_slots,
             filled: Notify::new(),
             mirrored: Notify::new(),
             progress: watch::Sender::new(0),

@@ -2,11 +2,11 @@
 //!
 //! A batch and the position behind it are one commit, so that nothing is taken twice and nothing acknowledged is lost.
 //! Intake waits a moment while `jobs.max_queue` jobs are in memory; if that does not help, the jobs of some services take long, and
-//! what comes is only stored, so that the others go on. It stops while `jobs.max_stored` jobs wait; what comes then waits on
-//! trigger-svc's disk.
+//! what comes is only stored, so that the others go on. Half of `jobs.max_stored` jobs may wait in the ledger. Beyond that the service
+//! with the most gives up those that it would run last ([`surplus`]): they become dead letters, which can be retried. A lone service
+//! keeps nobody out, so it is held back instead; what comes then waits on trigger-svc's disk.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry as MapEntry;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ use wavs_types::{ServiceId, TriggerAction};
 
 use super::core::Core;
 use super::execute::LEDGER_REST;
-use super::room;
+use super::share::surplus;
 use crate::clock;
 use crate::ledger::jobs::{self, JobRow, NewJob};
 use crate::ledger::{Ending, counters, meta, signed};
@@ -35,12 +35,15 @@ const MAX_HELD: u64 = 10_000;
 const PULL_DEADLINE: Duration = Duration::from_secs(30);
 /// How long intake waits for room in memory before it only stores what comes.
 const ROOM_PATIENCE: Duration = Duration::from_millis(250);
-/// Rest while as many jobs wait as may be stored.
-const STORED_REST: Duration = Duration::from_millis(250);
+/// Rest of a lone service while as many jobs wait as may.
+const WAITING_REST: Duration = Duration::from_millis(250);
 /// Rest after a failed pull; the connection has a back-off of its own.
 const PULL_REST: Duration = Duration::from_millis(100);
 /// Deadline of an acknowledgement. A lost one is made up for by the next.
 const ACK_DEADLINE: Duration = Duration::from_secs(5);
+
+/// The reason of jobs that were given up.
+const BACKLOG_FULL: &str = "backlog_full";
 
 /// A notice about a service that the registry has to look at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,6 +67,7 @@ pub async fn run(
         notices,
         ulids: Generator::new(),
         only_stores: false,
+        waiting: u64::MAX,
     };
     // A pull or a commit may be dropped at any moment: what was not committed is pulled again.
     let _ = stop.run_until_cancelled(intake.run()).await;
@@ -76,6 +80,8 @@ struct Intake {
     ulids: Generator,
     /// There was no room in memory, and none came soon.
     only_stores: bool,
+    /// As many jobs wait in the ledger at most, but for those that are retried; not known before it is asked.
+    waiting: u64,
 }
 
 impl Intake {
@@ -104,7 +110,7 @@ impl Intake {
         }
     }
 
-    /// Waits until there is room for a batch: in memory, or at least in the ledger.
+    /// Waits until there is room for a batch: in memory, or at least in the ledger. There several services make room for each other.
     async fn room(&mut self) {
         let max_queue = self.core.settings.max_queue;
         if self.core.execute.depth() < max_queue {
@@ -113,16 +119,19 @@ impl Intake {
             let room = self.core.execute.room(max_queue);
             self.only_stores = tokio::time::timeout(ROOM_PATIENCE, room).await.is_err();
         }
-        if !self.only_stores && room::waiting(&self.core) < self.core.settings.max_stored {
-            return;
-        }
-        loop {
+        let max_waiting = self.core.settings.max_waiting();
+        while self.waiting >= max_waiting && self.is_alone() {
             match self.core.ledger.read(counters::backlog).await {
-                Ok(stored) if stored < self.core.settings.max_stored => return,
-                Ok(_) => tokio::time::sleep(STORED_REST).await,
+                Ok(waiting) if waiting >= max_waiting => tokio::time::sleep(WAITING_REST).await,
+                Ok(waiting) => self.waiting = waiting,
                 Err(cause) => self.ledger_failed(&cause).await,
             }
         }
+    }
+
+    /// Whether no service could be kept out by another.
+    fn is_alone(&self) -> bool {
+        self.core.directory.services().len() <= 1
     }
 
     async fn pull(&self, after: SpoolCursor) -> Result<SpoolBatch, WireError> {
@@ -147,12 +156,18 @@ impl Intake {
         };
         let items: Vec<Arrival> = batch.items.into_iter().map(|item| self.look_at(item)).collect();
         let items = Arc::new(items);
+        let max_waiting = if self.is_alone() {
+            // What a batch adds beyond the limit is waited for before the next one.
+            u64::MAX
+        } else {
+            self.core.settings.max_waiting()
+        };
         let stored = loop {
             let items = Arc::clone(&items);
             match self
                 .core
                 .ledger
-                .write(Durability::Process, move |tx| store(tx, &items, cursor))
+                .write(Durability::Process, move |tx| store(tx, &items, cursor, max_waiting))
                 .await
             {
                 Ok(stored) => break stored,
@@ -162,11 +177,15 @@ impl Intake {
         if items.iter().any(|item| matches!(item, Arrival::Orphaned(_))) {
             self.core.jobs.clear();
         }
-        for (row, action) in stored {
+        self.waiting = stored.waiting;
+        for (service_id, jobs) in &stored.given_up {
+            self.gave_up(service_id, jobs);
+        }
+        for (row, action) in stored.executable {
             let (job, service_id, bytes) = (row.job, row.service_id, row.action.len());
             // When there is room the rows are read again, also those that were committed meanwhile.
             let entry = self.core.directory.get(&service_id);
-            if !entry.is_some_and(|entry| entry.room.keep(1)) {
+            if !entry.is_some_and(|entry| entry.room.is_full()) {
                 self.core.jobs.give(job, (row, action), 2 * bytes);
                 self.core.execute.push(service_id, job, None);
             }
@@ -194,6 +213,19 @@ impl Intake {
             }
         });
         cursor
+    }
+
+    /// Tells of jobs that became dead letters because too many wait, and forgets their rows in memory.
+    fn gave_up(&self, service_id: &ServiceId, jobs: &[u128]) {
+        for job in jobs {
+            self.core.jobs.take(job);
+        }
+        self.core
+            .metrics
+            .dead_letters
+            .with(&[BACKLOG_FULL])
+            .add(jobs.len() as u64);
+        tracing::warn!(%service_id, jobs = jobs.len(), reason = BACKLOG_FULL, "half of jobs.max_stored jobs wait, and this service has the most of them: its last ones became dead letters; retry them when fewer wait");
     }
 
     /// Turns an item into what is to be stored for it.
@@ -288,11 +320,21 @@ fn skip(entry: &Entry, action: &TriggerAction) -> Option<Ending> {
         .then(|| Ending::skipped("removed", "the service has no such workflow any more"))
 }
 
-/// Stores a batch and the position behind it; answers the jobs that are to be run.
-fn store(tx: &Connection, items: &[Arrival], cursor: SpoolCursor) -> rusqlite::Result<Vec<(JobRow, TriggerAction)>> {
+/// What a batch led to.
+struct Stored {
+    /// Jobs that are to be run.
+    executable: Vec<(JobRow, TriggerAction)>,
+    /// Jobs of this batch or before that were given up, by service.
+    given_up: Vec<(ServiceId, Vec<u128>)>,
+    /// Jobs that wait now.
+    waiting: u64,
+}
+
+/// Stores a batch and the position behind it. As many jobs as there are then more than `max_waiting` are given up.
+fn store(tx: &Connection, items: &[Arrival], cursor: SpoolCursor, max_waiting: u64) -> rusqlite::Result<Stored> {
     let now_us = clock::now_us();
+    let before = counters::backlog(tx)?;
     let mut executable = Vec::new();
-    let mut waiting: HashMap<ServiceId, u64> = HashMap::new();
     for item in items {
         match item {
             Arrival::Orphaned(source_key) => {
@@ -315,13 +357,7 @@ fn store(tx: &Connection, items: &[Arrival], cursor: SpoolCursor) -> rusqlite::R
                     let detail = format!("event {} was signed before", job.event_id);
                     jobs::end(tx, job.job, &Ending::skipped("duplicate", detail), now_us)?;
                 } else if *held {
-                    let waiting = match waiting.entry(job.service_id) {
-                        MapEntry::Occupied(known) => known.into_mut(),
-                        // The row of this job is among those that are counted.
-                        MapEntry::Vacant(new) => new.insert(counters::received(tx, &job.service_id)? - 1),
-                    };
-                    *waiting += 1;
-                    if *waiting > MAX_HELD {
+                    if counters::received(tx, &job.service_id)? > MAX_HELD {
                         let detail = format!("the service is held, and {MAX_HELD} triggers wait for it already");
                         jobs::end(tx, job.job, &Ending::skipped("paused", detail), now_us)?;
                     }
@@ -332,7 +368,35 @@ fn store(tx: &Connection, items: &[Arrival], cursor: SpoolCursor) -> rusqlite::R
             Arrival::Notice(_) | Arrival::Nothing => {}
         }
     }
+    // What was too much before (the limit may be a new one) does not cost this batch.
+    let excess = counters::backlog(tx)?.saturating_sub(max_waiting.max(before));
+    let given_up = give_up(tx, excess, max_waiting, now_us)?;
+    let gone: HashSet<u128> = given_up.iter().flat_map(|(_, jobs)| jobs).copied().collect();
+    executable.retain(|(row, _)| !gone.contains(&row.job));
     meta::set_spool_cursor(tx, cursor)?;
     fault::point("intake.cursor");
-    Ok(executable)
+    Ok(Stored {
+        executable,
+        given_up,
+        waiting: counters::backlog(tx)?,
+    })
+}
+
+/// Ends so many waiting jobs, always of the service with the most.
+fn give_up(
+    tx: &Connection,
+    excess: u64,
+    max_waiting: u64,
+    now_us: u64,
+) -> rusqlite::Result<Vec<(ServiceId, Vec<u128>)>> {
+    let detail = format!(
+        "{max_waiting} jobs, half of jobs.max_stored, wait for their runs, and this service has the most of them; retry when fewer wait"
+    );
+    let ending = Ending::failed(BACKLOG_FULL, detail);
+    let mut given_up = Vec::new();
+    for (service, count) in surplus(counters::waiting(tx)?, excess) {
+        given_up.push((service, jobs::give_up(tx, &service, count, &ending, now_us)?));
+        fault::point("intake.given_up");
+    }
+    Ok(given_up)
 }

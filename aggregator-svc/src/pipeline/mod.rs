@@ -1,6 +1,6 @@
 //! The way of a trigger to its transaction, one file per stage.
 //!
-//! [`intake`] takes triggers over from trigger-svc; [`execute`] runs the operator component ([`run`], [`runs`]), by itself after
+//! [`intake`] takes triggers over from trigger-svc, as many of each service as there is room for ([`share`]); [`execute`] runs the operator component ([`run`], [`runs`]), by itself after
 //! a death ([`trial`]), and not while too many events of its service are open ([`room`]); [`sign`] signs its responses once;
 //! [`collect`] gathers signatures; [`aggregate`] runs the aggregator component for its actions and timers; [`submit`] brings a
 //! target to a chain, and [`settle`] follows it to its depth; [`callback`] tells the component the outcome. Every stage claims
@@ -22,6 +22,7 @@ pub mod run;
 pub mod runs;
 pub mod schedule;
 pub mod settle;
+pub mod share;
 pub mod sign;
 pub mod stalled;
 pub mod submit;

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use wavs_store::StoreError;
 
 use super::core::Core;
-use crate::ledger::{counters, events};
+use crate::ledger::events;
 use crate::registry::directory::Entry;
 
 /// How often the events of a full service are counted.
@@ -34,8 +34,6 @@ struct State {
     /// Runs that have ended since the process started.
     ended: u64,
     full: bool,
-    /// Jobs that wait in the ledger while it is full.
-    waiting: u64,
 }
 
 /// Held by a job while it runs.
@@ -82,16 +80,6 @@ impl Room {
         })
     }
 
-    /// Notes that so many jobs were stored while the service is full. False: it is not, they are to be run.
-    #[must_use]
-    pub fn keep(&self, jobs: u64) -> bool {
-        let mut state = self.state();
-        if state.full {
-            state.waiting += jobs;
-        }
-        state.full
-    }
-
     fn state(&self) -> MutexGuard<'_, State> {
         // Every change is a few assignments, so a panic elsewhere leaves nothing half done.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -108,9 +96,9 @@ impl Room {
         Ok(Place(Arc::clone(self)))
     }
 
-    /// Takes over what the ledger says: `open` events and `waiting` jobs. Runs that ended since it was asked, when there were `ended`,
-    /// may have led to events that it did not count.
-    fn counted(&self, open: u64, ended: u64, waiting: u64) {
+    /// Takes over how many events are `open` in the ledger. Runs that ended since it was asked, when there were `ended`, may have led
+    /// to events that it did not count.
+    fn counted(&self, open: u64, ended: u64) {
         let mut state = self.state();
         let go_on = if state.full {
             // Not at each single event that ends: then nearly every run would have them counted.
@@ -120,7 +108,6 @@ impl Room {
         };
         state.open = open + state.running + (state.ended - ended);
         state.full = state.open > go_on;
-        state.waiting = if state.full { waiting } else { 0 };
     }
 }
 
@@ -144,16 +131,11 @@ pub(super) async fn enter(core: &Core, entry: &Entry) -> Result<Option<Place>, S
 
 async fn look(core: &Core, entry: &Entry, ended: u64) -> Result<(), StoreError> {
     let service = entry.id();
-    let (open, waiting) = core
+    let open = core
         .ledger
-        .read(move |conn| {
-            Ok((
-                events::open_of_own(conn, &service)?,
-                counters::received(conn, &service)?,
-            ))
-        })
+        .read(move |conn| events::open_of_own(conn, &service))
         .await?;
-    entry.room.counted(open, ended, waiting);
+    entry.room.counted(open, ended);
     Ok(())
 }
 
@@ -165,11 +147,6 @@ pub(super) fn full(core: &Core) -> Vec<Arc<Entry>> {
         .filter(|entry| entry.room.is_full())
         .cloned()
         .collect()
-}
-
-/// Jobs that wait in the ledger because their services are full.
-pub(super) fn waiting(core: &Core) -> u64 {
-    full(core).iter().map(|entry| entry.room.state().waiting).sum()
 }
 
 /// Lets full services go on when they have room again, until `stop`.
@@ -211,31 +188,28 @@ mod tests {
     fn a_room_fills_up_and_goes_on_when_a_tenth_is_free() {
         let room = Room::new(20);
         assert_eq!(room.take().err(), Some(0), "the ledger is asked first");
-        room.counted(18, 0, 0);
+        room.counted(18, 0);
         let places = [room.take().unwrap(), room.take().unwrap()];
         assert_eq!(room.take().err(), Some(0));
         drop(places);
         // The two runs ended before the ledger was asked; one of them led to no event.
-        room.counted(19, 2, 0);
+        room.counted(19, 2);
         drop(room.take().unwrap());
         // One ended meanwhile: its event may be among the 19, or not.
-        room.counted(19, 2, 7);
-        assert!(room.is_full() && room.keep(3));
-        assert_eq!(room.state().waiting, 10);
-        assert!(room.take().is_err());
-        room.counted(19, 3, 9);
+        room.counted(19, 2);
+        assert!(room.is_full() && room.take().is_err());
+        room.counted(19, 3);
         assert!(room.is_full(), "one event less is not enough");
-        room.counted(18, 3, 9);
-        assert!(!room.is_full() && !room.keep(1));
-        assert!(room.take().is_ok());
+        room.counted(18, 3);
+        assert!(!room.is_full() && room.take().is_ok());
     }
 
     #[test]
     fn a_room_for_one_is_full_with_one_and_empty_without() {
         let room = Room::new(1);
-        room.counted(1, 0, 0);
+        room.counted(1, 0);
         assert!(room.is_full());
-        room.counted(0, 0, 0);
+        room.counted(0, 0);
         assert!(room.take().is_ok());
     }
 }

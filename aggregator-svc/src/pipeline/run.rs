@@ -1,7 +1,7 @@
 //! One call to engine-svc, and what its end means for the row that it was made for.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use wavs_ipc::contract::engine::{
     AggregatorCall, AggregatorJob, AggregatorOutcome, OperatorJob, OperatorOutcome, RunContext,
@@ -9,6 +9,7 @@ use wavs_ipc::contract::engine::{
 use wavs_ipc::contract::job::{GuestError, Response, RunId, Usage};
 use wavs_ipc::contract::records::GuestKind;
 use wavs_ipc::{ErrorCode, Json, Retry, WireError};
+use wavs_service::config::CALL_MARGIN;
 use wavs_types::{Component, EventId, TriggerAction, WorkflowId};
 
 use super::core::Core;
@@ -17,8 +18,6 @@ use crate::clock;
 use crate::ledger::executions::{Execution, Purpose};
 use crate::registry::directory::Entry;
 
-/// Time on top of the execution limit: waiting for a slot, instantiation, the way there and back.
-const CALL_MARGIN: Duration = Duration::from_secs(10);
 /// Longest error text in the record of a run; the rest is cut, the row of the job has all of it.
 const MAX_ERROR_CHARS: usize = 1_000;
 
@@ -159,8 +158,11 @@ where
     Fut: Future<Output = Result<Result<T, WireError>, wavs_ipc::tarpc::client::RpcError>>,
 {
     let stopping = || RunFault::NotStarted("the process is stopping".to_owned());
-    let _own = run.entry.runs.begin(kind).await.ok_or_else(stopping)?;
-    let _slot = core.engine_slots.acquire().await.map_err(|_| stopping())?;
+    let _under_way = core
+        .engine_slots
+        .begin(&run.entry.runs, kind)
+        .await
+        .ok_or_else(stopping)?;
     let limit = core
         .settings
         .execution_limit(&run.entry.id(), run.component.time_limit_seconds);

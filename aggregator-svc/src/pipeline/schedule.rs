@@ -1,6 +1,7 @@
 //! Which work is next: a fair, bounded, in-memory view of durable rows. Pure; time is an argument.
 //!
-//! Work of different services takes turns, no service runs more than its share at once, and work may be due later. The rows
+//! Work of different services takes turns, no service runs more than its share at once, and the last quarter of all that may run
+//! is for services of which nothing runs. Work may be due later. The rows
 //! in the ledger are the truth: what there is no room for is forgotten, and the service counts as *behind* until its owner has
 //! read the rows again. A service that has much waiting makes room for one that has little, so that nothing that one of them
 //! does (a component that cannot be fetched, a run that takes minutes) keeps the work of another out.
@@ -215,7 +216,11 @@ impl<W: Copy + Eq + Hash> Schedule<W> {
             let Some(share) = self.shares.get_mut(&service) else {
                 continue;
             };
-            if share.running >= self.limits.per_service {
+            let room = match share.running {
+                0 => self.limits.running,
+                _ => self.limits.shared(),
+            };
+            if share.running >= self.limits.per_service || self.running >= room {
                 self.turns.push_back(service);
                 continue;
             }
@@ -324,6 +329,11 @@ impl<W: Copy + Eq + Hash> Schedule<W> {
 }
 
 impl Limits {
+    /// Work that runs at once of services of which some runs already.
+    fn shared(&self) -> usize {
+        self.running - self.running / 4
+    }
+
     /// Delayed work of one service.
     fn delayed(&self) -> usize {
         (self.known / DELAYED_PART).max(1)
@@ -359,6 +369,18 @@ mod tests {
         schedule.finish(0, Next::Done, now);
         assert_eq!(schedule.pop(now), Some((service(1), 2)));
         assert_eq!(schedule.pop(now), None);
+    }
+
+    #[test]
+    fn the_last_quarter_is_for_services_of_which_nothing_runs() {
+        let now = Instant::now();
+        let mut schedule = Schedule::new(LIMITS);
+        for work in 0..6 {
+            schedule.push(service(work % 2), work, None);
+        }
+        assert_eq!(started(&mut schedule, now), [0, 1, 2]);
+        schedule.push(service(2), 10, None);
+        assert_eq!(started(&mut schedule, now), [10]);
     }
 
     #[test]
@@ -429,11 +451,12 @@ mod tests {
         }
         assert_eq!(schedule.known(), 8);
         // The first come first; what came last was forgotten.
-        assert_eq!(started(&mut schedule, now), [0, 10, 1, 11]);
-        for work in [0, 10, 1, 11] {
+        assert_eq!(started(&mut schedule, now), [0, 10, 1]);
+        for work in [0, 10, 1] {
             schedule.finish(work, Next::Done, now);
         }
-        assert_eq!(started(&mut schedule, now), [2, 12, 3, 13]);
+        assert_eq!(started(&mut schedule, now), [11, 2, 12]);
+        schedule.finish(11, Next::Done, now);
         assert_eq!(schedule.take_wanted().unwrap().services, Some(vec![service(1)]));
     }
 
@@ -467,6 +490,8 @@ mod tests {
             };
             prop_assert!(self.running.insert(work), "{work} runs twice");
             prop_assert!(self.running.len() <= LIMITS.running);
+            let first = !self.running.iter().any(|other| *other != work && other % 3 == work % 3);
+            prop_assert!(first || self.running.len() <= LIMITS.shared());
             for share in 0..3 {
                 let of_one = self.running.iter().filter(|work| **work % 3 == share).count();
                 prop_assert!(of_one <= LIMITS.per_service);

@@ -26,8 +26,8 @@ struct Inner {
     pub runs: Mutex<Vec<OperatorJob>>,
     pub aggregator_runs: Mutex<Vec<AggregatorJob>>,
     pub prefetched: Mutex<Vec<World>>,
-    /// Runs of this service never end.
-    held: Mutex<Option<String>>,
+    /// Runs of these services never end.
+    held: Mutex<Vec<String>>,
     /// Runs may start only with a permit; closed gates hold them back.
     gate: Semaphore,
 }
@@ -88,7 +88,7 @@ impl FakeEngine {
 
     /// Has no run of a service ever end.
     pub fn hold(&self, service: ServiceId) {
-        *self.inner.held.lock().unwrap() = Some(service.to_string());
+        self.inner.held.lock().unwrap().push(service.to_string());
     }
 
     /// Waits until so many runs have begun.
@@ -129,7 +129,8 @@ impl Engine for FakeEngine {
             runs.len()
         };
         let held = self.inner.held.lock().unwrap().clone();
-        if held.is_some_and(|held| String::from_utf8_lossy(job.action.text()).contains(&held)) {
+        let action = String::from_utf8_lossy(job.action.text());
+        if held.iter().any(|held| action.contains(held)) {
             std::future::pending::<()>().await;
         }
         self.inner.gate.acquire().await.unwrap().forget();

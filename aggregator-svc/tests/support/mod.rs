@@ -164,8 +164,7 @@ impl World {
             max_open_events: self.max_open_events,
             accept_empty_history: self.accept_empty_history,
             own_input_grace: self.own_input_grace,
-            overrides: self.configured().overrides,
-            ..Settings::default()
+            ..self.configured()
         };
         let keyring = self
             .phrase

@@ -40,6 +40,10 @@ fn a_wrong_value_names_key_place_and_remedy() {
         &["aggregator.stages", "\"0\"", "rest"],
     );
     check(
+        file("[wavs.engine]\nhard_timeout_secs = 4191"),
+        &["engine.hard_timeout_secs", "line 2", "a run of 4191 s", "at most 4190"],
+    );
+    check(
         file("[wavs.service.abc]\ndeterministic = true"),
         &["service.abc", "64 hex digits"],
     );

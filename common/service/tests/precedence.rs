@@ -43,6 +43,22 @@ fn without_a_file_the_built_in_values_apply() {
 }
 
 #[test]
+fn the_aggregator_is_told_how_much_the_engine_has_room_for() {
+    for (workers, slots) in [(1, 16), (4, 32), (1_000, 256)] {
+        let text = format!("[wavs.engine]\nworkers = {workers}\nmax_parallel_per_service = 3");
+        let node = Scratch::new().file("wavs.toml", &text).loaded().node;
+        assert_eq!(
+            (node.engine.workers, node.engine.max_parallel_per_service),
+            (workers, 3)
+        );
+        assert_eq!(
+            (node.aggregator.engine_slots, node.aggregator.max_parallel_per_service),
+            (slots, 3)
+        );
+    }
+}
+
+#[test]
 fn each_layer_beats_the_ones_below() {
     // The key in a subset of the sources, from low to high; the highest set one must win.
     for mask in 0..16_u8 {

@@ -296,9 +296,7 @@ mod tests {
     #[tokio::test]
     async fn directories_that_no_path_reaches_are_no_hiding_place() {
         let directory = tempfile::tempdir().unwrap();
-        let quota = FileQuota::with_limit(directory.path().to_owned(), ROOMY)
-            .await
-            .unwrap();
+        let quota = FileQuota::with_limit(directory.path().to_owned(), ROOMY).await.unwrap();
         let name = "x".repeat(255);
         let mut at = openat(CWD, directory.path(), OFlags::DIRECTORY, Mode::empty()).unwrap();
         for _ in 0..20 {

@@ -194,6 +194,44 @@ async fn too_many_jobs_cost_the_oldest_that_are_over_and_no_pass_is_large() {
 }
 
 #[tokio::test]
+async fn what_a_service_gave_up_goes_before_the_records_of_the_others() {
+    in_ledger(|tx| {
+        let quiet = ServiceId::new([5; 32]);
+        for number in 0..20_u64 {
+            let job = NewJob {
+                job: (u128::from(number) << 80) + 1,
+                service_id: if number < 10 { quiet } else { SERVICE },
+                source_key: format!("many/{number}"),
+                ..job(7)
+            };
+            jobs::insert(tx, &job, number * 1_000)?;
+        }
+        for number in 0..10_u64 {
+            let job = (u128::from(number) << 80) + 1;
+            jobs::end(tx, job, &Ending::failed("guest_fault", "no"), 20_000)?;
+        }
+        jobs::give_up(tx, &SERVICE, 10, &Ending::failed("backlog_full", "too many"), 20_000)?;
+
+        let left = |max_jobs: u64| -> Result<(u32, u32)> {
+            let policy = Policy {
+                max_jobs,
+                jobs_ms: 1_000_000,
+                ..POLICY
+            };
+            let (_, steps) = sweep(tx, "jobs", &policy, 600)?;
+            assert_eq!(steps, 1);
+            tx.query_row("SELECT sum(given_up), sum(1 - given_up) FROM jobs", [], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })
+        };
+        assert_eq!(left(12)?, (2, 10));
+        assert_eq!(left(5)?, (0, 5), "then the oldest");
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn transactions_and_audit_entries_go_when_nothing_needs_them() {
     in_ledger(|tx| {
         let day = 24 * 3_600 * 1_000;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use wavs_types::{ChainConfig, ChainKey, ServiceId};
 
 use super::audience::AGGREGATOR;
+use super::engine::{EngineConfig, engine_slots};
 use super::error::ConfigError;
 use super::grants::Grants;
 use super::values::Values;
@@ -48,6 +49,11 @@ pub struct AggregatorConfig {
     pub max_execution: Duration,
     /// The node's cap on fuel; `None` is none.
     pub max_fuel: Option<u64>,
+    /// Runs that engine-svc has slots for. It may have fewer where it is a unit of its own with a quota of the processor; then it
+    /// answers busy.
+    pub engine_slots: usize,
+    /// Guests of one service that run at once.
+    pub max_parallel_per_service: usize,
     /// Life of a marker that an event is done.
     pub burned_queue_ttl: Duration,
     /// How long the own signature is waited for when another operator's comes first.
@@ -138,7 +144,7 @@ pub enum KvMode {
 pub struct JobsConfig {
     /// How long terminal jobs are kept.
     pub retention: Duration,
-    /// Most jobs stored; the oldest terminal ones go first.
+    /// Most jobs stored; the oldest terminal ones go first. Half of them may wait for their runs.
     pub max_stored: u64,
     /// Executable backlog at which intake from trigger-svc stops.
     pub max_queue: usize,
@@ -147,7 +153,11 @@ pub struct JobsConfig {
 }
 
 impl AggregatorConfig {
-    pub(super) fn read(values: &Values<'_>, chains: &BTreeMap<ChainKey, ChainConfig>) -> Result<Self, ConfigError> {
+    pub(super) fn read(
+        values: &Values<'_>,
+        chains: &BTreeMap<ChainKey, ChainConfig>,
+        engine: &EngineConfig,
+    ) -> Result<Self, ConfigError> {
         let service_defaults = ServicePolicy::read(values, None)?;
         let mut services = BTreeMap::new();
         let mut schedule_keys = BTreeMap::new();
@@ -182,10 +192,10 @@ impl AggregatorConfig {
             allow_pending_chains: values.flag("allow_pending_chains")?,
             submission_networking_disabled: values.flag("disable_submission_networking")?,
             p2p_enabled: values.p2p_enabled(),
-            max_execution: values
-                .seconds("max_execution_seconds")?
-                .min(values.seconds("engine.hard_timeout_secs")?),
-            max_fuel: Some(values.number("max_wasm_fuel")?).filter(|fuel| *fuel != u64::MAX),
+            max_execution: engine.max_execution,
+            max_fuel: engine.max_fuel,
+            engine_slots: engine_slots(engine.workers),
+            max_parallel_per_service: engine.max_parallel_per_service,
             dev_endpoints: values.flag("dev_endpoints_enabled")?,
             burned_queue_ttl: values.seconds("aggregator.burned_queue_ttl_secs")?,
             own_input_grace: values.seconds("aggregator.own_input_grace_secs")?,

@@ -5,11 +5,24 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use wavs_ipc::bounds::MAX_DEADLINE;
 
 use super::error::ConfigError;
 use super::fetch::FetchConfig;
 use super::grants::Grants;
 use super::values::Values;
+
+/// Time that a call for a run has on top of the limit of the run: waiting for a slot, instantiation, the way there and back.
+pub const CALL_MARGIN: Duration = Duration::from_secs(10);
+/// Longest run that a call can wait for.
+const LONGEST_RUN: Duration = MAX_DEADLINE.saturating_sub(CALL_MARGIN);
+
+/// Slots for each guest thread: guests that wait for the network or sleep leave their thread to others.
+const SLOTS_PER_WORKER: usize = 8;
+/// Most slots. Each reserves address space for its linear memories, which is finite even at 64 bits.
+const MAX_SLOTS: usize = 256;
+/// Fewest slots, so that a small machine still runs sleeping guests side by side.
+const MIN_SLOTS: usize = 16;
 
 /// What engine-svc is told. It holds no secret; what a running guest may see comes with the run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -58,7 +71,7 @@ const SMALL_CACHE: NonZeroUsize = NonZeroUsize::new(10).unwrap();
 
 impl EngineConfig {
     pub(super) fn read(values: &Values<'_>) -> Result<Self, ConfigError> {
-        let hard_timeout = values.seconds("engine.hard_timeout_secs")?;
+        let hard_timeout = hard_timeout(values)?;
         let cache_dir = values.optional_path("engine.cache_dir")?;
         Ok(Self {
             worker_threads: values.size("process.engine.worker_threads")?,
@@ -96,4 +109,25 @@ fn own_ports(values: &Values<'_>) -> Result<Vec<u16>, ConfigError> {
 
 fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
+}
+
+/// Runs that engine-svc has slots for with so many threads for guests. aggregator-svc has not many more of them under way.
+#[must_use]
+pub fn engine_slots(workers: usize) -> usize {
+    workers.saturating_mul(SLOTS_PER_WORKER).clamp(MIN_SLOTS, MAX_SLOTS)
+}
+
+/// The limit of all runs, which must end before the calls that wait for them.
+fn hard_timeout(values: &Values<'_>) -> Result<Duration, ConfigError> {
+    let key = "engine.hard_timeout_secs";
+    let timeout = values.seconds(key)?;
+    if timeout > LONGEST_RUN {
+        let detail = format!(
+            "a run of {} s is longer than a call can wait for it: expected at most {}",
+            timeout.as_secs(),
+            LONGEST_RUN.as_secs()
+        );
+        return Err(values.wrong(&[key], &detail));
+    }
+    Ok(timeout)
 }

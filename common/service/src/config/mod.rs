@@ -35,7 +35,7 @@ mod values;
 
 pub use aggregator::{AggregatorConfig, AggregatorRun, Callback, JobsConfig, KvMode, ServicePolicy, StageSize};
 pub use audience::Audience;
-pub use engine::EngineConfig;
+pub use engine::{CALL_MARGIN, EngineConfig, engine_slots};
 pub use error::ConfigError;
 pub use fetch::{FetchConfig, IpfsVerify};
 pub use fingerprints::{Fingerprints, fingerprint};

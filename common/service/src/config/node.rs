@@ -92,12 +92,13 @@ impl NodeConfig {
         for name in ProcessName::ALL {
             processes.insert(name, ProcessLimits::read(&values.section(&["process", name.short()]))?);
         }
+        let engine = EngineConfig::read(values)?;
         Ok(Self {
             data_dir: values.data_dir().to_owned(),
             http: HttpConfig::read(values)?,
             trigger: TriggerConfig::read(values, &chains)?,
-            engine: EngineConfig::read(values)?,
-            aggregator: AggregatorConfig::read(values, &chains)?,
+            aggregator: AggregatorConfig::read(values, &chains, &engine)?,
+            engine,
             p2p: P2pConfig::read(values)?,
             telemetry: TelemetryConfig::read(values)?,
             chains,
