@@ -12,6 +12,8 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Semaphore;
 use wavs_types::ServiceId;
 
+use crate::runtime::stand_back;
+
 /// Threads that look up names; further look-ups wait.
 const THREADS: usize = 64;
 /// Look-ups of one service at a time; further ones wait, within the time of their request and of their run.
@@ -45,6 +47,7 @@ impl Resolver {
         let threads = Builder::new_current_thread()
             .max_blocking_threads(THREADS)
             .thread_name("names")
+            .on_thread_start(stand_back)
             .build()?;
         Ok(Arc::new(Self {
             threads: Some(threads),

@@ -12,11 +12,13 @@ use wavs_types::{ComponentDigest, ServiceId};
 
 /// The most that a brief run computes. A run is set up, called and cleared away in a tenth of a millisecond.
 pub(super) const BRIEF: Duration = Duration::from_micros(250);
-/// Brief runs in a row after which a component is expected to be brief again. Until then it is taken for what it was at its
-/// worst, so that a guest gains nothing by being long now and then.
-const PROBATION: u32 = 16;
-/// Components of services that are known to be long. Beyond, the one not run for the longest time is forgotten: its next run
-/// begins among the brief ones, and is known again after it.
+/// What one run may count for at most: a single long one is noticed, and forgotten after some dozens.
+const MOST: Duration = BRIEF.saturating_mul(16);
+/// The part by which a run that is longer than the average raises it, and a shorter one lowers it. A guest gains little by being
+/// long now and then, and the odd run that its machine made long is no habit.
+const RISE: u32 = 8;
+const FALL: u32 = 32;
+/// Components of services that are known. Beyond, the one not run for the longest time is forgotten, and taken for brief again.
 const KNOWN: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
 
 /// How long runs are.
@@ -33,14 +35,14 @@ type Whose = (ServiceId, ComponentDigest);
 /// The habits of all components. Clones share them.
 #[derive(Debug, Clone)]
 pub(crate) struct Habits {
-    /// Those that were long, with the brief runs that are left of their probation.
-    long: Arc<Mutex<LruCache<Whose, u32>>>,
+    /// How long their runs compute on average.
+    averages: Arc<Mutex<LruCache<Whose, Duration>>>,
 }
 
 impl Default for Habits {
     fn default() -> Self {
         Self {
-            long: Arc::new(Mutex::new(LruCache::new(KNOWN))),
+            averages: Arc::new(Mutex::new(LruCache::new(KNOWN))),
         }
     }
 }
@@ -60,28 +62,31 @@ impl Habits {
         }
     }
 
-    fn with<T>(&self, look: impl FnOnce(&mut LruCache<Whose, u32>) -> T) -> T {
-        look(&mut self.long.lock().unwrap_or_else(PoisonError::into_inner))
+    fn with<T>(&self, look: impl FnOnce(&mut LruCache<Whose, Duration>) -> T) -> T {
+        look(&mut self.averages.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
 impl HabitOf {
     /// How long the next run is expected to be.
     pub(super) fn expected(&self) -> Habit {
-        let was_long = self.habits.with(|long| long.contains(&self.whose));
-        if was_long { Habit::Long } else { Habit::Brief }
+        let average = self.habits.with(|averages| averages.peek(&self.whose).copied());
+        if average.is_some_and(|average| average >= BRIEF) {
+            Habit::Long
+        } else {
+            Habit::Brief
+        }
     }
 
     /// Learns how long a run computed.
     pub(super) fn learn(&self, computed: Duration) {
-        self.habits.with(|long| {
-            if computed >= BRIEF {
-                long.put(self.whose, PROBATION);
-            } else if let Some(left) = long.get_mut(&self.whose) {
-                *left -= 1;
-                if *left == 0 {
-                    long.pop(&self.whose);
-                }
+        let computed = computed.min(MOST);
+        self.habits.with(|averages| {
+            let average = averages.get_or_insert_mut(self.whose, Duration::default);
+            if computed > *average {
+                *average += (computed - *average) / RISE;
+            } else {
+                *average -= (*average - computed) / FALL;
             }
         });
     }
@@ -91,28 +96,42 @@ impl HabitOf {
 mod tests {
     use super::*;
 
+    fn component(habits: &Habits, service: u8, component: u8) -> HabitOf {
+        habits.of(ServiceId::new([service; 32]), ComponentDigest::new([component; 32]))
+    }
+
     #[test]
-    fn one_long_run_is_remembered_until_many_were_brief() {
+    fn one_very_long_run_is_remembered_until_many_were_brief() {
         let habits = Habits::default();
-        let of = |service, component| habits.of(ServiceId::new([service; 32]), ComponentDigest::new([component; 32]));
-        let component = of(1, 1);
-        assert_eq!(component.expected(), Habit::Brief);
-        component.learn(BRIEF);
-        for _ in 0..PROBATION {
-            assert_eq!(component.expected(), Habit::Long);
+        let of = |service, digest| component(&habits, service, digest).expected();
+        let known = component(&habits, 1, 1);
+        assert_eq!(known.expected(), Habit::Brief);
+        known.learn(Duration::from_secs(300));
+        let mut brief = 0;
+        while known.expected() == Habit::Long {
             // Neither another service with it nor another component of the service is taken for long.
-            assert_eq!((of(2, 1).expected(), of(1, 2).expected()), (Habit::Brief, Habit::Brief));
-            component.learn(Duration::ZERO);
+            assert_eq!((of(2, 1), of(1, 2)), (Habit::Brief, Habit::Brief));
+            known.learn(BRIEF / 4);
+            brief += 1;
         }
-        assert_eq!(component.expected(), Habit::Brief);
+        assert!((16..64).contains(&brief), "{brief}");
     }
 
     #[test]
     fn a_guest_that_is_long_now_and_then_stays_long() {
-        let component = Habits::default().of(ServiceId::new([1; 32]), ComponentDigest::new([1; 32]));
-        for run in 0..10 * PROBATION {
-            component.learn(if run % PROBATION == 0 { BRIEF } else { Duration::ZERO });
-            assert_eq!(component.expected(), Habit::Long, "run {run}");
+        let known = component(&Habits::default(), 1, 1);
+        for run in 0..1_000 {
+            known.learn(if run % 16 == 0 { MOST } else { Duration::ZERO });
+            assert_eq!(known.expected(), Habit::Long, "run {run}");
+        }
+    }
+
+    #[test]
+    fn a_brief_guest_stays_brief_on_a_machine_that_stumbles() {
+        let known = component(&Habits::default(), 1, 1);
+        for run in 0..1_000 {
+            known.learn(if run % 20 == 0 { 3 * BRIEF } else { BRIEF / 3 });
+            assert_eq!(known.expected(), Habit::Brief, "run {run}");
         }
     }
 }

@@ -21,7 +21,7 @@ pub(crate) use call::{Call, Finished, Returned, Terms, run};
 #[cfg(test)]
 pub(crate) use engine::engine;
 pub(crate) use engine::{PoolSize, Variant, compiler_engine};
-pub(crate) use executor::GuestExecutor;
+pub(crate) use executor::{GuestExecutor, stand_back};
 pub(crate) use failure::Failure;
 pub(crate) use habits::Habits;
 pub(crate) use library::Library;
