@@ -190,7 +190,7 @@ async fn every_command_of_the_readme_does_what_it_says() -> Result<()> {
         }
         if command.contains("set-property") {
             let limits = machine.text("systemctl show -p MemoryMax -p CPUQuotaPerSecUSec --value wavs-engine")?;
-            ensure!(limits.contains("12884901888") && limits.contains("6s"), "{limits}");
+            ensure!(limits.contains("30064771072") && limits.contains("6s"), "{limits}");
         }
     }
     // The phrase was read by the one process that may hold it.
