@@ -76,14 +76,14 @@ fn add_headers(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
     let mut types = linker.instance(HTTP)?;
     types.func_wrap("[constructor]fields", |mut store: Store<'_>, (): ()| {
         let state = store.data_mut();
-        state.admit::<http::Fields>("HTTP header lists", FIELDS)?;
+        state.admit_headers()?;
         Ok((HostFields::new(&mut state.http())?,))
     })?;
     types.func_wrap(
         "[static]fields.from-list",
         |mut store: Store<'_>, (entries,): (Vec<(String, Vec<u8>)>,)| {
             let state = store.data_mut();
-            state.admit::<http::Fields>("HTTP header lists", FIELDS)?;
+            state.admit_headers()?;
             let made = match HostFields::from_list(&mut state.http(), entries) {
                 Ok(made) => Ok(made),
                 Err(cause) => Err(http::Host::convert_header_error(&mut state.http(), cause)?),
@@ -93,7 +93,7 @@ fn add_headers(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
     )?;
     types.func_wrap("[method]fields.clone", |mut store: Store<'_>, (fields,): (Headers,)| {
         let state = store.data_mut();
-        state.admit::<http::Fields>("HTTP header lists", FIELDS)?;
+        state.admit_headers()?;
         Ok((HostFields::clone(&mut state.http(), fields)?,))
     })
 }
@@ -114,7 +114,7 @@ fn add_requests(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
         "[method]outgoing-request.body",
         |mut store: Store<'_>, (request,): (Request,)| {
             let state = store.data_mut();
-            state.admit::<http::OutgoingBody>("HTTP bodies", BODIES)?;
+            state.admit_body()?;
             Ok((HostOutgoingRequest::body(&mut state.http(), request)?,))
         },
     )?;
@@ -122,7 +122,7 @@ fn add_requests(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
         "[method]outgoing-response.body",
         |mut store: Store<'_>, (response,): (Resource<http::OutgoingResponse>,)| {
             let state = store.data_mut();
-            state.admit::<http::OutgoingBody>("HTTP bodies", BODIES)?;
+            state.admit_body()?;
             Ok((HostOutgoingResponse::body(&mut state.http(), response)?,))
         },
     )?;
@@ -174,6 +174,14 @@ impl GuestState {
         } else {
             Err(Exceeded::Held { what, limit })
         }
+    }
+
+    fn admit_headers(&mut self) -> Result<(), Exceeded> {
+        self.admit::<http::Fields>("HTTP header lists", FIELDS)
+    }
+
+    fn admit_body(&mut self) -> Result<(), Exceeded> {
+        self.admit::<http::OutgoingBody>("HTTP bodies", BODIES)
     }
 
     /// At least as many as the run has files open: a stream keeps the file open that it was made of.
