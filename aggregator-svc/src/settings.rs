@@ -6,7 +6,7 @@ use std::time::Duration;
 use wavs_ipc::contract::job::RunMode;
 use wavs_service::Secret;
 use wavs_service::config::{self, AggregatorConfig, EnvDefault, KvMode, ServicePolicy, StageSize};
-use wavs_types::{ChainConfig, ChainKey, ServiceId};
+use wavs_types::{ChainConfig, ChainKey, Component, ServiceId};
 
 use crate::ledger::retention::Policy;
 
@@ -45,8 +45,8 @@ pub struct Settings {
     pub engine_slots: usize,
     /// Limit of a run without limit of its own, and the cap of those with one.
     pub max_execution: Duration,
-    /// Whether a node cap meters every run, so that components are prepared for metering.
-    pub fuel_capped: bool,
+    /// The cap on the fuel of a run; none: only components that ask for a limit are metered.
+    pub max_fuel: Option<u64>,
     /// How often service URIs are read again.
     pub recheck: Duration,
     /// Whether keys without history sign at once although they have weight on chain: a development node, where ledgers come
@@ -86,7 +86,12 @@ pub struct Grant {
     pub chains: Option<BTreeSet<ChainKey>>,
     /// Replaces [`Settings::max_execution`].
     pub max_execution: Option<Duration>,
+    /// Replaces [`Settings::max_fuel`].
+    pub max_fuel: Option<u64>,
 }
+
+/// The fuel cap that stands for none.
+const NO_FUEL_CAP: u64 = u64::MAX;
 
 impl Settings {
     /// How long events of a service collect.
@@ -159,6 +164,19 @@ impl Settings {
             .unwrap_or(self.max_execution);
         own.map_or(cap, |seconds| Duration::from_secs(seconds).min(cap))
     }
+
+    /// The cap on the fuel of a service's runs, if there is one.
+    #[must_use]
+    pub fn fuel_cap(&self, service: &ServiceId) -> Option<u64> {
+        let granted = self.grants.get(service).and_then(|grant| grant.max_fuel);
+        granted.or(self.max_fuel).filter(|fuel| *fuel != NO_FUEL_CAP)
+    }
+
+    /// Whether engine-svc counts the fuel of a component's runs, for which it needs other code.
+    #[must_use]
+    pub fn metered(&self, service: &ServiceId, component: &Component) -> bool {
+        component.fuel_limit.is_some() || self.fuel_cap(service).is_some()
+    }
 }
 
 impl From<&AggregatorConfig> for Settings {
@@ -181,6 +199,7 @@ impl From<&AggregatorConfig> for Settings {
                 .as_ref()
                 .map(|names| names.iter().filter_map(|name| name.parse().ok()).collect()),
             max_execution: grant.max_seconds.map(Duration::from_secs),
+            max_fuel: grant.max_fuel,
         };
         Self {
             collect_ttl: config.service_defaults.collect_ttl,
@@ -199,7 +218,7 @@ impl From<&AggregatorConfig> for Settings {
             max_parallel_per_service: config.max_parallel_per_service,
             engine_slots: config.engine_slots,
             max_execution: config.max_execution,
-            fuel_capped: config.max_fuel.is_some(),
+            max_fuel: config.max_fuel,
             recheck: config.recheck,
             accept_empty_history: config.dev_endpoints,
             allow_pending_chains: config.allow_pending_chains,
@@ -234,7 +253,7 @@ impl Default for Settings {
             max_parallel_per_service: 8,
             engine_slots: 16,
             max_execution: Duration::from_secs(300),
-            fuel_capped: false,
+            max_fuel: None,
             recheck: Duration::from_secs(600),
             accept_empty_history: false,
             allow_pending_chains: false,
@@ -249,5 +268,40 @@ fn stage(size: StageSize) -> Option<u32> {
     match size {
         StageSize::Count(count) => Some(count),
         StageSize::Rest => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_are_metered_as_engine_svc_meters_them() {
+        let service = ServiceId::new([1; 32]);
+        let component = |fuel: Option<u64>| -> Component {
+            let source = serde_json::json!({"digest": "ab".repeat(32)});
+            let document = serde_json::json!({
+                "source": source, "permissions": {}, "config": {}, "env_keys": [], "fuel_limit": fuel
+            });
+            serde_json::from_value(document).unwrap()
+        };
+        let metered = |own, node, granted| {
+            let grant = Grant {
+                max_fuel: granted,
+                ..Grant::default()
+            };
+            let settings = Settings {
+                max_fuel: node,
+                grants: BTreeMap::from([(service, grant)]),
+                ..Settings::default()
+            };
+            settings.metered(&service, &component(own))
+        };
+        assert!(!metered(None, None, None));
+        assert!(metered(Some(5), None, None));
+        assert!(metered(None, Some(5), None));
+        assert!(metered(None, None, Some(5)));
+        // A grant replaces the cap of the node, also with none.
+        assert!(!metered(None, Some(5), Some(NO_FUEL_CAP)));
     }
 }

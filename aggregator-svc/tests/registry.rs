@@ -53,6 +53,36 @@ async fn an_added_service_has_a_key_components_and_triggers() {
 }
 
 #[tokio::test]
+async fn who_asks_for_more_than_the_node_gives_is_warned() {
+    let mut world = World::new();
+    world.toml = "[wavs]\nmax_execution_seconds = 10\nmax_wasm_fuel = 1000\n".to_owned();
+    let greedy = String::from_utf8(document(support::ADDRESS, "active"))
+        .unwrap()
+        .replacen(
+            r#""env_keys":[]"#,
+            r#""env_keys":[],"time_limit_seconds":60,"fuel_limit":5000"#,
+            1,
+        );
+    world.trigger.publish(support::ADDRESS, greedy.into_bytes());
+    let node = world.start().await;
+    let summary = node.add(support::ADDRESS).await.unwrap();
+    let said: Vec<_> = summary
+        .warnings
+        .iter()
+        .map(|(place, text)| (place.as_str(), text.as_str()))
+        .collect();
+    assert_eq!(said.len(), 2, "{said:?}");
+    for (place, asked, given) in [("time_limit_seconds", "60", "10"), ("fuel_limit", "5000", "1000")] {
+        let found = said
+            .iter()
+            .find(|(pointer, _)| *pointer == format!("/workflows/silent/component/{place}"));
+        let (_, text) = found.unwrap_or_else(|| panic!("{place}: {said:?}"));
+        assert!(text.contains(asked) && text.contains(given), "{text}");
+    }
+    node.stop().await;
+}
+
+#[tokio::test]
 async fn keys_stay_with_their_services_over_restart_removal_and_another_order() {
     let world = World::new();
     world.trigger.publish(OTHER, document(OTHER, "active"));

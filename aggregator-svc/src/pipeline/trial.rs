@@ -33,7 +33,7 @@ pub(super) async fn begin(core: &Core, run: &Run<'_>, deaths: u32) -> Result<Alo
     let request = Prefetch {
         source: Json::encode(&run.component.source)?,
         world: World::Operator,
-        metered: run.component.fuel_limit.is_some() || core.settings.fuel_capped,
+        metered: core.settings.metered(&run.entry.id(), run.component),
         deterministic: core.settings.mode(&run.entry.id()).deterministic,
     };
     let loaded = core

@@ -5,9 +5,8 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use wavs_ipc::contract::engine::{Prefetch, World};
-use wavs_ipc::contract::job::RunMode;
 use wavs_ipc::{Json, Retry, WireError};
-use wavs_types::{Component, Service};
+use wavs_types::{Component, Service, ServiceId};
 
 use super::Registry;
 
@@ -26,14 +25,20 @@ impl Registry {
     /// # Errors
     /// The first failure, with the place of the component in front.
     pub(super) async fn prepare(&self, service: &Service) -> Result<(), WireError> {
-        let mode = self.core().settings.mode(&service.id());
+        let owner = service.id();
         let mut fetches = Vec::new();
         for (id, workflow) in &service.workflows {
             let place = format!("/workflows/{id}/component");
-            fetches.push(self.prefetch(place, &workflow.component, World::Operator, mode).boxed());
+            fetches.push(
+                self.prefetch(place, &workflow.component, World::Operator, owner)
+                    .boxed(),
+            );
             if let Some(submit) = workflow.aggregator() {
                 let place = format!("/workflows/{id}/submit/aggregator/component");
-                fetches.push(self.prefetch(place, &submit.component, World::Aggregator, mode).boxed());
+                fetches.push(
+                    self.prefetch(place, &submit.component, World::Aggregator, owner)
+                        .boxed(),
+                );
             }
         }
         stream::iter(fetches).buffer_unordered(PARALLEL).try_collect().await
@@ -44,14 +49,14 @@ impl Registry {
         place: String,
         component: &Component,
         world: World,
-        mode: RunMode,
+        owner: ServiceId,
     ) -> Result<(), WireError> {
-        let metered = component.fuel_limit.is_some() || self.core().settings.fuel_capped;
+        let settings = &self.core().settings;
         let request = Prefetch {
             source: Json::encode(&component.source)?,
             world,
-            metered,
-            deterministic: mode.deterministic,
+            metered: settings.metered(&owner, component),
+            deterministic: settings.mode(&owner).deterministic,
         };
         let mut attempt = 1;
         loop {

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use wavs_ipc::contract::trigger_feed::ResolveService;
 use wavs_ipc::{ErrorCode, WireError};
-use wavs_types::{ChainConfig, ChainKey, Finding, Level, ServiceDocument, ServiceId, ServiceManager, Trigger};
+use wavs_types::{
+    ChainConfig, ChainKey, Component, Finding, Level, ServiceDocument, ServiceId, ServiceManager, Trigger,
+};
 
 use super::Registry;
 
@@ -77,6 +79,7 @@ impl Registry {
         let mut findings = document.findings();
         self.check_chains(&document, &mut findings);
         self.check_variables(service_id, &document, &mut findings);
+        self.check_limits(service_id, &document, &mut findings);
         let (errors, warnings): (Vec<_>, Vec<_>) =
             findings.into_iter().partition(|finding| finding.level == Level::Error);
         if !errors.is_empty() {
@@ -161,26 +164,57 @@ impl Registry {
 
     fn check_variables(&self, service_id: ServiceId, document: &ServiceDocument, findings: &mut Vec<Finding>) {
         let settings = &self.core().settings;
-        for (id, workflow) in &document.service().workflows {
-            let aggregator = workflow
-                .aggregator()
-                .map(|submit| ("submit/aggregator/component", &submit.component));
-            for (place, component) in [("component", &workflow.component)].into_iter().chain(aggregator) {
-                for name in component
-                    .env_keys
-                    .iter()
-                    .filter(|name| !crate::variables::granted(settings, &service_id, name))
+        for (place, component) in components(document) {
+            let names = component.env_keys.iter();
+            for name in names.filter(|name| !crate::variables::granted(settings, &service_id, name)) {
+                findings.push(Finding {
+                    level: Level::Warning,
+                    pointer: format!("{place}/env_keys"),
+                    code: "env-not-granted".to_owned(),
+                    detail: format!("variable {name} is not granted to this service and will not be passed"),
+                });
+            }
+        }
+    }
+
+    /// Operators with other caps may come to other results where a run needs what it asks for.
+    fn check_limits(&self, service_id: ServiceId, document: &ServiceDocument, findings: &mut Vec<Finding>) {
+        let settings = &self.core().settings;
+        let seconds = settings.execution_limit(&service_id, None).as_secs();
+        let fuel = settings.fuel_cap(&service_id);
+        for (place, component) in components(document) {
+            let asked = [
+                ("time_limit_seconds", component.time_limit_seconds, Some(seconds)),
+                ("fuel_limit", component.fuel_limit, fuel),
+            ];
+            for (key, asked, cap) in asked {
+                if let (Some(asked), Some(cap)) = (asked, cap)
+                    && asked > cap
                 {
                     findings.push(Finding {
                         level: Level::Warning,
-                        pointer: format!("/workflows/{id}/{place}/env_keys"),
-                        code: "env-not-granted".to_owned(),
-                        detail: format!("variable {name} is not granted to this service and will not be passed"),
+                        pointer: format!("{place}/{key}"),
+                        code: "limit-capped".to_owned(),
+                        detail: format!(
+                            "the component asks for {asked} and this node gives its runs {cap}; raise the cap of the node or grant more to the service, or its operators may not agree"
+                        ),
                     });
                 }
             }
         }
     }
+}
+
+/// The components of a document with their places in it.
+fn components(document: &ServiceDocument) -> impl Iterator<Item = (String, &Component)> {
+    document.service().workflows.iter().flat_map(|(id, workflow)| {
+        let operator = (format!("/workflows/{id}/component"), &workflow.component);
+        let aggregator = workflow.aggregator().map(|submit| {
+            let place = format!("/workflows/{id}/submit/aggregator/component");
+            (place, &submit.component)
+        });
+        std::iter::once(operator).chain(aggregator)
+    })
 }
 
 fn invalid(errors: &[Finding]) -> WireError {
