@@ -7,7 +7,6 @@
 
 use std::collections::HashSet;
 use std::fs;
-use std::future::pending;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
@@ -138,11 +137,7 @@ impl FileQuota {
             usage.bytes += removed_but_open(&directory)?;
             Ok(usage)
         });
-        match counted.await {
-            Ok(counted) => counted,
-            // The process is stopping, or a count has panicked, which it has told.
-            Err(_) => pending().await,
-        }
+        counted.await.map_err(io::Error::other)?
     }
 }
 
