@@ -38,6 +38,8 @@ pub struct PipelineMetrics {
     pub services: Gauge,
     /// Services with as many open events as they may have.
     pub full_services: Gauge,
+    /// Components that are not run because engine-svc dies of them.
+    pub quarantined_components: Gauge,
     /// How long the oldest target has waited for signatures.
     pub oldest_quorum_seconds: Gauge,
     /// Refused second digests.
@@ -98,6 +100,13 @@ impl PipelineMetrics {
                 .gauge(
                     "wavs.service.full",
                     "Services with as many open events as they may have.",
+                    &[],
+                )
+                .with(&[]),
+            quarantined_components: metrics
+                .gauge(
+                    "wavs.component.quarantined",
+                    "Components that are not run because engine-svc dies of them.",
                     &[],
                 )
                 .with(&[]),

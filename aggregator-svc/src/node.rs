@@ -152,12 +152,9 @@ impl Node {
         let (notices, received) = mpsc::channel(NOTICES);
         tasks.spawn(intake::run(Arc::clone(&core), feed, notices, stop.clone()));
         tasks.spawn(Updater::new(registry.clone(), received).run(core.settings.recheck, stop.clone()));
-        let (pending, ended) = (registry.clone(), stop.clone());
+        let (starting, ended) = (registry.clone(), stop.clone());
         tasks.spawn(async move {
-            let preparing = async {
-                pending.finish_pending().await;
-                pending.warm_up().await;
-            };
+            let preparing = async { tokio::join!(starting.finish_pending(), starting.warm_up()) };
             let _ = ended.run_until_cancelled(preparing).await;
         });
         Ok(Self {

@@ -125,14 +125,14 @@ async fn keys_stay_with_their_services_over_restart_removal_and_another_order() 
 async fn a_failed_add_leaves_nothing_behind() {
     let world = World::new();
     let node = world.start().await;
-    world.engine.on_prefetch(Err(WireError::backoff(
-        ErrorCode::Component,
-        "No wasm found for digest abab",
-    )));
+    world.engine.on_prefetch(|_| {
+        let text = "No wasm found for digest abab";
+        Err(WireError::backoff(ErrorCode::Component, text))
+    });
     let error = node.add(support::ADDRESS).await.unwrap_err();
     assert_eq!(error.code, ErrorCode::Component);
     assert!(error.detail.starts_with("/workflows/"), "{error}");
-    world.engine.on_prefetch(Ok(()));
+    world.engine.on_prefetch(|_| Ok(()));
 
     world
         .trigger
@@ -319,5 +319,48 @@ async fn a_stored_document_can_be_registered_without_its_chain() {
         .await
         .unwrap_err();
     assert_eq!(missing.code, ErrorCode::NotFound);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn at_start_a_component_that_is_not_ready_degrades_its_service_alone_and_is_tried_again() {
+    let world = World::new();
+    let missing = "cd".repeat(32);
+    let text = String::from_utf8(document(OTHER, "active")).unwrap();
+    world
+        .trigger
+        .publish(OTHER, text.replacen(&"ab".repeat(32), &missing, 1).into_bytes());
+    let node = world.start().await;
+    for address in [support::ADDRESS, OTHER] {
+        node.add(address).await.unwrap();
+    }
+    node.stop().await;
+
+    world.engine.on_prefetch(move |request| {
+        if String::from_utf8_lossy(request.source.text()).contains(&missing) {
+            return Err(WireError::never(ErrorCode::Component, "No wasm found for digest cdcd"));
+        }
+        Ok(())
+    });
+    let prepared = world.engine.prefetched().len();
+    let node = world.start().await;
+    let state = async |address: &str| {
+        let all = node.node.service.clone().services(Context::current()).await.unwrap();
+        let found = all.into_iter().find(|service| service.manager == manager(address));
+        let service = found.unwrap();
+        (service.state, service.reason.unwrap_or_default())
+    };
+    support::eventually(async || state(OTHER).await.0 == "degraded").await;
+    let (_, reason) = state(OTHER).await;
+    assert!(
+        reason.contains("/workflows/silent/component") && reason.contains("No wasm found"),
+        "{reason}"
+    );
+    // Neither the other components of the service nor the other service wait for it.
+    support::eventually(async || world.engine.prefetched().len() >= prepared + 6).await;
+    assert_eq!(state(support::ADDRESS).await.0, "active");
+
+    world.engine.on_prefetch(|_| Ok(()));
+    support::eventually(async || state(OTHER).await.0 == "active").await;
     node.stop().await;
 }

@@ -132,10 +132,22 @@ fn mood(word: &str) -> Mood {
     match word {
         "active" | "running" | "healthy" | "ready" | "final" | "landed" | "mined" | "ok" | "connected" => Mood::Good,
         "pending" | "paused" | "updating" | "degraded" | "starting" | "stopping" | "backoff" | "deleting" => Mood::Busy,
-        "failed" | "failing" | "blocked" | "unhealthy" | "expired" | "not ready" | "disconnected" | "reverted"
-        | "guest_fault" | "limit" | "component_fault" | "host_fault" | "ambiguous" | "refused" | "update-failed" => {
-            Mood::Bad
-        }
+        "failed"
+        | "failing"
+        | "blocked"
+        | "unhealthy"
+        | "expired"
+        | "not ready"
+        | "disconnected"
+        | "reverted"
+        | "guest_fault"
+        | "limit"
+        | "component_fault"
+        | "host_fault"
+        | "ambiguous"
+        | "refused"
+        | "update-failed"
+        | "component-quarantined" => Mood::Bad,
         _ => Mood::Plain,
     }
 }

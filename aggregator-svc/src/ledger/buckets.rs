@@ -7,6 +7,7 @@ use wavs_types::{B256, EventId, EvmAddress, ServiceId, SignatureKind, WasmRespon
 use super::columns::{blob, json, parsed, unwritable};
 use super::due::DueQuery;
 use super::events;
+use super::tries::{Tries, Vain};
 
 /// Signatures that one bucket holds at most. More operators than this would need a larger constant; the surplus is refused.
 pub const MAX_SIGNATURES: usize = 1_024;
@@ -39,8 +40,8 @@ pub struct BucketRow {
     pub action: Vec<u8>,
     /// How it is signed.
     pub kind: SignatureKind,
-    /// Runs of `process-input` that failed so far.
-    pub attempt: u32,
+    /// Runs of `process-input` in vain so far.
+    pub tries: Tries,
     /// Whether `process-input` is still to be run.
     pub due: bool,
     /// When the event ends in vain.
@@ -86,7 +87,7 @@ impl BucketRow {
             response: bucket.response,
             action: bucket.action,
             kind: bucket.kind,
-            attempt: 0,
+            tries: Tries::default(),
             due: true,
             deadline_ms,
             terminal: false,
@@ -140,7 +141,7 @@ pub fn insert_signature(
 /// Reads a bucket.
 pub fn load(conn: &Connection, event_id: &EventId, digest: &B256) -> Result<Option<BucketRow>> {
     conn.prepare_cached(
-        "SELECT service_id, workflow_id, response, action, kind, attempt, input = 'due', deadline_ms, rank >= 10
+        "SELECT service_id, workflow_id, response, action, kind, attempt, deaths, input = 'due', deadline_ms, rank >= 10
          FROM buckets JOIN events USING (event_id) WHERE event_id = ?1 AND digest = ?2",
     )?
     .query_row(params![blob(event_id.as_bytes()), digest.as_slice()], |row| {
@@ -150,10 +151,13 @@ pub fn load(conn: &Connection, event_id: &EventId, digest: &B256) -> Result<Opti
             response: json(row, 2)?,
             action: row.get(3)?,
             kind: json(row, 4)?,
-            attempt: row.get(5)?,
-            due: row.get(6)?,
-            deadline_ms: row.get(7)?,
-            terminal: row.get(8)?,
+            tries: Tries {
+                attempt: row.get(5)?,
+                deaths: row.get(6)?,
+            },
+            due: row.get(7)?,
+            deadline_ms: row.get(8)?,
+            terminal: row.get(9)?,
         })
     })
     .optional()
@@ -198,12 +202,19 @@ pub fn input_done(tx: &Connection, event_id: &EventId, digest: &B256) -> Result<
     Ok(rows == 1)
 }
 
-/// `process-input` is to be run again, not before `next_ms`; `counted` if the guest was at fault.
-pub fn input_again(tx: &Connection, event_id: &EventId, digest: &B256, counted: bool, next_ms: u64) -> Result<()> {
+/// `process-input` is to be run again, not before `next_ms`.
+pub fn input_again(tx: &Connection, event_id: &EventId, digest: &B256, vain: Vain, next_ms: u64) -> Result<()> {
     tx.prepare_cached(
-        "UPDATE buckets SET attempt = attempt + ?3, next_ms = ?4 WHERE event_id = ?1 AND digest = ?2 AND input = 'due'",
+        "UPDATE buckets SET attempt = attempt + ?3, deaths = deaths + ?4, next_ms = ?5
+         WHERE event_id = ?1 AND digest = ?2 AND input = 'due'",
     )?
-    .execute(params![blob(event_id.as_bytes()), digest.as_slice(), counted, next_ms])?;
+    .execute(params![
+        blob(event_id.as_bytes()),
+        digest.as_slice(),
+        vain.attempts(),
+        vain.deaths(),
+        next_ms
+    ])?;
     Ok(())
 }
 

@@ -21,6 +21,8 @@ pub enum Actor {
     PeriodicCheck,
     /// The start of this process, which finishes what was interrupted.
     Restart,
+    /// The way of a trigger, which nobody asked for.
+    Pipeline,
 }
 
 impl Actor {
@@ -30,6 +32,7 @@ impl Actor {
             Self::Chain => "chain",
             Self::PeriodicCheck => "periodic-check",
             Self::Restart => "restart",
+            Self::Pipeline => "pipeline",
         }
     }
 }

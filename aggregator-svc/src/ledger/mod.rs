@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use wavs_store::{Database, Durability, Health, Migration, StoreError};
 
 pub mod announcements;
+pub mod blame;
 pub mod buckets;
 pub mod chains;
 pub(crate) mod columns;
@@ -32,6 +33,7 @@ pub mod pins;
 pub mod quorums;
 pub mod retention;
 mod schema;
+mod schema_blame;
 mod schema_closed;
 mod schema_keys;
 mod schema_open;
@@ -43,6 +45,7 @@ pub mod signed;
 pub mod state;
 pub mod targets;
 pub mod timers;
+pub mod tries;
 pub mod views;
 
 pub use state::{Ending, State};
@@ -61,6 +64,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration::new("jobs that wait, service by service", schema_open::JOBS_BY_SERVICE),
     Migration::new("results that ask for a target", schema_open::NAMINGS),
     Migration::new("how many jobs wait", schema_open::WAITING),
+    Migration::new("what engine-svc died of", schema_blame::BLAME),
 ];
 
 /// The open ledger. Clones share it.

@@ -50,7 +50,7 @@ pub enum Bound {
 pub type Pass = fn(&Connection, &Policy, u64) -> Result<usize>;
 
 /// Every table, and what bounds it.
-pub const TABLES: [(&str, Bound); 28] = [
+pub const TABLES: [(&str, Bound); 29] = [
     ("meta", Bound::Named),
     ("services", Bound::Named),
     ("chains", Bound::Named),
@@ -62,6 +62,7 @@ pub const TABLES: [(&str, Bound); 28] = [
     ("executions", Bound::OnWrite),
     ("counters", Bound::With("services")),
     ("waiting", Bound::With("services")),
+    ("blamed", Bound::With("services")),
     ("events", Bound::Swept(strip_events)),
     ("buckets", Bound::With("events")),
     ("signatures", Bound::With("events")),

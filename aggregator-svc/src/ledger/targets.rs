@@ -8,6 +8,7 @@ use super::columns::{blob, parsed};
 use super::due::{DueQuery, DueRow};
 use super::events;
 use super::state::{Ending, State};
+use super::tries::{Tries, Vain};
 
 /// Handlers that one event may be submitted to; more in one list of actions are a fault of the component.
 pub const MAX_TARGETS: usize = 32;
@@ -62,8 +63,8 @@ pub struct TargetRow {
     pub tx: Option<String>,
     /// Whether a callback is due.
     pub callback_due: bool,
-    /// Callbacks that failed so far.
-    pub callback_attempt: u32,
+    /// Callbacks in vain so far.
+    pub callback: Tries,
 }
 
 /// Stores a target in `collecting`, or raises the fee hint of a known one. Answers its row id; nothing if it is known. One that
@@ -173,7 +174,7 @@ pub fn choose(tx: &Connection, target: &TargetRow) -> Result<Choice> {
 
 const COLUMNS: &str =
     "id, service_id, event_id, digest, chain, handler, gas_hint, targets.state, targets.error, since_block,
-    targets.deadline_ms, attempt, reverts, tx, callback = 'due', callback_attempt";
+    targets.deadline_ms, attempt, reverts, tx, callback = 'due', callback_attempt, callback_deaths";
 
 fn row(row: &Row<'_>) -> Result<TargetRow> {
     let hint: Option<String> = row.get(6)?;
@@ -193,7 +194,10 @@ fn row(row: &Row<'_>) -> Result<TargetRow> {
         reverts: row.get(12)?,
         tx: row.get(13)?,
         callback_due: row.get(14)?,
-        callback_attempt: row.get(15)?,
+        callback: Tries {
+            attempt: row.get(15)?,
+            deaths: row.get(16)?,
+        },
     })
 }
 
@@ -344,9 +348,12 @@ pub fn callback_done(tx: &Connection, id: i64, attempt: u32) -> Result<()> {
     Ok(())
 }
 
-/// The callback is to be delivered again, not before `next_ms`; `counted` if the guest was at fault.
-pub fn callback_again(tx: &Connection, id: i64, counted: bool, next_ms: u64) -> Result<()> {
-    tx.prepare_cached("UPDATE targets SET callback_attempt = callback_attempt + ?2, callback_ms = ?3 WHERE id = ?1")?
-        .execute(params![id, counted, next_ms])?;
+/// The callback is to be delivered again, not before `next_ms`.
+pub fn callback_again(tx: &Connection, id: i64, vain: Vain, next_ms: u64) -> Result<()> {
+    tx.prepare_cached(
+        "UPDATE targets SET callback_attempt = callback_attempt + ?2, callback_deaths = callback_deaths + ?3, callback_ms = ?4
+         WHERE id = ?1",
+    )?
+    .execute(params![id, vain.attempts(), vain.deaths(), next_ms])?;
     Ok(())
 }

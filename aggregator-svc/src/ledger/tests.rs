@@ -12,6 +12,7 @@ use super::jobs::{self, NewJob};
 use super::targets::{self, NewTarget};
 use super::{Ending, Ledger, State, timers, views};
 
+mod blame;
 mod others;
 mod parked;
 mod retention;

@@ -5,6 +5,7 @@ use wavs_types::{B256, EventId, ServiceId};
 
 use super::columns::blob;
 use super::due::{DueQuery, DueRow};
+use super::tries::{Tries, Vain};
 
 /// Callbacks that one event may ask for, over its whole life; further ones are refused.
 pub const MAX_TIMERS: u32 = 32;
@@ -24,8 +25,8 @@ pub struct TimerRow {
     pub digest: B256,
     /// When it fires.
     pub next_ms: u64,
-    /// Callbacks that failed so far.
-    pub attempt: u32,
+    /// Callbacks in vain so far.
+    pub tries: Tries,
     /// Whether it still waits.
     pub armed: bool,
 }
@@ -37,12 +38,15 @@ fn row(row: &rusqlite::Row<'_>) -> Result<TimerRow> {
         event_id: EventId::new(row.get(2)?),
         digest: B256::from(row.get::<_, [u8; 32]>(3)?),
         next_ms: row.get(4)?,
-        attempt: row.get(5)?,
-        armed: row.get(6)?,
+        tries: Tries {
+            attempt: row.get(5)?,
+            deaths: row.get(6)?,
+        },
+        armed: row.get(7)?,
     })
 }
 
-const SELECT: &str = "SELECT id, service_id, event_id, digest, next_ms, attempt, timers.state = 'armed'
+const SELECT: &str = "SELECT id, service_id, event_id, digest, next_ms, attempt, deaths, timers.state = 'armed'
     FROM timers JOIN events USING (event_id)";
 
 /// Arms a timer. Nothing if the event has used up its timers or one is armed for the same moment.
@@ -91,9 +95,9 @@ pub fn close(tx: &Connection, id: i64, state: &'static str) -> Result<()> {
     Ok(())
 }
 
-/// The callback failed and is to be made again, not before `next_ms`; `counted` if the guest was at fault.
-pub fn again(tx: &Connection, id: i64, counted: bool, next_ms: u64) -> Result<()> {
-    tx.prepare_cached("UPDATE timers SET attempt = attempt + ?2, next_ms = ?3 WHERE id = ?1")?
-        .execute(params![id, counted, next_ms])?;
+/// The callback is to be made again, not before `next_ms`.
+pub fn again(tx: &Connection, id: i64, vain: Vain, next_ms: u64) -> Result<()> {
+    tx.prepare_cached("UPDATE timers SET attempt = attempt + ?2, deaths = deaths + ?3, next_ms = ?4 WHERE id = ?1")?
+        .execute(params![id, vain.attempts(), vain.deaths(), next_ms])?;
     Ok(())
 }

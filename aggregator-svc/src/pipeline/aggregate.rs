@@ -1,7 +1,8 @@
 //! Running the aggregator component: `process-input` once per bucket, `handle-timer-callback` once per timer.
 //!
 //! The actions are committed together with the fact that they were obtained. Guest faults are tried `MAX_GUEST_FAULTS`
-//! times more and then end the event; a limit ends it at once; everything else waits for engine-svc to recover.
+//! times more and then end the event, as `MAX_DEATHS` deaths of engine-svc do; a limit ends it at once; everything else waits
+//! for engine-svc to recover.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,33 +10,29 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use rusqlite::Connection;
 use wavs_ipc::Json;
-use wavs_ipc::contract::engine::{Action, AggregatorCall};
-use wavs_ipc::contract::job::{GuestErrorClass, RunId};
+use wavs_ipc::contract::engine::{Action, AggregatorCall, World};
+use wavs_ipc::contract::job::RunId;
 use wavs_store::{Durability, StoreError, fault};
 use wavs_types::{B256, EventId, EvmAddress, ServiceId};
 
-use super::backoff::Backoff;
 use super::callback;
 use super::core::{AggregatorWork, Core};
 use super::execute::LEDGER_REST;
 use super::lane::{Due, Handler};
-use super::run::{self, AggregatorInput, Ran, Run, RunFault};
+use super::quarantine::{self, Culprit};
+use super::run::{self, AggregatorInput, Ran, Run};
 use super::schedule::Next;
+use super::trial;
+use super::verdict::{self, Verdict};
 use crate::clock;
 use crate::ledger::buckets::{self, BucketRow};
 use crate::ledger::due::{DueQuery, DueRow};
 use crate::ledger::executions::{self, Execution};
 use crate::ledger::targets::{self, MAX_TARGETS, NewTarget};
 use crate::ledger::timers::{self, MAX_DELAY_SECS};
+use crate::ledger::tries::Tries;
 use crate::ledger::{Ending, State, events};
 use crate::metrics::Of;
-
-/// How often a run is repeated after a fault of the guest.
-pub(super) const MAX_GUEST_FAULTS: u32 = 3;
-/// Wait for engine-svc to have room, to be there, or to have the component.
-pub(super) const ENGINE_REST: Duration = Duration::from_millis(50);
-/// Wait after a failure of engine-svc that is not over in a moment.
-pub(super) const FAULT_REST: Duration = Duration::from_secs(5);
 
 /// The handler of the aggregate lane.
 pub struct Aggregate(pub Arc<Core>);
@@ -99,47 +96,56 @@ async fn process_input(core: &Core, event_id: EventId, digest: B256) -> Result<N
         return Ok(Next::Done);
     }
     if clock::now_ms() >= bucket.deadline_ms {
-        let ending = Ending {
-            state: State::Expired,
-            reason: "collect_ttl",
-            detail: "no actions were obtained in time".to_owned(),
+        let ending = match quarantine_of(core, &bucket) {
+            Some(text) => Ending::failed("quarantined", text),
+            None => Ending {
+                state: State::Expired,
+                reason: "collect_ttl",
+                detail: "no actions were obtained in time".to_owned(),
+            },
         };
-        return fail_input(core, event_id, digest, ending, None).await;
+        return fail_input(core, event_id, digest, ending, None, None).await;
     }
-    let attempt = bucket.attempt;
     let run = CallId {
         event_id,
         digest,
         tag: b"input",
         row: 0,
-        attempt,
+        tries: bucket.tries,
     };
-    let Ran { result, execution } = match call(core, &bucket, run, AggregatorCall::ProcessInput).await {
+    let Ran {
+        result,
+        execution,
+        culprit,
+    } = match call(core, &bucket, run, AggregatorCall::ProcessInput).await {
         Called::Ran(ran) => ran,
         Called::Paused => return Ok(Next::Done),
-        Called::Removed(ending) => return fail_input(core, event_id, digest, ending, None).await,
+        Called::Removed(ending) => return fail_input(core, event_id, digest, ending, None, None).await,
     };
-    match result {
-        Ok(actions) => take_actions(core, &bucket, event_id, digest, None, actions, execution).await,
-        Err(RunFault::Guest(error)) if error.class == GuestErrorClass::Limit || attempt >= MAX_GUEST_FAULTS => {
-            let detail = format!("the aggregator component failed: {}", error.detail);
-            let ending = Ending::failed(error.class.as_str(), detail);
-            fail_input(core, event_id, digest, ending, execution).await
-        }
-        Err(fault) => {
-            let (counted, delay) = rest(&fault, attempt);
+    let fault = match result {
+        Ok(actions) => return take_actions(core, &bucket, event_id, digest, None, actions, execution).await,
+        Err(fault) => fault,
+    };
+    match verdict::of(fault, bucket.tries) {
+        Verdict::Final(ending) => fail_input(core, event_id, digest, ending, execution, culprit).await,
+        Verdict::Wait(delay) => Ok(Next::After(delay)),
+        Verdict::Again { vain, delay } => {
             let next_ms = clock::ms_after(delay);
-            if counted || execution.is_some() {
-                core.ledger
-                    .write(Durability::Process, move |tx| {
-                        executions::record_some(tx, execution.as_deref())?;
-                        buckets::input_again(tx, &event_id, &digest, counted, next_ms)
-                    })
-                    .await?;
-            }
+            quarantine::commit(core, culprit, move |tx| {
+                executions::record_some(tx, execution.as_deref())?;
+                buckets::input_again(tx, &event_id, &digest, vain, next_ms)
+            })
+            .await?;
             Ok(Next::After(delay))
         }
     }
+}
+
+/// Why the component of a bucket is not run at all.
+fn quarantine_of(core: &Core, bucket: &BucketRow) -> Option<String> {
+    let entry = core.directory.get(&bucket.service_id)?;
+    let submit = entry.service().workflows.get(&bucket.workflow_id)?.aggregator()?;
+    entry.components.quarantine(&submit.component.source.digest())
 }
 
 async fn fire_timer(core: &Core, id: i64) -> Result<Next, StoreError> {
@@ -158,7 +164,7 @@ async fn fire_timer(core: &Core, id: i64) -> Result<Next, StoreError> {
         return Ok(Next::Done);
     };
     if bucket.terminal {
-        return close_timer(core, id, event_id, "cancelled", None).await;
+        return close_timer(core, id, event_id, "cancelled", None, None).await;
     }
     if let Some(at) = clock::instant_of(timer.next_ms) {
         return Ok(Next::After(at.saturating_duration_since(tokio::time::Instant::now())));
@@ -168,42 +174,36 @@ async fn fire_timer(core: &Core, id: i64) -> Result<Next, StoreError> {
         digest,
         tag: b"timer",
         row: id,
-        attempt: timer.attempt,
+        tries: timer.tries,
     };
-    let Ran { result, execution } = match call(core, &bucket, run, AggregatorCall::Timer).await {
+    let Ran {
+        result,
+        execution,
+        culprit,
+    } = match call(core, &bucket, run, AggregatorCall::Timer).await {
         Called::Ran(ran) => ran,
         Called::Paused => return Ok(Next::Done),
-        Called::Removed(_) => return close_timer(core, id, event_id, "cancelled", None).await,
+        Called::Removed(_) => return close_timer(core, id, event_id, "cancelled", None, None).await,
     };
-    match result {
-        Ok(actions) => take_actions(core, &bucket, event_id, digest, Some(id), actions, execution).await,
-        Err(RunFault::Guest(error)) if error.class == GuestErrorClass::Limit || timer.attempt >= MAX_GUEST_FAULTS => {
-            tracing::warn!(service_id = %bucket.service_id, event_id = %event_id, detail = error.detail, "a timer callback failed for good");
-            close_timer(core, id, event_id, "failed", execution).await
+    let fault = match result {
+        Ok(actions) => return take_actions(core, &bucket, event_id, digest, Some(id), actions, execution).await,
+        Err(fault) => fault,
+    };
+    match verdict::of(fault, timer.tries) {
+        Verdict::Final(ending) => {
+            tracing::warn!(service_id = %bucket.service_id, event_id = %event_id, reason = ending.reason, detail = ending.detail, "a timer callback failed for good");
+            close_timer(core, id, event_id, "failed", execution, culprit).await
         }
-        Err(fault) => {
-            let (counted, delay) = rest(&fault, timer.attempt);
+        Verdict::Wait(delay) => Ok(Next::After(delay)),
+        Verdict::Again { vain, delay } => {
             let next_ms = clock::ms_after(delay);
-            if counted || execution.is_some() {
-                core.ledger
-                    .write(Durability::Process, move |tx| {
-                        executions::record_some(tx, execution.as_deref())?;
-                        timers::again(tx, id, counted, next_ms)
-                    })
-                    .await?;
-            }
+            quarantine::commit(core, culprit, move |tx| {
+                executions::record_some(tx, execution.as_deref())?;
+                timers::again(tx, id, vain, next_ms)
+            })
+            .await?;
             Ok(Next::After(delay))
         }
-    }
-}
-
-/// Whether a fault counts against the guest, and how long to rest.
-pub(super) fn rest(fault: &RunFault, attempt: u32) -> (bool, Duration) {
-    match fault {
-        // A component that kills engine-svc counts as faulty, so that it cannot do so for ever.
-        RunFault::Guest(_) | RunFault::Death(_) => (true, Backoff::GUEST.after(attempt + 1)),
-        RunFault::NotStarted(_) => (false, ENGINE_REST),
-        RunFault::Component(_) | RunFault::Host(_) | RunFault::Refused(_) => (false, FAULT_REST),
     }
 }
 
@@ -222,7 +222,7 @@ pub(super) struct CallId {
     pub(super) digest: B256,
     pub(super) tag: &'static [u8],
     pub(super) row: i64,
-    pub(super) attempt: u32,
+    pub(super) tries: Tries,
 }
 
 impl CallId {
@@ -233,7 +233,7 @@ impl CallId {
         let job = hash.iter().take(16).fold(0, |id, byte| (id << 8) | u128::from(*byte));
         RunId {
             job,
-            attempt: self.attempt.saturating_add(1),
+            attempt: self.tries.attempt.saturating_add(1),
         }
     }
 }
@@ -262,7 +262,12 @@ pub(super) async fn call(core: &Core, bucket: &BucketRow, id: CallId, export: Ag
         event_id: id.event_id,
         call: export,
     };
-    Called::Ran(run::aggregator(core, run, input).await)
+    Called::Ran(
+        match trial::begin(core, &run, World::Aggregator, id.tries.deaths).await {
+            Ok(alone) => run::aggregator(core, run, alone, input).await,
+            Err(fault) => Ran::not(fault),
+        },
+    )
 }
 
 /// What a list of actions led to.
@@ -383,17 +388,17 @@ async fn fail_input(
     digest: B256,
     ending: Ending,
     execution: Option<Box<Execution>>,
+    culprit: Option<Culprit>,
 ) -> Result<Next, StoreError> {
     tracing::warn!(%event_id, %digest, reason = ending.reason, detail = ending.detail, "an event ended without submission");
     if ending.state == State::Failed {
         core.metrics.dead_letters.with(&[ending.reason]).inc();
     }
-    core.ledger
-        .write(Durability::Process, move |tx| {
-            executions::record_some(tx, execution.as_deref())?;
-            buckets::input_failed(tx, &event_id, &digest, &ending, clock::now_us())
-        })
-        .await?;
+    quarantine::commit(core, culprit, move |tx| {
+        executions::record_some(tx, execution.as_deref())?;
+        buckets::input_failed(tx, &event_id, &digest, &ending, clock::now_us())
+    })
+    .await?;
     Ok(Next::Done)
 }
 
@@ -403,13 +408,13 @@ async fn close_timer(
     event_id: EventId,
     state: &'static str,
     execution: Option<Box<Execution>>,
+    culprit: Option<Culprit>,
 ) -> Result<Next, StoreError> {
-    core.ledger
-        .write(Durability::Process, move |tx| {
-            executions::record_some(tx, execution.as_deref())?;
-            timers::close(tx, id, state)?;
-            events::follow_targets(tx, &event_id, clock::now_us())
-        })
-        .await?;
+    quarantine::commit(core, culprit, move |tx| {
+        executions::record_some(tx, execution.as_deref())?;
+        timers::close(tx, id, state)?;
+        events::follow_targets(tx, &event_id, clock::now_us())
+    })
+    .await?;
     Ok(Next::Done)
 }

@@ -19,6 +19,8 @@ impl Backoff {
     pub const GUEST: Self = Self::new(Duration::from_secs(1), Duration::from_secs(10));
     /// After a transient failure of a chain.
     pub const CHAIN: Self = Self::new(Duration::from_secs(1), Duration::from_secs(60));
+    /// After a component could not be prepared.
+    pub const COMPONENT: Self = Self::new(Duration::from_secs(1), Duration::from_secs(60));
     /// After a failed update of a service.
     pub const UPDATE: Self = Self::new(Duration::from_secs(5), Duration::from_secs(600));
 

@@ -2,13 +2,14 @@
 //! durable. A callback that keeps failing is given up with a log line; it changes nothing on chain.
 
 use wavs_ipc::contract::engine::{AggregatorCall, TxHash};
-use wavs_ipc::contract::job::GuestErrorClass;
-use wavs_store::{Durability, StoreError};
+use wavs_store::StoreError;
 
-use super::aggregate::{self, CallId, Called, MAX_GUEST_FAULTS};
+use super::aggregate::{self, CallId, Called};
 use super::core::Core;
-use super::run::{Ran, RunFault};
+use super::quarantine::{self, Culprit};
+use super::run::Ran;
 use super::schedule::Next;
+use super::verdict::{self, Verdict};
 use crate::clock;
 use crate::ledger::executions::{self, Execution};
 use crate::ledger::targets::{self, TargetRow};
@@ -40,37 +41,34 @@ pub(super) async fn deliver(core: &Core, id: i64) -> Result<Next, StoreError> {
         digest,
         tag: b"callback",
         row: id,
-        attempt: target.callback_attempt,
+        tries: target.callback,
     };
     let call = AggregatorCall::Submitted(outcome(&target));
-    let Ran { result, execution } = match aggregate::call(core, &bucket, run, call).await {
+    let Ran {
+        result,
+        execution,
+        culprit,
+    } = match aggregate::call(core, &bucket, run, call).await {
         Called::Ran(ran) => ran,
         Called::Paused => return Ok(Next::Done),
-        Called::Removed(_) => return done(core, &target, None).await,
+        Called::Removed(_) => return done(core, &target, None, None).await,
     };
-    match result {
-        Ok(_) => done(core, &target, execution).await,
-        Err(RunFault::Guest(error))
-            if error.class == GuestErrorClass::Limit || target.callback_attempt >= MAX_GUEST_FAULTS =>
-        {
-            tracing::warn!(service_id = %bucket.service_id, %event_id, detail = error.detail, "a submit callback failed for good");
-            done(core, &target, execution).await
+    let Err(fault) = result else {
+        return done(core, &target, execution, None).await;
+    };
+    match verdict::of(fault, target.callback) {
+        Verdict::Final(ending) => {
+            tracing::warn!(service_id = %bucket.service_id, %event_id, reason = ending.reason, detail = ending.detail, "a submit callback failed for good");
+            done(core, &target, execution, culprit).await
         }
-        Err(RunFault::Death(detail)) if target.callback_attempt >= MAX_GUEST_FAULTS => {
-            tracing::error!(service_id = %bucket.service_id, %event_id, detail, "a submit callback is given up because engine-svc dies of it");
-            done(core, &target, execution).await
-        }
-        Err(fault) => {
-            let (counted, delay) = aggregate::rest(&fault, target.callback_attempt);
-            if counted || execution.is_some() {
-                let next_ms = clock::ms_after(delay);
-                core.ledger
-                    .write(Durability::Process, move |tx| {
-                        executions::record_some(tx, execution.as_deref())?;
-                        targets::callback_again(tx, id, counted, next_ms)
-                    })
-                    .await?;
-            }
+        Verdict::Wait(delay) => Ok(Next::After(delay)),
+        Verdict::Again { vain, delay } => {
+            let next_ms = clock::ms_after(delay);
+            quarantine::commit(core, culprit, move |tx| {
+                executions::record_some(tx, execution.as_deref())?;
+                targets::callback_again(tx, id, vain, next_ms)
+            })
+            .await?;
             Ok(Next::After(delay))
         }
     }
@@ -91,13 +89,17 @@ fn outcome(target: &TargetRow) -> Result<TxHash, String> {
     }
 }
 
-async fn done(core: &Core, target: &TargetRow, execution: Option<Box<Execution>>) -> Result<Next, StoreError> {
-    let (id, attempt) = (target.id, target.callback_attempt);
-    core.ledger
-        .write(Durability::Process, move |tx| {
-            executions::record_some(tx, execution.as_deref())?;
-            targets::callback_done(tx, id, attempt)
-        })
-        .await?;
+async fn done(
+    core: &Core,
+    target: &TargetRow,
+    execution: Option<Box<Execution>>,
+    culprit: Option<Culprit>,
+) -> Result<Next, StoreError> {
+    let (id, attempt) = (target.id, target.callback.attempt);
+    quarantine::commit(core, culprit, move |tx| {
+        executions::record_some(tx, execution.as_deref())?;
+        targets::callback_done(tx, id, attempt)
+    })
+    .await?;
     Ok(Next::Done)
 }

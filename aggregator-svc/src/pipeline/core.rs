@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, RwLock, watch};
 use wavs_ipc::Reconnecting;
 use wavs_ipc::contract::engine::EngineClient;
 use wavs_types::{B256, EventId, TriggerAction};
@@ -94,6 +94,8 @@ pub struct Core {
     pub peers: Peers,
     /// Limits the runs that are asked of engine-svc at once, over all services.
     pub engine_slots: Slots,
+    /// Shared by runs that may be what engine-svc died of, but for the last trial of each, which has it alone.
+    pub trials: Arc<RwLock<()>>,
     /// Says that a service has as many open events as it may have.
     pub filled: Notify,
     /// Says that a target has a service manager that its service was not seen with before.
@@ -148,6 +150,7 @@ impl Core {
             submit: Lane::new(SUBMIT),
             settle: Lane::new(SETTLE),
             engine_slots,
+            trials: Arc::default(),
             filled: Notify::new(),
             mirrored: Notify::new(),
             progress: watch::Sender::new(0),

@@ -2,13 +2,15 @@
 //!
 //! The attempt number is in the ledger before engine-svc is called: the first rides in the intake commit, each further one
 //! is committed with the reason for the repeat. After `MAX_DEATHS` deaths of engine-svc, the last of them in runs by itself
-//! ([`trial`]), the job is quarantined, so that a bad component cannot crash it for ever.
+//! ([`trial`]), the job is over and its component is blamed ([`quarantine`](super::quarantine)), so that it cannot crash
+//! engine-svc for ever.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
 use wavs_ipc::Json;
+use wavs_ipc::contract::engine::World;
 use wavs_ipc::contract::job::{Response, RunId};
 use wavs_store::{Durability, StoreError};
 use wavs_types::{ServiceId, TriggerAction, Workflow};
@@ -16,6 +18,7 @@ use wavs_types::{ServiceId, TriggerAction, Workflow};
 use super::backoff::{Backoff, by_age};
 use super::core::{AggregatorWork, Core};
 use super::lane::{Due, Handler};
+use super::quarantine::{self, Culprit, MAX_DEATHS};
 use super::room;
 use super::run::{self, Ran, Run, RunFault};
 use super::schedule::Next;
@@ -30,12 +33,10 @@ use crate::ledger::{Ending, State};
 use crate::registry::directory::Entry;
 use crate::registry::standing;
 
-/// Deaths of engine-svc during runs of one job, after which the job is quarantined.
-const MAX_DEATHS: u32 = 3;
 /// Longest wait for engine-svc to have room, or to be there at all.
 const BUSY_CAP: Duration = Duration::from_secs(1);
-/// Longest wait for a component to be repaired.
-const COMPONENT_CAP: Duration = Duration::from_secs(60);
+/// Longest wait for a component to be repaired, or let run again.
+pub(super) const COMPONENT_CAP: Duration = Duration::from_secs(60);
 /// Wait while the ledger cannot be read or written (a full disk); then nothing is run whose outcome could not be stored.
 pub(super) const LEDGER_REST: Duration = Duration::from_secs(1);
 
@@ -140,15 +141,17 @@ async fn execute(core: &Core, job: u128) -> Result<Next, StoreError> {
             attempt: row.attempt,
         },
     };
-    // Held until the run has ended.
-    let _alone = match trial::begin(core, &run, row.deaths).await {
-        Ok(alone) => alone,
-        Err(fault) => return repeat_or_end(core, &row, fault, None).await,
+    let Ran {
+        result,
+        execution,
+        culprit,
+    } = match trial::begin(core, &run, World::Operator, row.deaths).await {
+        Ok(alone) => run::operator(core, run, alone, Json::from_text(row.action.clone())).await,
+        Err(fault) => Ran::not(fault),
     };
-    let Ran { result, execution } = run::operator(core, run, Json::from_text(row.action.clone())).await;
     match result {
         Ok(responses) => conclude(core, &row, action, &entry, workflow, responses, execution).await,
-        Err(fault) => repeat_or_end(core, &row, fault, execution).await,
+        Err(fault) => repeat_or_end(core, &row, fault, execution, culprit).await,
     }
 }
 
@@ -221,6 +224,7 @@ async fn repeat_or_end(
     row: &JobRow,
     fault: RunFault,
     execution: Option<Box<Execution>>,
+    culprit: Option<Culprit>,
 ) -> Result<Next, StoreError> {
     let age = Duration::from_micros(clock::now_us().saturating_sub(row.created_us));
     match fault {
@@ -233,6 +237,10 @@ async fn repeat_or_end(
             let delay = by_age(age, COMPONENT_CAP);
             again(core, row, Repeat::NotStarted, detail, delay, execution).await
         }
+        RunFault::Quarantined(detail) if age > core.settings.collect_ttl(&row.service_id) => {
+            end(core, row, Ending::failed("quarantined", detail), execution).await
+        }
+        RunFault::Quarantined(detail) => hold(core, row, detail, by_age(age, COMPONENT_CAP)).await,
         RunFault::Host(detail) if row.faults >= core.settings.retry_max => {
             end(core, row, Ending::failed("host_fault", detail), execution).await
         }
@@ -240,18 +248,20 @@ async fn repeat_or_end(
             let delay = Backoff::HOST.after(row.faults + 1);
             again(core, row, Repeat::HostFault, detail, delay, execution).await
         }
-        RunFault::Death(detail) if row.deaths + 1 >= MAX_DEATHS => {
-            let text = format!(
-                "engine-svc died or stopped answering {MAX_DEATHS} times while it ran this job, the last time: {detail}"
-            );
-            quarantine(core, row, Ending::failed("quarantined", text), execution).await
-        }
-        RunFault::Death(detail) => {
-            let delay = Backoff::DEATH.after(row.deaths + 1);
-            again(core, row, Repeat::Death, detail, delay, execution).await
-        }
+        RunFault::Death(detail) => died(core, row, detail, execution, culprit).await,
         RunFault::Refused(detail) => end(core, row, Ending::failed("host_fault", detail), execution).await,
     }
+}
+
+/// Keeps a job until its component may run again.
+async fn hold(core: &Core, row: &JobRow, detail: String, delay: Duration) -> Result<Next, StoreError> {
+    let (job, next_ms) = (row.job, clock::ms_after(delay));
+    core.ledger
+        .write(Durability::Process, move |tx| {
+            jobs::repeat(tx, job, Repeat::NotStarted, &detail, next_ms, clock::now_us())
+        })
+        .await?;
+    Ok(Next::After(delay))
 }
 
 async fn again(
@@ -262,7 +272,7 @@ async fn again(
     delay: Duration,
     execution: Option<Box<Execution>>,
 ) -> Result<Next, StoreError> {
-    tracing::warn!(service_id = %row.service_id, workflow_id = %row.workflow_id, job_id = %ulid::Ulid(row.job), attempt = row.attempt, cause = detail, "a run has to be repeated");
+    repeated(row, &detail);
     let (job, next_ms) = (row.job, clock::ms_after(delay));
     core.ledger
         .write(Durability::Process, move |tx| {
@@ -304,24 +314,42 @@ async fn end(core: &Core, row: &JobRow, ending: Ending, execution: Option<Box<Ex
     Ok(Next::Done)
 }
 
-/// Ends a job for the deaths that it is blamed for, and counts the last of them.
-async fn quarantine(
+/// engine-svc died during a run, or so it seems: the job is run again, or over.
+async fn died(
     core: &Core,
     row: &JobRow,
-    ending: Ending,
+    detail: String,
     execution: Option<Box<Execution>>,
+    culprit: Option<Culprit>,
 ) -> Result<Next, StoreError> {
-    dead_letter(core, row, &ending);
-    let job = row.job;
-    core.ledger
-        .write(Durability::Process, move |tx| {
-            executions::record_some(tx, execution.as_deref())?;
-            jobs::count_death(tx, job)?;
-            jobs::end(tx, job, &ending, clock::now_us())
-        })
-        .await?;
-    core.progressed();
-    Ok(Next::Done)
+    let (job, is_over) = (row.job, row.deaths + 1 >= MAX_DEATHS);
+    let delay = Backoff::DEATH.after(row.deaths + 1);
+    let next_ms = clock::ms_after(delay);
+    let ending = Ending::failed("quarantined", quarantine::text(&detail));
+    if is_over {
+        dead_letter(core, row, &ending);
+    } else {
+        repeated(row, &detail);
+    }
+    quarantine::commit(core, culprit, move |tx| {
+        executions::record_some(tx, execution.as_deref())?;
+        if !is_over {
+            return jobs::repeat(tx, job, Repeat::Death, &detail, next_ms, clock::now_us());
+        }
+        jobs::count_death(tx, job)?;
+        jobs::end(tx, job, &ending, clock::now_us())?;
+        Ok(())
+    })
+    .await?;
+    if is_over {
+        core.progressed();
+        return Ok(Next::Done);
+    }
+    Ok(Next::After(delay))
+}
+
+fn repeated(row: &JobRow, cause: &str) {
+    tracing::warn!(service_id = %row.service_id, workflow_id = %row.workflow_id, job_id = %ulid::Ulid(row.job), attempt = row.attempt, cause, "a run has to be repeated");
 }
 
 fn dead_letter(core: &Core, row: &JobRow, ending: &Ending) {

@@ -1,7 +1,8 @@
 //! The way of a trigger to its transaction, one file per stage.
 //!
 //! [`intake`] takes triggers over from trigger-svc, as many of each service as there is room for ([`share`]); [`execute`] runs the operator component ([`run`], [`runs`]), by itself after
-//! a death ([`trial`]), and not while too many events of its service are open ([`room`]); [`sign`] signs its responses once;
+//! a death ([`trial`]), not while too many events of its service are open ([`room`]), and not a component that
+//! engine-svc dies of ([`quarantine`]); [`sign`] signs its responses once;
 //! [`collect`] gathers signatures; [`aggregate`] runs the aggregator component for its actions and timers; [`submit`] brings a
 //! target to a chain, and [`settle`] follows it to its depth; [`callback`] tells the component the outcome. Every stage claims
 //! a row, acts and commits, and then wakes the lane of the next stage. The [`lane`]s are fair, bounded views of rows that are
@@ -17,6 +18,7 @@ pub mod handover;
 pub mod intake;
 pub mod lane;
 pub mod open;
+pub mod quarantine;
 pub mod room;
 pub mod run;
 pub mod runs;
@@ -28,3 +30,4 @@ pub mod stalled;
 pub mod submit;
 pub mod sweep;
 pub mod trial;
+pub mod verdict;

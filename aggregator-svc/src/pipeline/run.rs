@@ -13,7 +13,9 @@ use wavs_service::config::CALL_MARGIN;
 use wavs_types::{Component, EventId, TriggerAction, WorkflowId};
 
 use super::core::Core;
+use super::quarantine::Culprit;
 use super::runs::Kind;
+use super::trial::Alone;
 use crate::clock;
 use crate::ledger::executions::{Execution, Purpose};
 use crate::registry::directory::Entry;
@@ -30,6 +32,8 @@ pub enum RunFault {
     NotStarted(String),
     /// The component cannot be used now.
     Component(String),
+    /// The component is not run because engine-svc dies of it.
+    Quarantined(String),
     /// The machine of engine-svc failed, without effect.
     Host(String),
     /// engine-svc died or stopped answering; whether the guest ran is unknown.
@@ -76,10 +80,28 @@ pub struct Ran<T> {
     pub result: Result<T, RunFault>,
     /// The run, to be committed with what it leads to.
     pub execution: Option<Box<Execution>>,
+    /// What engine-svc died of, if it did and that is known; to be committed as well.
+    pub culprit: Option<Culprit>,
 }
 
-/// Runs the operator component.
-pub async fn operator(core: &Core, run: Run<'_>, action: Json<TriggerAction>) -> Ran<Vec<Response>> {
+impl<T> Ran<T> {
+    /// A call that was not made.
+    pub fn not(fault: RunFault) -> Self {
+        Self {
+            result: Err(fault),
+            execution: None,
+            culprit: None,
+        }
+    }
+}
+
+/// Runs the operator component, as a suspect as long as `alone` is held.
+pub async fn operator(
+    core: &Core,
+    run: Run<'_>,
+    alone: Option<Alone>,
+    action: Json<TriggerAction>,
+) -> Ran<Vec<Response>> {
     let context = context(core, &run);
     let job = OperatorJob { context, action };
     let started = Instant::now();
@@ -96,8 +118,14 @@ pub async fn operator(core: &Core, run: Run<'_>, action: Json<TriggerAction>) ->
         (responses.len(), bytes)
     });
     let purpose = Purpose::Job(run.id.job);
-    let execution = observe(core, &run, purpose, "run", started, result.as_ref().err(), usage, sizes);
-    Ran { result, execution }
+    let fault = result.as_ref().err();
+    let execution = observe(core, &run, purpose, "run", started, fault, usage, sizes);
+    let culprit = culprit(&run, alone.as_ref(), fault);
+    Ran {
+        result,
+        execution,
+        culprit,
+    }
 }
 
 /// The input of an aggregator component.
@@ -112,10 +140,11 @@ pub struct AggregatorInput {
     pub call: AggregatorCall,
 }
 
-/// Runs an export of the aggregator component.
+/// Runs an export of the aggregator component, as a suspect as long as `alone` is held.
 pub async fn aggregator(
     core: &Core,
     run: Run<'_>,
+    alone: Option<Alone>,
     input: AggregatorInput,
 ) -> Ran<Vec<wavs_ipc::contract::engine::Action>> {
     let AggregatorInput {
@@ -148,8 +177,14 @@ pub async fn aggregator(
     };
     let sizes = (result.as_ref().map_or(0, Vec::len), 0);
     let purpose = Purpose::Event(event_id);
-    let execution = observe(core, &run, purpose, name, started, result.as_ref().err(), usage, sizes);
-    Ran { result, execution }
+    let fault = result.as_ref().err();
+    let execution = observe(core, &run, purpose, name, started, fault, usage, sizes);
+    let culprit = culprit(&run, alone.as_ref(), fault);
+    Ran {
+        result,
+        execution,
+        culprit,
+    }
 }
 
 async fn call<T, F, Fut>(core: &Core, run: &Run<'_>, kind: Kind, call: F) -> Result<T, RunFault>
@@ -193,6 +228,22 @@ fn context(core: &Core, run: &Run<'_>) -> RunContext {
     }
 }
 
+/// What engine-svc died of, if nothing else can be suspected.
+fn culprit(run: &Run<'_>, alone: Option<&Alone>, fault: Option<&RunFault>) -> Option<Culprit> {
+    match fault {
+        Some(RunFault::Death(detail)) if alone.is_some_and(Alone::is_sole) => Some(Culprit {
+            service_id: run.entry.id(),
+            component: run.component.source.digest(),
+            detail: cut(detail),
+        }),
+        _ => None,
+    }
+}
+
+fn cut(text: &str) -> String {
+    text.chars().take(MAX_ERROR_CHARS).collect()
+}
+
 /// Counts a run in the metrics and describes it for the record. Nothing ran, nothing is said.
 #[expect(clippy::too_many_arguments, reason = "each is one fact about the run")]
 fn observe(
@@ -208,7 +259,7 @@ fn observe(
     let (outcome, error) = match fault {
         None => ("ok", None),
         Some(RunFault::Guest(error)) => (error.class.as_str(), Some(&error.detail)),
-        Some(RunFault::NotStarted(_)) => return None,
+        Some(RunFault::NotStarted(_) | RunFault::Quarantined(_)) => return None,
         Some(RunFault::Refused(detail)) => ("refused", Some(detail)),
         Some(RunFault::Component(detail)) => ("component_fault", Some(detail)),
         Some(RunFault::Host(detail)) => ("host_fault", Some(detail)),
@@ -233,7 +284,7 @@ fn observe(
         call,
         attempt: run.id.attempt,
         outcome,
-        error: error.map(|text| text.chars().take(MAX_ERROR_CHARS).collect()),
+        error: error.map(|text| cut(text)),
         ended_us: clock::now_us(),
         waited_us: u64::try_from(waited.as_micros()).unwrap_or(u64::MAX),
         duration_us: usage.map(|usage| usage.duration_us),
@@ -255,6 +306,7 @@ mod tests {
             RunFault::Guest(_) => "guest",
             RunFault::NotStarted(_) => "not_started",
             RunFault::Component(_) => "component",
+            RunFault::Quarantined(_) => "quarantined",
             RunFault::Host(_) => "host",
             RunFault::Death(_) => "death",
             RunFault::Refused(_) => "refused",

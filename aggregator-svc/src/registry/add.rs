@@ -16,7 +16,7 @@ use crate::keys::pins::PinError;
 use crate::keys::{ServiceSigner, pins as rules};
 use crate::ledger::history::{self, Actor, Note};
 use crate::ledger::services::{self, Phase, ServiceRow};
-use crate::ledger::{Ending, counters, jobs, meta, pins};
+use crate::ledger::{Ending, blame, counters, jobs, meta, pins};
 
 impl Registry {
     /// Adds a service. The answer means that its triggers and its signer are live.
@@ -182,6 +182,7 @@ impl Registry {
                 let ending = Ending::skipped("removed", "the service could not be added");
                 jobs::end_of_service(tx, &service_id, &ending, clock::now_us())?;
                 counters::forget(tx, &service_id)?;
+                blame::forgive(tx, &service_id)?;
                 meta::next_generation(tx)
             })
             .await;

@@ -7,14 +7,17 @@ use tokio::sync::Semaphore;
 use wavs_ipc::contract::registry::PauseMode;
 use wavs_ipc::{Json, WireError};
 use wavs_types::{
-    ChainConfig, ChainKey, EvmAddress, Service, ServiceDigest, ServiceDocument, ServiceId, ServiceStatus,
+    ChainConfig, ChainKey, ComponentDigest, EvmAddress, Service, ServiceDigest, ServiceDocument, ServiceId,
+    ServiceStatus,
 };
 
 use crate::keys::ServiceSigner;
 use crate::keys::history::HistoryCell;
+use crate::ledger::blame::Blame;
 use crate::ledger::services::{Phase, ServiceRow};
 use crate::pipeline::room::Room;
 use crate::pipeline::runs::Runs;
+use crate::registry::components::{self, Components};
 use crate::registry::mirrors::Mirrors;
 
 /// A service with everything that a run needs, parsed and encoded once.
@@ -39,6 +42,8 @@ pub struct Entry {
     pub room: Arc<Room>,
     /// The managers of its target chains; kept over updates.
     pub mirrors: Arc<Mirrors>,
+    /// What keeps its components from running; kept over updates.
+    pub components: Arc<Components>,
 }
 
 impl Entry {
@@ -65,6 +70,13 @@ impl Entry {
     pub fn aggregates(&self) -> bool {
         let mut workflows = self.service().workflows.values();
         workflows.any(|workflow| workflow.aggregator().is_some())
+    }
+
+    /// Takes over what the ledger holds against a component, if the document uses it.
+    pub fn blame(&self, component: ComponentDigest, blame: Blame) {
+        if components::used(self.service()).contains(&component) {
+            self.components.blame(component, blame);
+        }
     }
 
     /// Whether it runs: registered, and paused neither by its document nor by this operator.

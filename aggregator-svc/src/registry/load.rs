@@ -12,7 +12,8 @@ use crate::keys::history::{History, HistoryCell};
 use crate::ledger::history::Actor;
 use crate::ledger::pins::FormerPin;
 use crate::ledger::services::{Phase, ServiceRow};
-use crate::ledger::{chains, pins, services};
+use crate::ledger::{blame, chains, pins, services};
+use crate::pipeline::quarantine;
 
 impl Registry {
     /// Reads chains and services from the ledger. Answers the keys that differ from their pins, as texts.
@@ -20,7 +21,7 @@ impl Registry {
     /// # Errors
     /// When the ledger cannot be read.
     pub async fn load(&self) -> Result<Vec<String>, WireError> {
-        let (stored, rows, pinned, former) = self
+        let (stored, rows, pinned, former, mut blamed) = self
             .core()
             .ledger
             .read(|conn| {
@@ -29,6 +30,7 @@ impl Registry {
                     services::all(conn)?,
                     pins::all(conn)?,
                     pins::former(conn)?,
+                    blame::all(conn)?,
                 ))
             })
             .await
@@ -56,12 +58,16 @@ impl Registry {
             }
             let history = Arc::new(HistoryCell::new(pin.history));
             let entry = self.entry(row, document, (pin.hd_index, pin.address), signer, history)?;
+            for (component, blame) in blamed.remove(&entry.id()).unwrap_or_default() {
+                entry.blame(component, blame);
+            }
             if pin.history == History::Missing {
                 alarms.push(standing::missing(&entry));
             }
             self.directory().put(entry);
         }
         self.count_services();
+        quarantine::count(self.core());
         Ok(alarms)
     }
 
@@ -113,19 +119,6 @@ impl Registry {
             if let Err(error) = result {
                 tracing::warn!(%service_id, %error, "an add that a restart interrupted could not be completed; it is undone");
                 self.undo(service_id).await;
-            }
-        }
-    }
-
-    /// Has the components of all registered services compiled ahead of their first trigger. A component that cannot be
-    /// prepared is reported; its jobs wait and are tried again.
-    pub async fn warm_up(&self) {
-        for entry in self.directory().services().values() {
-            if entry.row.phase != Phase::Active {
-                continue;
-            }
-            if let Err(error) = self.prepare(entry.service()).await {
-                tracing::warn!(service_id = %entry.id(), %error, "a component of this service is not ready");
             }
         }
     }

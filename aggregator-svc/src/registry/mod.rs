@@ -6,6 +6,7 @@
 
 mod add;
 mod chains;
+pub mod components;
 pub mod directory;
 mod documents;
 mod load;
@@ -18,6 +19,7 @@ mod signers;
 pub mod standing;
 mod update;
 pub mod view;
+mod warm_up;
 pub mod watch;
 
 use std::collections::BTreeSet;
@@ -161,17 +163,19 @@ impl Registry {
         history: Arc<HistoryCell>,
     ) -> Result<Entry, WireError> {
         let settings = &self.core().settings;
-        let (runs, trial, room, mirrors) = match self.directory().get(&row.service_id) {
+        let (runs, trial, room, mirrors, components) = match self.directory().get(&row.service_id) {
             Some(before) => (
                 Arc::clone(&before.runs),
                 Arc::clone(&before.trial),
                 Arc::clone(&before.room),
                 Arc::clone(&before.mirrors),
+                Arc::clone(&before.components),
             ),
             None => (
                 Runs::new(settings.max_parallel_per_service),
                 Arc::new(Semaphore::new(1)),
                 Room::new(settings.max_open_events(&row.service_id)),
+                Arc::default(),
                 Arc::default(),
             ),
         };
@@ -186,6 +190,7 @@ impl Registry {
             trial,
             room,
             mirrors,
+            components,
         })
     }
 

@@ -1,4 +1,5 @@
-//! Pausing a service for this operator alone, whatever its document says.
+//! Pausing a service for this operator alone, whatever its document says, and letting it run again, also with components that
+//! engine-svc died of.
 
 use wavs_ipc::WireError;
 use wavs_ipc::contract::registry::{PauseMode, ServiceSummary};
@@ -8,7 +9,8 @@ use wavs_types::ServiceId;
 use super::{Registry, ledger_failed, view};
 use crate::clock;
 use crate::ledger::history::{self, Actor, Note};
-use crate::ledger::{meta, services};
+use crate::ledger::{blame, meta, services};
+use crate::pipeline::quarantine;
 
 impl Registry {
     /// Pauses a service, or resumes it (no mode). Signatures and open events are kept while it is paused.
@@ -31,6 +33,9 @@ impl Registry {
             .ledger
             .write(Durability::Process, move |tx| {
                 services::put(tx, &stored)?;
+                if mode.is_none() {
+                    blame::forgive(tx, &stored.service_id)?;
+                }
                 let what = if mode.is_some() { "paused" } else { "resumed" };
                 let note = Note::new(what, Actor::Api, reason);
                 history::note(tx, &stored.service_id, &note, stored.updated_ms)?;
@@ -38,6 +43,10 @@ impl Registry {
             })
             .await
             .map_err(ledger_failed)?;
+        if mode.is_none() {
+            entry.components.forgive();
+            quarantine::count(self.core());
+        }
         self.directory().put(self.changed(&entry, row, entry.document.clone())?);
         self.inner.watch.announce(generation);
         self.core().reload();

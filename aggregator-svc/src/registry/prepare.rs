@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures::FutureExt as _;
-use futures::stream::{self, StreamExt as _, TryStreamExt as _};
+use futures::stream::{self, Stream, StreamExt as _, TryStreamExt as _};
 use wavs_ipc::contract::engine::{Prefetch, World};
 use wavs_ipc::{Json, Retry, WireError};
 use wavs_types::{Component, Service, ServiceId};
@@ -25,32 +25,37 @@ impl Registry {
     /// # Errors
     /// The first failure, with the place of the component in front.
     pub(super) async fn prepare(&self, service: &Service) -> Result<(), WireError> {
+        let each = self.each_prepared(service).map(|(place, result)| {
+            result.map_err(|error| WireError {
+                detail: format!("{place} {}", error.detail),
+                ..error
+            })
+        });
+        each.try_collect().await
+    }
+
+    /// Prepares every operator and aggregator component of `service`, a few at a time, and answers for the place of each in the
+    /// document.
+    pub(super) fn each_prepared<'a>(
+        &'a self,
+        service: &'a Service,
+    ) -> impl Stream<Item = (String, Result<(), WireError>)> + Unpin + 'a {
         let owner = service.id();
         let mut fetches = Vec::new();
         for (id, workflow) in &service.workflows {
             let place = format!("/workflows/{id}/component");
-            fetches.push(
-                self.prefetch(place, &workflow.component, World::Operator, owner)
-                    .boxed(),
-            );
+            let fetch = self.prefetch(&workflow.component, World::Operator, owner);
+            fetches.push(fetch.map(|result| (place, result)).boxed());
             if let Some(submit) = workflow.aggregator() {
                 let place = format!("/workflows/{id}/submit/aggregator/component");
-                fetches.push(
-                    self.prefetch(place, &submit.component, World::Aggregator, owner)
-                        .boxed(),
-                );
+                let fetch = self.prefetch(&submit.component, World::Aggregator, owner);
+                fetches.push(fetch.map(|result| (place, result)).boxed());
             }
         }
-        stream::iter(fetches).buffer_unordered(PARALLEL).try_collect().await
+        stream::iter(fetches).buffer_unordered(PARALLEL)
     }
 
-    async fn prefetch(
-        &self,
-        place: String,
-        component: &Component,
-        world: World,
-        owner: ServiceId,
-    ) -> Result<(), WireError> {
+    async fn prefetch(&self, component: &Component, world: World, owner: ServiceId) -> Result<(), WireError> {
         let settings = &self.core().settings;
         let request = Prefetch {
             source: Json::encode(&component.source)?,
@@ -75,7 +80,7 @@ impl Registry {
                     tokio::time::sleep(REST * attempt).await;
                 }
                 Err(error) => {
-                    let detail = format!("{place} ({}): {}", component.source.digest(), error.detail);
+                    let detail = format!("({}): {}", component.source.digest(), error.detail);
                     return Err(WireError { detail, ..error });
                 }
             }

@@ -7,7 +7,8 @@ use wavs_types::ServiceManager;
 use super::{Registry, ledger_failed};
 use crate::clock;
 use crate::ledger::history::{self, Actor, Note};
-use crate::ledger::{Ending, counters, events, jobs, meta, pins, services};
+use crate::ledger::{Ending, blame, counters, events, jobs, meta, pins, services};
+use crate::pipeline::quarantine;
 
 impl Registry {
     /// Removes a service. An unknown one is not an error.
@@ -33,6 +34,7 @@ impl Registry {
                 events::end_of_service(tx, &service_id, &ending, now_us)?;
                 fault::point("remove.ended");
                 counters::forget(tx, &service_id)?;
+                blame::forgive(tx, &service_id)?;
                 history::note(tx, &service_id, &Note::new("deleted", Actor::Api, ""), now_us / 1_000)?;
                 meta::next_generation(tx)
             })
@@ -40,6 +42,7 @@ impl Registry {
             .map_err(ledger_failed)?;
         self.directory().remove(&service_id);
         self.count_services();
+        quarantine::count(self.core());
         self.core().progressed();
         tracing::info!(%service_id, "service removed");
         // The desired state is re-sent until it arrives; the service is gone for the API and the pipeline already.

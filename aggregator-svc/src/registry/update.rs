@@ -16,13 +16,14 @@ use wavs_store::Durability;
 use wavs_types::ServiceId;
 
 use super::directory::Entry;
-use super::{Registry, ledger_failed, view};
+use super::{Registry, components, ledger_failed, view};
 use crate::clock;
 use crate::ledger::history::{self, Actor, Note};
 use crate::ledger::services::Phase;
-use crate::ledger::{meta, services};
+use crate::ledger::{blame, meta, services};
 use crate::pipeline::backoff::Backoff;
 use crate::pipeline::intake::UriNotice;
+use crate::pipeline::quarantine;
 
 /// Updates that run at once.
 const PARALLEL: usize = 10;
@@ -74,11 +75,13 @@ impl Registry {
         row.reason = None;
         row.updated_ms = clock::now_ms();
         let (stored, old) = (row.clone(), entry.digest());
+        let used = components::used(candidate.document.service());
         let generation = self
             .core()
             .ledger
             .write(Durability::Power, move |tx| {
                 services::put(tx, &stored)?;
+                blame::keep(tx, &stored.service_id, &used)?;
                 let note = Note {
                     uri: stored.uri.clone(),
                     old: Some(old),
@@ -91,6 +94,8 @@ impl Registry {
             .await
             .map_err(ledger_failed)?;
         tracing::info!(service_id = %entry.id(), old = %old, new = %row.digest, "service updated");
+        entry.components.update(candidate.document.service());
+        quarantine::count(self.core());
         self.directory().put(self.changed(entry, row, candidate.document)?);
         self.inner.watch.announce(generation);
         self.core().reload();

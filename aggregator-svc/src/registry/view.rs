@@ -20,6 +20,7 @@ pub fn summary(entry: &Entry) -> ServiceSummary {
             .err()
             .cloned()
             .or_else(|| row.reason.clone())
+            .or_else(|| entry.components.reason())
             .or_else(|| entry.room.reason()),
         paused: row.paused,
         digest: row.digest,
@@ -38,9 +39,13 @@ fn state(entry: &Entry) -> &'static str {
         Phase::Deleting => "deleting",
         Phase::Active if entry.signer.is_err() => "failed",
         Phase::Active if entry.is_paused() => "paused",
-        Phase::Active if entry.row.reason.is_some() || entry.room.is_full() => "degraded",
+        Phase::Active if is_degraded(entry) => "degraded",
         Phase::Active => "active",
     }
+}
+
+fn is_degraded(entry: &Entry) -> bool {
+    entry.row.reason.is_some() || entry.components.reason().is_some() || entry.room.is_full()
 }
 
 /// A service with its document.

@@ -12,6 +12,7 @@ use wavs_ipc::{Context, Identity, Role, Router, WireError, handler, socket};
 use wavs_types::ServiceId;
 
 type Operator = Box<dyn Fn(usize, &OperatorJob) -> Result<Result<Vec<Response>, GuestError>, WireError> + Send>;
+type Prepare = Box<dyn Fn(&Prefetch) -> Result<(), WireError> + Send>;
 type Aggregator = Box<dyn Fn(&AggregatorJob) -> Result<Result<Vec<Action>, GuestError>, WireError> + Send>;
 
 #[derive(Clone)]
@@ -22,7 +23,7 @@ pub struct FakeEngine {
 struct Inner {
     operator: Mutex<Operator>,
     aggregator: Mutex<Aggregator>,
-    prefetch: Mutex<Result<(), WireError>>,
+    prefetch: Mutex<Prepare>,
     pub runs: Mutex<Vec<OperatorJob>>,
     pub aggregator_runs: Mutex<Vec<AggregatorJob>>,
     pub prefetched: Mutex<Vec<World>>,
@@ -45,7 +46,7 @@ impl FakeEngine {
         let inner = Inner {
             operator: Mutex::new(Box::new(|_, _| Ok(Ok(vec![response(b"result")])))),
             aggregator: Mutex::new(Box::new(|_| Ok(Ok(vec![])))),
-            prefetch: Mutex::new(Ok(())),
+            prefetch: Mutex::new(Box::new(|_| Ok(()))),
             runs: Mutex::default(),
             aggregator_runs: Mutex::default(),
             prefetched: Mutex::default(),
@@ -73,8 +74,8 @@ impl FakeEngine {
         *self.inner.aggregator.lock().unwrap() = Box::new(script);
     }
 
-    pub fn on_prefetch(&self, answer: Result<(), WireError>) {
-        *self.inner.prefetch.lock().unwrap() = answer;
+    pub fn on_prefetch(&self, script: impl Fn(&Prefetch) -> Result<(), WireError> + Send + 'static) {
+        *self.inner.prefetch.lock().unwrap() = Box::new(script);
     }
 
     /// Holds every run back until [`Self::open`].
@@ -152,6 +153,6 @@ impl Engine for FakeEngine {
 
     async fn prefetch(self, _: Context, request: Prefetch) -> Result<(), WireError> {
         self.inner.prefetched.lock().unwrap().push(request.world);
-        self.inner.prefetch.lock().unwrap().clone()
+        (self.inner.prefetch.lock().unwrap())(&request)
     }
 }

@@ -46,6 +46,18 @@ pub fn document(address: &str, status: &str) -> Vec<u8> {
 
 pub const ADDRESS: &str = "0x1111111111111111111111111111111111111111";
 
+/// Waits until something holds.
+pub async fn eventually(mut holds: impl AsyncFnMut() -> bool) {
+    let mut looks = tokio::time::interval(std::time::Duration::from_millis(10));
+    let waiting = async {
+        while !holds().await {
+            looks.tick().await;
+        }
+    };
+    let limit = std::time::Duration::from_secs(30);
+    tokio::time::timeout(limit, waiting).await.expect("it comes to hold");
+}
+
 pub fn manager(address: &str) -> ServiceManager {
     ServiceManager::Evm {
         chain: "evm:31337".parse().unwrap(),

@@ -17,7 +17,7 @@ use crate::session::Session;
 pub(super) enum LifecycleCommand {
     /// Stop a service on this node alone, whatever its document says; it stays stopped over restarts
     Pause(PauseArgs),
-    /// Let a paused service run again
+    /// Let a service run again that was paused, or that has a component in quarantine
     Resume(Named),
     /// Read the service URI on chain again, and update the service if its document changed
     Refresh(Named),

@@ -3,6 +3,7 @@
 mod support;
 
 use support::Scratch;
+use wavs_service::ProcessName;
 use wavs_service::config::Flags;
 use wavs_service::exit::code_of;
 
@@ -112,6 +113,24 @@ fn unknown_names_are_warnings_with_the_nearest_name() {
     );
     let strict = scratch.flags(["--strict-config"]).refused();
     assert!(strict.contains("--strict-config"), "{strict}");
+}
+
+#[test]
+fn a_process_goes_by_its_short_and_its_full_name_and_by_no_other() {
+    let scratch = Scratch::new().file(
+        "wavs.toml",
+        "[wavs.process.engine-svc]\nrestart_max = 7\n[wavs.process.p2p]\nrestart_max = 8\n[wavs.process.motor]\nrestart_max = 9\n",
+    );
+    let loaded = scratch.loaded();
+    let limits = |name| loaded.node.processes[&name].restart_max;
+    assert_eq!((limits(ProcessName::Engine), limits(ProcessName::P2p)), (7, 8));
+    let warnings = loaded.warnings.join("\n");
+    let expected = "; the processes are trigger, engine, aggregator, p2p";
+    assert!(
+        warnings.contains("process.motor.restart_max") && warnings.ends_with(expected),
+        "{warnings}"
+    );
+    assert_eq!(warnings.lines().count(), 1, "{warnings}");
 }
 
 #[test]

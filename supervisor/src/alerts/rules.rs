@@ -313,6 +313,19 @@ fn states(sample: &Sample) -> Vec<Condition> {
         );
         conditions.push(condition("ServiceFull", Severity::Warning, MINUTE, "", detail));
     }
+    let quarantined = gauge("wavs_component_quarantined");
+    if quarantined > 0.0 {
+        let detail = format!(
+            "{quarantined} components are not run because engine-svc dies of them, and their triggers wait; /v1/services shows which, and what to do"
+        );
+        conditions.push(condition(
+            "ComponentQuarantined",
+            Severity::Critical,
+            Duration::ZERO,
+            "",
+            detail,
+        ));
+    }
     if gauge("wavs_wallet_nonce_gap") > 0.0 {
         let detail = "a transaction is missing before others of the posting account".to_owned();
         conditions.push(condition("TxStuck", Severity::Critical, 5 * MINUTE, "", detail));
@@ -434,6 +447,14 @@ mod tests {
                 1.0,
                 60,
                 "ServiceFull",
+            ),
+            (
+                ProcessName::Aggregator,
+                "wavs_component_quarantined",
+                0.0,
+                1.0,
+                0,
+                "ComponentQuarantined",
             ),
             (
                 ProcessName::Aggregator,

@@ -338,9 +338,9 @@ pub struct HistoryEntry {
     pub id: u64,
     /// Milliseconds since the Unix epoch.
     pub at_ms: u64,
-    /// `added`, `updated`, `update-failed`, `paused`, `resumed`, `deleted` or `dead-letter-dropped`.
+    /// `added`, `updated`, `update-failed`, `paused`, `resumed`, `component-quarantined`, `deleted` or `dead-letter-dropped`.
     pub what: String,
-    /// Who or what asked for it: `api`, `chain`, `periodic-check` or `restart`.
+    /// Who or what asked for it: `api`, `chain`, `periodic-check`, `restart` or `pipeline`.
     pub actor: Option<String>,
     /// The URI that the document came from.
     pub uri: Option<String>,

@@ -25,7 +25,7 @@ pub trait Registry {
     /// Read the service URI again and update if the document changed.
     async fn refresh_service(service_id: ServiceId) -> Result<ServiceSummary, WireError>;
 
-    /// Pause a service for this operator alone, or resume it (no mode).
+    /// Pause a service for this operator alone, or resume it (no mode), also from the quarantine of its components.
     async fn pause_service(
         service_id: ServiceId,
         mode: Option<PauseMode>,

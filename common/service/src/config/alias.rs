@@ -3,6 +3,7 @@
 use super::keys;
 use super::kind::Kind;
 use super::layer::{Layer, Path};
+use crate::ProcessName;
 
 /// Old key, and the key that it means now; an empty one has no effect any more.
 const KEYS: [(&str, &str); 7] = [
@@ -33,6 +34,21 @@ pub(crate) fn variable(rest: &str) -> Option<(Path, Kind)> {
     let (_, new) = KEYS.iter().find(|(name, _)| *name == old)?;
     let kind = keys::find(&segments(new)).map_or(Kind::Text, |key| key.kind);
     Some((vec![old], kind))
+}
+
+/// Brings the full names of processes (`process.engine-svc`), as status and logs have them, to the short ones.
+pub(crate) fn shorten_processes(layer: &mut Layer) {
+    for name in ProcessName::ALL {
+        let is_full = |path: &&Path| matches!(path.as_slice(), [first, second, ..] if first == "process" && second == name.full());
+        let paths: Vec<_> = layer.entries.keys().filter(is_full).cloned().collect();
+        for path in paths {
+            let mut short = path.clone();
+            name.short().clone_into(&mut short[1]);
+            if let Some(entry) = layer.entries.remove(&path) {
+                layer.set(short, entry);
+            }
+        }
+    }
 }
 
 /// Takes the old names out of `layer` and gives them under their new names.

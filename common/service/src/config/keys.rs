@@ -3,6 +3,7 @@
 
 use super::dormant;
 use super::kind::Kind;
+use crate::ProcessName;
 
 /// A key, or a family of keys: `*` stands for one segment that the user names.
 #[derive(Debug, Clone, Copy)]
@@ -237,7 +238,8 @@ pub fn has_effect(path: &str) -> bool {
     !dormant::contains(&path.split('.').collect::<Vec<_>>())
 }
 
-/// The key or family that `path` belongs to. A name spelled out wins over `*`.
+/// The key or family that `path` belongs to. A name spelled out wins over `*`, which stands for any name, but that of a process has
+/// to be one.
 pub(crate) fn find<S: AsRef<str>>(path: &[S]) -> Option<&'static Key> {
     let fits = |key: &&Key| {
         let mut segments = key.path.split('.');
@@ -247,5 +249,9 @@ pub(crate) fn find<S: AsRef<str>>(path: &[S]) -> Option<&'static Key> {
                 .is_some_and(|segment| segment == "*" || segment == name.as_ref())
         }) && segments.next().is_none()
     };
+    if path.first().is_some_and(|name| name.as_ref() == "process") {
+        let name = path.get(1).map(S::as_ref);
+        ProcessName::ALL.iter().find(|process| Some(process.short()) == name)?;
+    }
     KEYS.iter().filter(fits).min_by_key(|key| key.path.matches('*').count())
 }

@@ -79,6 +79,7 @@ impl Loader {
         let mut old = Layer::default();
         let mut from_file = Layer::default();
         for mut layer in [file.shared, file.node] {
+            alias::shorten_processes(&mut layer);
             old.overlay(alias::split(&mut layer, &mut warnings));
             from_file.overlay(check(layer, &mut warnings)?);
         }

@@ -1,9 +1,17 @@
 //! "Did you mean": the known key that is closest to a misspelt one.
 
 use super::keys::KEYS;
+use crate::ProcessName;
 
 /// A hint to append to a warning, or nothing when no key is close.
 pub(crate) fn hint(unknown: &str) -> String {
+    if unknown.strip_prefix("process.").is_some_and(|rest| {
+        let name = rest.split('.').next();
+        ProcessName::ALL.iter().all(|process| Some(process.short()) != name)
+    }) {
+        let names = ProcessName::ALL.map(ProcessName::short).join(", ");
+        return format!("; the processes are {names}");
+    }
     let best = KEYS.iter().map(|key| (distance(unknown, key.path), key.path)).min();
     match best {
         Some((distance, path)) if distance <= 2 + unknown.len() / 5 => format!("; did you mean {path}?"),
@@ -36,5 +44,7 @@ mod tests {
         assert_eq!(distance("kitten", "sitting"), 3);
         assert_eq!(hint("signing_mnemonik"), "; did you mean signing_mnemonic?");
         assert_eq!(hint("completely_else"), "");
+        let names = "; the processes are trigger, engine, aggregator, p2p";
+        assert_eq!(hint("process.motor.restart_max"), names);
     }
 }

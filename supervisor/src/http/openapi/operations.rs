@@ -117,7 +117,7 @@ pub const OPERATIONS: &[Operation] = &[
     get("/v1/services/{id}/history", "What was decided about a service.", &["limit", "cursor"], Page("Object")),
     get("/v1/services/{id}/logs", "What its components wrote.", &["workflow_id", "level", "since", "limit", "cursor"], Page("Object")),
     post("/v1/services/{id}/pause", "Pause a service for this operator alone.", Body::Json("Pause"), Answer::Json("ServiceStatus")),
-    post("/v1/services/{id}/resume", "Resume it.", Body::None, Answer::Json("ServiceStatus")),
+    post("/v1/services/{id}/resume", "Let it run again, with all its components, also those in quarantine.", Body::None, Answer::Json("ServiceStatus")),
     post("/v1/services/{id}/refresh", "Read the URI of its document again.", Body::None, Accepted("Object")),
     get("/v1/signers", "The keys of services; never key material.", &[], Page("SignerRow")),
     post("/v1/signers/{id}/rotate", "Give a service a new key. Admin socket only.", Body::None, Answer::Json("Object")),

@@ -1,0 +1,18 @@
+//! What engine-svc died of: the deaths of calls of aggregator components, and the components that are blamed.
+
+/// Deaths that are counted apart from the faults of a guest, and which components they are put down to.
+pub(super) const BLAME: &str = "
+ALTER TABLE buckets ADD COLUMN deaths INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE timers ADD COLUMN deaths INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE targets ADD COLUMN callback_deaths INTEGER NOT NULL DEFAULT 0;
+
+-- Deaths of engine-svc, by the component that they are put down to.
+CREATE TABLE blamed (
+    service_id BLOB NOT NULL,
+    component BLOB NOT NULL,
+    deaths INTEGER NOT NULL,
+    last_ms INTEGER NOT NULL,
+    detail TEXT NOT NULL,
+    PRIMARY KEY (service_id, component)
+) STRICT, WITHOUT ROWID;
+";

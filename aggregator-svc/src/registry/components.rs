@@ -1,0 +1,169 @@
+//! What keeps components of a service from running: they could not be prepared, or engine-svc dies of them.
+//!
+//! The first is found out at every start and forgotten when a component is ready; the second is in the ledger
+//! ([`blame`](crate::ledger::blame)), and this is its view in memory.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use wavs_types::{ComponentDigest, Service};
+
+use crate::clock;
+use crate::ledger::blame::Blame;
+
+/// The components of one service. Kept over updates of its document.
+#[derive(Default)]
+pub struct Components {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// By place in the document.
+    unprepared: BTreeMap<String, String>,
+    blamed: BTreeMap<ComponentDigest, Blame>,
+}
+
+impl Components {
+    /// Why a component is not run at all.
+    #[must_use]
+    pub fn quarantine(&self, component: &ComponentDigest) -> Option<String> {
+        let state = self.state();
+        let blame = state.blamed.get(component).filter(|blame| blame.is_quarantine())?;
+        Some(text(component, blame))
+    }
+
+    /// Whether engine-svc may have died of a component lately.
+    #[must_use]
+    pub fn is_suspect(&self, component: &ComponentDigest) -> bool {
+        let state = self.state();
+        let blame = state.blamed.get(component);
+        blame.is_some_and(|blame| blame.is_suspicion(clock::now_ms()))
+    }
+
+    /// Why the service is degraded, if a component is the reason.
+    #[must_use]
+    pub fn reason(&self) -> Option<String> {
+        let state = self.state();
+        let quarantined = state.blamed.iter().filter(|(_, blame)| blame.is_quarantine());
+        let texts: Vec<_> = quarantined
+            .map(|(component, blame)| text(component, blame))
+            .chain(
+                state
+                    .unprepared
+                    .iter()
+                    .map(|(place, cause)| format!("{place}: {cause}; it is tried again, and its triggers wait")),
+            )
+            .collect();
+        (!texts.is_empty()).then(|| texts.join("; "))
+    }
+
+    /// How many are quarantined.
+    #[must_use]
+    pub fn quarantined(&self) -> usize {
+        self.state()
+            .blamed
+            .values()
+            .filter(|blame| blame.is_quarantine())
+            .count()
+    }
+
+    /// Takes over what the ledger holds against a component.
+    pub fn blame(&self, component: ComponentDigest, blame: Blame) {
+        self.state().blamed.insert(component, blame);
+    }
+
+    /// All may run again.
+    pub fn forgive(&self) {
+        self.state().blamed.clear();
+    }
+
+    /// The component at `place` of the document could not be prepared for this reason, or it is ready.
+    pub fn prepared(&self, place: &str, result: Result<(), String>) {
+        match result {
+            Ok(()) => drop(self.state().unprepared.remove(place)),
+            Err(cause) => drop(self.state().unprepared.insert(place.to_owned(), cause)),
+        }
+    }
+
+    /// A new document is in force, all of whose components are ready.
+    pub fn update(&self, service: &Service) {
+        let used = used(service);
+        let mut state = self.state();
+        state.unprepared.clear();
+        state.blamed.retain(|component, _| used.contains(component));
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Every change is one call of a map, so a panic elsewhere leaves nothing half done.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The components that a document uses.
+pub(super) fn used(service: &Service) -> Vec<ComponentDigest> {
+    let workflows = service.workflows.values();
+    let sources = workflows.flat_map(|workflow| {
+        let aggregator = workflow.aggregator().map(|submit| &submit.component.source);
+        std::iter::once(&workflow.component.source).chain(aggregator)
+    });
+    sources.map(wavs_types::ComponentSource::digest).collect()
+}
+
+fn text(component: &ComponentDigest, blame: &Blame) -> String {
+    let Blame { deaths, detail, .. } = blame;
+    format!(
+        "component {component} is quarantined, because engine-svc died {deaths} times while it ran by itself, the last time: {detail}. \
+         Its triggers wait: update the service with a mended component, or let it run again with wavs-cli service resume"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::blame::{FORGIVEN_AFTER_MS, MAX_DEATHS};
+
+    fn blame(deaths: u32, last_ms: u64) -> Blame {
+        Blame {
+            deaths,
+            last_ms,
+            detail: "the connection broke".to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_component_is_suspected_then_quarantined_then_forgiven() {
+        let components = Components::default();
+        let component = ComponentDigest::new([1; 32]);
+        assert!(!components.is_suspect(&component));
+        components.blame(component, blame(1, clock::now_ms()));
+        assert!(components.is_suspect(&component));
+        assert_eq!(components.quarantine(&component), None);
+        assert_eq!(components.reason(), None, "nothing waits yet");
+        components.blame(component, blame(1, clock::now_ms() - FORGIVEN_AFTER_MS - 1));
+        assert!(!components.is_suspect(&component), "it was long ago");
+        components.blame(component, blame(MAX_DEATHS, 0));
+        assert!(components.is_suspect(&component), "a quarantine does not end by itself");
+        let text = components.quarantine(&component).unwrap();
+        assert!(
+            text.contains(&component.to_string()) && text.contains("the connection broke"),
+            "{text}"
+        );
+        assert_eq!(components.reason(), Some(text));
+        assert_eq!(components.quarantine(&ComponentDigest::new([2; 32])), None);
+        components.forgive();
+        assert_eq!((components.reason(), components.quarantined()), (None, 0));
+    }
+
+    #[test]
+    fn a_component_that_is_not_ready_is_named_by_its_place() {
+        let components = Components::default();
+        components.prepared("/workflows/a/component", Err("not found".to_owned()));
+        let reason = components.reason().unwrap();
+        assert!(reason.starts_with("/workflows/a/component: not found"), "{reason}");
+        components.prepared("/workflows/b/component", Ok(()));
+        assert!(components.reason().is_some());
+        components.prepared("/workflows/a/component", Ok(()));
+        assert_eq!(components.reason(), None);
+    }
+}
