@@ -92,7 +92,7 @@ impl Node {
             path: settings.kv_dir(),
             cause,
         })?;
-        let kv = Kv::open(&settings.kv_dir().join("kv.db"), settings.kv_bytes)?;
+        let kv = Kv::open(&settings.kv_dir().join("kv.db"), settings.caps.guest.kv)?;
         let metrics = Arc::new(Metrics::new(registry));
         let ticker = Arc::new(Ticker::start().map_err(OpenError::Threads)?);
         let executor = GuestExecutor::start(settings.workers).map_err(OpenError::Threads)?;
@@ -101,7 +101,7 @@ impl Node {
         let slots = settings.slots();
         let pool = PoolSize {
             slots: u32::try_from(slots).unwrap_or(u32::MAX),
-            memory: settings.caps.memory,
+            guest: settings.caps.guest,
         };
         let compiler = Compiler::start(helpers.compiler).map_err(OpenError::Threads)?;
         let library = Library::new(

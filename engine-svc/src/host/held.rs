@@ -12,7 +12,7 @@ use wasmtime_wasi_http::WasiHttpView;
 use wasmtime_wasi_http::p2::bindings::http::{outgoing_handler, types as http};
 
 use super::state::GuestState;
-use crate::limits::{BODIES, Exceeded, FIELDS, LISTINGS, OPEN_FILES, REQUESTS, URI_BYTES};
+use crate::limits::{BODIES, Exceeded, FIELDS, LISTINGS, REQUESTS, URI_BYTES};
 
 /// The names under which the library links what is replaced.
 const FILES: &str = "wasi:filesystem/types@0.2.12";
@@ -47,7 +47,7 @@ fn add_files(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
         |mut store: Store<'_>, (at, path_flags, path, open_flags, flags): OpenAt| {
             Box::new(async move {
                 let state = store.data_mut();
-                if state.open_files() >= OPEN_FILES {
+                if state.open_files() >= state.limits.open_files {
                     return Ok((Err(files::ErrorCode::InsufficientMemory),));
                 }
                 let mut view = state.filesystem();

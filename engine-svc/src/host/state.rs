@@ -9,6 +9,7 @@ use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 use wasmtime_wasi_tls::{WasiTlsCtx, WasiTlsCtxBuilder, WasiTlsCtxView, WasiTlsView};
+use wavs_service::config::GuestLimits;
 use wavs_types::{EventId, Service, ServiceId, TriggerData, Workflow, WorkflowId};
 
 use super::clock::GuestClock;
@@ -19,7 +20,7 @@ use super::stdio::GuestOutput;
 use crate::chains::ChainTable;
 use crate::egress::{GuestEgress, HttpHooks, ServiceResolver};
 use crate::kv::GuestKv;
-use crate::limits::{HANDLES, HEADER_BYTES, RANDOM_BYTES, RunLimits};
+use crate::limits::{RANDOM_BYTES, RunLimits};
 
 /// What a run needs from its surroundings.
 pub(crate) struct RunSetup {
@@ -85,6 +86,7 @@ pub(super) struct RunInfo {
 pub(crate) struct GuestState {
     pub(super) table: ResourceTable,
     pub(super) run: RunInfo,
+    pub(super) limits: GuestLimits,
     /// The clock of a deterministic run.
     pub(super) clock: Option<GuestClock>,
     pub(crate) kv: GuestKv,
@@ -133,18 +135,19 @@ impl GuestState {
                 .map_err(|cause| failed(cause.to_string()))?;
         }
         let mut table = ResourceTable::new();
-        table.set_max_capacity(HANDLES);
+        table.set_max_capacity(limits.guest.handles);
         let mut http = WasiHttpCtx::new();
-        http.set_field_size_limit(HEADER_BYTES);
+        http.set_field_size_limit(limits.guest.http_headers);
         Ok(Self {
             table,
+            limits: limits.guest,
             clock: setup.determinism.map(|_| GuestClock::default()),
             kv: setup.kv,
-            limiter: Limiter::new(limits.memory),
+            limiter: Limiter::new(limits.guest),
             names: setup.dns.then(|| egress.names.clone()),
             wasi: wasi.build(),
             http,
-            hooks: HttpHooks::new(egress, deadline),
+            hooks: HttpHooks::new(egress, limits.guest, deadline),
             tls: WasiTlsCtxBuilder::new().build(),
             run: RunInfo {
                 service_id: setup.service_id,

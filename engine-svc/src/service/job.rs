@@ -104,6 +104,7 @@ impl Job {
             service_id,
             workflow_id.clone(),
             component.source.digest(),
+            &inner.settings.caps.guest,
         );
         let determinism = mode.deterministic.then(|| Determinism {
             event: event.id(&service_id, &workflow_id),
@@ -170,7 +171,7 @@ impl Job {
         };
         let files = match directory {
             None => None,
-            Some(path) => match FileQuota::start(path, limits.files).await {
+            Some(path) => match FileQuota::start(path, &limits.guest).await {
                 Ok(quota) => Some(quota),
                 Err(fault) => return Finished::failed(fault.into()),
             },

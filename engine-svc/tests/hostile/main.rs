@@ -107,7 +107,7 @@ async fn what_no_instance_may_have_is_refused_with_the_upload() {
 /// A service that was stopped by a quota may still clean up and go on.
 #[tokio::test]
 async fn files_end_at_the_quota_of_the_service_and_can_be_cleaned_up() {
-    let fixture = Fixture::with(|settings| settings.caps.files = 8 << 20);
+    let fixture = Fixture::with(|settings| settings.caps.guest.files = 8 << 20);
     let hostile = fixture.guest("hostile").await;
     let job = |input: &str| {
         Job::new(hostile, input)
