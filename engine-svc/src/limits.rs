@@ -28,7 +28,7 @@ pub(crate) const BODY_CHUNK: usize = 64 << 10;
 pub(crate) const URI_BYTES: usize = 8 << 10;
 /// Directories of one service below one another; a run that finds or makes deeper ones is a limit error.
 pub(crate) const SERVICE_DEPTH: usize = 256;
-/// Bytes of one request for randomness; a larger request traps.
+/// Bytes of one request for randomness; more are a limit error.
 pub(crate) const RANDOM_BYTES: u64 = 1 << 20;
 /// Bytes of one event id salt; more are a limit error.
 pub(crate) const SALT_BYTES: usize = 1 << 10;
@@ -193,6 +193,14 @@ pub(crate) enum Exceeded {
         "Handle limit exceeded: the run holds {limit} {what} already, the most on any node; drop what is no longer needed"
     )]
     Held { what: &'static str, limit: usize },
+    #[error(
+        "Header limit exceeded: the headers of an HTTP message have more than {limit} bytes, which engine.http_headers_kb of this node allows; send less in headers"
+    )]
+    Headers { limit: usize },
+    #[error(
+        "Random limit exceeded: one call asked for more than {RANDOM_BYTES} random bytes, the most on any node; ask for less at a time"
+    )]
+    Random,
     #[error(
         "File limit exceeded: the files of the service come to {asked} bytes, above {limit}, which engine.files_mb_per_service of this node allows; delete what is no longer needed"
     )]

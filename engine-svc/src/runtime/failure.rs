@@ -2,6 +2,7 @@
 
 use wasmtime::{FrameInfo, PoolConcurrencyLimitError, Trap, WasmBacktrace};
 use wasmtime_wasi::{I32Exit, ResourceTableError};
+use wasmtime_wasi_http::FieldMapError;
 use wavs_ipc::contract::job::{GuestError, GuestErrorClass};
 
 use crate::host::{FileFault, GuestState, HostFault, ResultError, printable};
@@ -51,6 +52,15 @@ impl Failure {
             }
             .into();
         }
+        if matches!(
+            cause.downcast_ref::<FieldMapError>(),
+            Some(FieldMapError::TotalSizeTooBig)
+        ) {
+            return Exceeded::Headers {
+                limit: limits.guest.http_headers,
+            }
+            .into();
+        }
         if let Some(exit) = cause.downcast_ref::<I32Exit>() {
             return Self::fault(format!(
                 "the component exited with status {} instead of returning; return a result",
@@ -85,6 +95,9 @@ impl Failure {
                 limit: limits.guest.handles,
             }
             .into();
+        }
+        if root.starts_with("requested len ") {
+            return Exceeded::Random.into();
         }
         if root.starts_with("resource limit exceeded") {
             return Exceeded::Objects {
