@@ -97,7 +97,7 @@ impl Node {
         let ticker = Arc::new(Ticker::start().map_err(OpenError::Threads)?);
         let executor = GuestExecutor::start(settings.workers).map_err(OpenError::Threads)?;
         let downloads = Downloads::start(helpers.downloads).map_err(OpenError::Threads)?;
-        let sources = Sources::new(store.clone(), downloads);
+        let sources = Sources::new(store.clone(), downloads, metrics.clone());
         let slots = settings.slots();
         let pool = PoolSize {
             slots: u32::try_from(slots).unwrap_or(u32::MAX),
