@@ -13,7 +13,7 @@ use crate::components::{ContentStore, Sources};
 use crate::documents::Documents;
 use crate::downloads::Downloads;
 use crate::egress::Resolver;
-use crate::host::GuestLogs;
+use crate::host::{Descriptors, GuestLogs};
 use crate::kv::Kv;
 use crate::metrics::Metrics;
 use crate::processes::Helpers;
@@ -37,6 +37,7 @@ pub(crate) struct Inner {
     pub(crate) ticker: Arc<Ticker>,
     pub(crate) kv: Kv,
     pub(crate) logs: Arc<GuestLogs>,
+    pub(crate) descriptors: Arc<Descriptors>,
     pub(crate) documents: Documents,
     pub(crate) chains: ChainTables,
     pub(crate) metrics: Arc<Metrics>,
@@ -127,6 +128,7 @@ impl Node {
             ticker,
             kv,
             logs: Arc::default(),
+            descriptors: Arc::new(Descriptors::of_process(slots, settings.compiled.get())),
             documents: Documents::default(),
             chains: ChainTables::default(),
             metrics,

@@ -30,6 +30,8 @@ pub(crate) struct HttpHooks {
     limits: GuestLimits,
     /// As many as requests may be under way; the next one fails with `connection-limit-reached`.
     in_flight: Arc<Semaphore>,
+    /// The process has no descriptor for another connection; the next request fails like one too many.
+    pub(crate) crowded: bool,
     deadline: Instant,
 }
 
@@ -42,8 +44,16 @@ impl HttpHooks {
             egress,
             limits,
             in_flight: Arc::new(Semaphore::new(limits.http_requests.min(Semaphore::MAX_PERMITS))),
+            crowded: false,
             deadline,
         }
+    }
+
+    /// Requests that hold a connection, or are about to.
+    pub(crate) fn under_way(&self) -> usize {
+        self.limits
+            .http_requests
+            .saturating_sub(self.in_flight.available_permits())
     }
 }
 
@@ -65,10 +75,15 @@ impl WasiHttpHooks for HttpHooks {
         _result: Transfer,
     ) -> Box<dyn Future<Output = Result<(Response<WasiBody>, Transfer), Error>> + Send> {
         let (egress, limits) = (self.egress.clone(), self.limits);
-        let slot = self.in_flight.clone().try_acquire_owned();
+        let slot = self
+            .in_flight
+            .clone()
+            .try_acquire_owned()
+            .ok()
+            .filter(|_| !self.crowded);
         let remaining = self.deadline.saturating_duration_since(Instant::now());
         Box::new(async move {
-            let slot = slot.map_err(|_| Error::ConnectionLimitReached)?;
+            let slot = slot.ok_or(Error::ConnectionLimitReached)?;
             send(&egress, &limits, request, options.unwrap_or_default(), remaining, slot)
                 .await
                 .inspect_err(|cause| {

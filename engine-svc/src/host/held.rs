@@ -47,7 +47,7 @@ fn add_files(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
         |mut store: Store<'_>, (at, path_flags, path, open_flags, flags): OpenAt| {
             Box::new(async move {
                 let state = store.data_mut();
-                if state.open_files() >= state.limits.open_files {
+                if state.open_files() >= state.limits.open_files || !state.admit_descriptor() {
                     return Ok((Err(files::ErrorCode::InsufficientMemory),));
                 }
                 let mut view = state.filesystem();
@@ -152,6 +152,7 @@ fn add_requests(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
         |mut store: Store<'_>, (request, options): (Request, Option<Resource<http::RequestOptions>>)| {
             let state = store.data_mut();
             state.admit::<http::IncomingResponse>("HTTP responses", REQUESTS)?;
+            state.admit_request();
             let sent = match outgoing_handler::Host::handle(&mut state.http(), request, options) {
                 Ok(response) => Ok(response),
                 Err(cause) => Err(http::Host::convert_error_code(&mut state.http(), cause)?),
@@ -185,7 +186,7 @@ impl GuestState {
     }
 
     /// At least as many as the run has files open: a stream keeps the file open that it was made of.
-    fn open_files(&mut self) -> usize {
+    pub(super) fn open_files(&mut self) -> usize {
         let holds = |entry: &&mut dyn std::any::Any| {
             entry.is::<files::Descriptor>() || entry.is::<DynInputStream>() || entry.is::<DynOutputStream>()
         };

@@ -13,6 +13,7 @@ use wavs_service::config::GuestLimits;
 use wavs_types::{EventId, Service, ServiceId, TriggerData, Workflow, WorkflowId};
 
 use super::clock::GuestClock;
+use super::descriptors::{Descriptors, OpenDescriptors};
 use super::determinism::{Determinism, StandingClock};
 use super::limiter::Limiter;
 use super::log::{RunLog, Stream};
@@ -41,6 +42,8 @@ pub(crate) struct RunSetup {
     pub(crate) directory: Option<PathBuf>,
     pub(crate) kv: GuestKv,
     pub(crate) log: Arc<RunLog>,
+    /// The descriptors of the process that guests share.
+    pub(crate) descriptors: Arc<Descriptors>,
     /// For services whose runs follow from their input alone.
     pub(crate) determinism: Option<Determinism>,
 }
@@ -87,6 +90,7 @@ pub(crate) struct GuestState {
     pub(super) table: ResourceTable,
     pub(super) run: RunInfo,
     pub(super) limits: GuestLimits,
+    descriptors: OpenDescriptors,
     /// The clock of a deterministic run.
     pub(super) clock: Option<GuestClock>,
     pub(crate) kv: GuestKv,
@@ -141,6 +145,7 @@ impl GuestState {
         Ok(Self {
             table,
             limits: limits.guest,
+            descriptors: OpenDescriptors::new(setup.descriptors),
             clock: setup.determinism.map(|_| GuestClock::default()),
             kv: setup.kv,
             limiter: Limiter::new(limits.guest),
@@ -160,6 +165,17 @@ impl GuestState {
                 log: setup.log,
             },
         })
+    }
+
+    /// Whether the process has a descriptor for one more file, socket or connection of this run.
+    pub(super) fn admit_descriptor(&mut self) -> bool {
+        let open = self.open_files() + self.open_sockets() + self.hooks.under_way();
+        self.descriptors.allow(open + 1)
+    }
+
+    /// Has the request that is sent next refused where there is no descriptor for it.
+    pub(super) fn admit_request(&mut self) {
+        self.hooks.crowded = !self.admit_descriptor();
     }
 
     /// The log of the run.

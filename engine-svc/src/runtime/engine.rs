@@ -140,6 +140,27 @@ fn config(variant: Variant) -> Config {
 mod tests {
     use super::*;
 
+    /// Pools are made of addresses, of which a process has 128 TiB.
+    #[test]
+    fn the_largest_configuration_finds_addresses_for_all_variants() {
+        // As the configuration bounds them: with more slots, fewer memories.
+        for (slots, memories) in [(256, 16), (16, 256)] {
+            let guest = GuestLimits {
+                memory: 4 << 30,
+                memories,
+                tables: 64,
+                table_elements: 1_000_000,
+                core_instances: 256,
+                stack: 8 << 20,
+                ..GuestLimits::default()
+            };
+            let engines = Variant::ALL.map(|variant| engine(variant, PoolSize { slots, guest }));
+            for made in &engines {
+                assert!(made.is_ok(), "{slots} slots: {:?}", made.as_ref().err());
+            }
+        }
+    }
+
     #[test]
     fn the_index_of_a_variant_is_its_place() {
         assert_eq!(Variant::ALL.map(Variant::index), [0, 1, 2]);

@@ -130,6 +130,7 @@ impl Job {
             directory,
             kv,
             log: Arc::new(log),
+            descriptors: inner.descriptors.clone(),
             determinism,
         };
         Ok(Self {

@@ -54,7 +54,7 @@ pub async fn engine() -> Engine {
             ("WAVS_ENGINE__FILES_MB_PER_SERVICE", QUOTA_MIB.to_string()),
             ("WAVS_ENGINE__KV_MB_PER_SERVICE", QUOTA_MIB.to_string()),
         ],
-        resolver: None,
+        ..Launch::default()
     })
     .await
 }
