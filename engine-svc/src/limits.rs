@@ -228,6 +228,8 @@ pub(crate) enum Exceeded {
 
 #[cfg(test)]
 mod tests {
+    use wavs_service::config::keys::KEYS;
+
     use super::*;
 
     fn caps() -> Caps {
@@ -280,6 +282,60 @@ mod tests {
             (DETERMINISTIC_FUEL, SetBy::Determinism)
         );
         assert_eq!((fuel(Some(7)).value, fuel(Some(7)).set_by), (7, Component));
+    }
+
+    /// Whoever meets a limit can tell what raises it, and what is in force.
+    #[test]
+    fn every_text_names_a_key_that_exists_and_the_value() {
+        const VALUE: usize = 4_711;
+        let result = |key| Exceeded::Result {
+            what: "number of responses",
+            asked: 9_999,
+            limit: VALUE,
+            key,
+        };
+        let objects = Exceeded::Objects {
+            cause: "too many".to_owned(),
+            core_instances: 4_711,
+            memories: 4_711,
+            tables: 4_711,
+        };
+        for exceeded in [
+            Exceeded::Memory { asked: 1, limit: VALUE },
+            Exceeded::Stack { limit: VALUE },
+            Exceeded::Table { asked: 1, limit: VALUE },
+            objects,
+            Exceeded::HostCall { limit: VALUE },
+            Exceeded::Handles { limit: VALUE },
+            Exceeded::Headers { limit: VALUE },
+            Exceeded::FileBytes { asked: 1, limit: 4_711 },
+            Exceeded::FileCount { limit: 4_711 },
+            result("engine.results"),
+            result("engine.response_max_mb"),
+        ] {
+            let text = exceeded.to_string();
+            let named: Vec<_> = text
+                .split(|character: char| !character.is_ascii_alphanumeric() && !"._".contains(character))
+                .filter(|word| word.starts_with("engine."))
+                .collect();
+            assert!(!named.is_empty() && text.contains("4711"), "{text}");
+            for key in named {
+                assert!(KEYS.iter().any(|known| known.path == key), "{key}: {text}");
+            }
+            assert!(text.contains(" limit exceeded: ") && text.contains("; "), "{text}");
+        }
+        for fixed in [
+            Exceeded::Held {
+                what: "HTTP bodies",
+                limit: BODIES,
+            },
+            Exceeded::FileDepth,
+            Exceeded::Salt { asked: 2_000 },
+            Exceeded::Random,
+        ] {
+            let text = fixed.to_string();
+            assert!(text.contains("the most on any node; "), "{text}");
+        }
     }
 
     #[test]

@@ -108,6 +108,24 @@ async fn what_ends_a_run_is_named_with_its_key_and_value() {
     assert_eq!(three.result.unwrap().len(), 3);
 }
 
+/// The host has room on the stack of a run beyond what the guest may use, however much that is.
+#[tokio::test]
+async fn the_largest_stack_ends_as_the_smallest() {
+    for stack in [64 << 10, 8 << 20] {
+        let fixture = Fixture::with(|settings| settings.caps.guest.stack = stack);
+        let bytes = with_module(&guest_bytes("echo"), RECURSION, 1);
+        let recursion = fixture.upload(&bytes).await.unwrap();
+        let failure = fixture.failure(&Job::new(recursion, "x")).await;
+        assert_eq!(failure.class, GuestErrorClass::Limit, "{failure:?}");
+        assert!(
+            failure.detail.contains(&format!("more than {stack} bytes of stack")),
+            "{failure:?}"
+        );
+        let echo = fixture.guest("echo").await;
+        assert_eq!(fixture.text(&Job::new(echo, "fine")).await, "fine");
+    }
+}
+
 #[tokio::test]
 async fn actions_are_counted_like_responses() {
     let fixture = Fixture::with(|settings| settings.caps.guest.results = 1);

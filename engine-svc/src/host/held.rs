@@ -3,11 +3,13 @@
 //! The library bounds the handles of a run and the bytes of one call, so what 10,000 calls leave behind would be their product.
 //! The functions that make such things are replaced here by ones that count first.
 
+use std::any::Any;
+
 use wasmtime::StoreContextMut;
 use wasmtime::component::{Linker, Resource};
 use wasmtime_wasi::filesystem::WasiFilesystemView;
 use wasmtime_wasi::p2::bindings::filesystem::types as files;
-use wasmtime_wasi::p2::{DynInputStream, DynOutputStream};
+use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, TcpSocket, UdpSocket};
 use wasmtime_wasi_http::WasiHttpView;
 use wasmtime_wasi_http::p2::bindings::http::{outgoing_handler, types as http};
 
@@ -165,7 +167,7 @@ fn add_requests(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
 impl GuestState {
     /// How many of a kind the run holds.
     pub(super) fn count<T: 'static>(&mut self) -> usize {
-        self.table.iter_mut().filter(|entry| entry.is::<T>()).count()
+        self.count_that(|entry| entry.is::<T>())
     }
 
     /// Ends a run that would hold more of a kind than it may.
@@ -186,15 +188,17 @@ impl GuestState {
     }
 
     /// At least as many as the run has files open: a stream keeps the file open that it was made of.
-    pub(super) fn open_files(&mut self) -> usize {
-        let holds = |entry: &&mut dyn std::any::Any| {
-            entry.is::<files::Descriptor>() || entry.is::<DynInputStream>() || entry.is::<DynOutputStream>()
-        };
-        self.table
-            .iter_mut()
-            .map(|entry| entry as &mut dyn std::any::Any)
-            .filter(holds)
-            .count()
+    fn open_files(&mut self) -> usize {
+        self.count_that(is_file)
+    }
+
+    /// At least as many as the descriptors of the files and sockets of the run.
+    pub(super) fn open_descriptors(&mut self) -> usize {
+        self.count_that(|entry| is_file(entry) || entry.is::<TcpSocket>() || entry.is::<UdpSocket>())
+    }
+
+    fn count_that(&mut self, counts: impl Fn(&dyn Any) -> bool) -> usize {
+        self.table.iter_mut().filter(|entry| counts(&**entry)).count()
     }
 
     fn file_result<T>(
@@ -206,4 +210,8 @@ impl GuestState {
             Err(cause) => files::Host::convert_error_code(&mut self.filesystem(), cause).map(Err),
         }
     }
+}
+
+fn is_file(entry: &dyn Any) -> bool {
+    entry.is::<files::Descriptor>() || entry.is::<DynInputStream>() || entry.is::<DynOutputStream>()
 }

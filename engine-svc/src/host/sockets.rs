@@ -69,14 +69,11 @@ impl network::HostNetwork for GuestState {
 impl GuestState {
     /// Refuses a socket beyond `engine.sockets` with `new-socket-limit`, which the guest may handle.
     fn admit_socket(&mut self) -> Result<(), SocketError> {
-        if self.open_sockets() < self.limits.sockets && self.admit_descriptor() {
+        let open = self.count::<TcpSocket>() + self.count::<UdpSocket>();
+        if open < self.limits.sockets && self.admit_descriptor() {
             Ok(())
         } else {
             Err(ErrorCode::NewSocketLimit.into())
         }
-    }
-
-    pub(super) fn open_sockets(&mut self) -> usize {
-        self.count::<TcpSocket>() + self.count::<UdpSocket>()
     }
 }

@@ -169,7 +169,7 @@ impl GuestState {
 
     /// Whether the process has a descriptor for one more file, socket or connection of this run.
     pub(super) fn admit_descriptor(&mut self) -> bool {
-        let open = self.open_files() + self.open_sockets() + self.hooks.under_way();
+        let open = self.open_descriptors() + self.hooks.under_way();
         self.descriptors.allow(open + 1)
     }
 
