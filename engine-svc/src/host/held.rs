@@ -167,7 +167,7 @@ fn add_requests(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
 impl GuestState {
     /// How many of a kind the run holds.
     pub(super) fn count<T: 'static>(&mut self) -> usize {
-        self.count_that(|entry| entry.is::<T>())
+        self.count_that(<dyn Any>::is::<T>)
     }
 
     /// Ends a run that would hold more of a kind than it may.

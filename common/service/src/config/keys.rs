@@ -250,16 +250,16 @@ pub const KEYS: &[Key] = &[
     file("p2p.*.max_concurrent_catchup_requests_per_service", COUNT, "3", "Catch-up requests of one service at once"),
 ];
 
-/// Whether this version does anything with the key of that dotted path.
-#[must_use]
-pub fn has_effect(path: &str) -> bool {
-    !dormant::contains(&path.split('.').collect::<Vec<_>>())
-}
-
 /// The built-in value of a key that is a number; 0 for any other.
 pub(crate) fn built_in_number(path: &str) -> u64 {
     let key = KEYS.iter().find(|key| key.path == path);
     key.and_then(|key| key.default?.parse().ok()).unwrap_or_default()
+}
+
+/// Whether this version does anything with the key of that dotted path.
+#[must_use]
+pub fn has_effect(path: &str) -> bool {
+    !dormant::contains(&path.split('.').collect::<Vec<_>>())
 }
 
 /// The key or family that `path` belongs to. A name spelled out wins over `*`.
