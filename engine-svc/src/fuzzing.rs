@@ -2,6 +2,7 @@
 //! `cargo fuzz` alone. The tests call the same functions with a bounded number of inputs.
 
 use url::Url;
+use wavs_service::config::GuestLimits;
 
 use crate::bindings::aggregator::wavs::aggregator::output as aggregator;
 use crate::bindings::operator::wavs::operator::output::WasmResponse;
@@ -9,8 +10,9 @@ use crate::bindings::operator::wavs::types::{chain, core};
 use crate::egress::{Destination, HostPattern};
 use crate::host;
 
-/// Largest result in these runs.
+/// Largest result in these runs, and the most responses or actions.
 const MAX_BYTES: usize = 1 << 10;
+const MAX_RESULTS: usize = 64;
 
 /// Takes `bytes` for what a guest returned, and converts it.
 ///
@@ -61,9 +63,15 @@ pub fn results(bytes: &[u8]) {
             }
         }
     }
-    if let Ok(accepted) = host::responses(responses, MAX_BYTES) {
+    let limits = GuestLimits {
+        response: MAX_BYTES,
+        results: MAX_RESULTS,
+        ..GuestLimits::default()
+    };
+    if let Ok(accepted) = host::responses(responses, &limits) {
         let bytes: usize = accepted.iter().map(|response| response.payload.len()).sum();
         assert!(bytes <= MAX_BYTES, "{bytes} bytes were accepted");
+        assert!(accepted.len() <= MAX_RESULTS, "{} were accepted", accepted.len());
         let salted = accepted
             .iter()
             .filter(|response| response.event_id_salt.is_some())
@@ -74,7 +82,7 @@ pub fn results(bytes: &[u8]) {
         );
     }
     let asked = actions.len();
-    if let Ok(accepted) = host::actions(actions) {
+    if let Ok(accepted) = host::actions(actions, &limits) {
         assert_eq!(accepted.len(), asked, "an action was lost");
     }
 }

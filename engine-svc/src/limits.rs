@@ -2,27 +2,18 @@
 //!
 //! The effective limit is the smaller of the component's own value and the cap of the node (or of the operator's grant
 //! to the service, which replaces the node's). The texts of exceeded limits name the value and who set it.
+//!
+//! What an operator may want more or less of is configuration ([`GuestLimits`]). A constant is what nobody gains from changing:
+//! it keeps what the implementation holds for a run in proportion (HTTP messages, directory lists, random bytes, the text of an
+//! error), or is part of a format that all operators of a service share (salts, the fuel of deterministic runs). Those of
+//! key-value data and name look-ups are beside what they bound.
 
 use std::fmt;
 use std::time::Duration;
 
+use wavs_service::config::GuestLimits;
 use wavs_types::Component;
 
-/// Elements of one table.
-pub(crate) const TABLE_ELEMENTS: usize = 100_000;
-/// Core instances of one component.
-pub(crate) const CORE_INSTANCES: u32 = 64;
-/// Linear memories of one component.
-pub(crate) const MEMORIES: u32 = 16;
-/// Tables of one component, which seldom has more than one per core instance.
-pub(crate) const TABLES: u32 = 16;
-/// Bytes that one call from the guest to the host may carry; a larger call traps.
-pub(crate) const HOSTCALL_BYTES: usize = 32 << 20;
-/// Live component-model handles of one run, and host resources of one run; the next one traps.
-pub(crate) const HANDLES: usize = 10_000;
-/// Open files and directories of one run, with the streams of all kinds that it holds; the next one fails with
-/// `insufficient-memory`. Each may be a descriptor of this process, of which there are fewer than handles of guests.
-pub(crate) const OPEN_FILES: usize = 256;
 /// Listings of directories that one run holds at a time, each with all names; the next one fails with `insufficient-memory`.
 pub(crate) const LISTINGS: usize = 8;
 /// HTTP header lists that one run holds; one more is a limit error.
@@ -35,22 +26,10 @@ pub(crate) const BODIES: usize = 256;
 pub(crate) const BODY_CHUNK: usize = 64 << 10;
 /// Bytes of the method or the authority of an HTTP request; longer ones are refused as not valid.
 pub(crate) const URI_BYTES: usize = 8 << 10;
-/// Open sockets of one run; the next one fails with `new-socket-limit`.
-pub(crate) const SOCKETS: usize = 32;
-/// The default of [`Caps::files`].
-pub(crate) const SERVICE_FILE_BYTES: u64 = 1 << 30;
-/// The default of the quota on the key-value data of one service.
-pub(crate) const SERVICE_KV_BYTES: u64 = 256 << 20;
-/// Files and directories of one service; a run that adds to more is a limit error.
-pub(crate) const SERVICE_FILES: u64 = 100_000;
 /// Directories of one service below one another; a run that finds or makes deeper ones is a limit error.
 pub(crate) const SERVICE_DEPTH: usize = 256;
-/// Bytes of one request for randomness; a larger request traps.
+/// Bytes of one request for randomness; more are a limit error.
 pub(crate) const RANDOM_BYTES: u64 = 1 << 20;
-/// Bytes of the headers of one HTTP message; more trap.
-pub(crate) const HEADER_BYTES: usize = 128 << 10;
-/// Responses or actions of one run; more are a limit error.
-pub(crate) const RESULTS: usize = 64;
 /// Bytes of one event id salt; more are a limit error.
 pub(crate) const SALT_BYTES: usize = 1 << 10;
 /// Bytes of a guest's own error text that are kept.
@@ -104,12 +83,8 @@ pub struct Caps {
     pub max_seconds: u64,
     /// Wall time in seconds that no configuration or grant can exceed.
     pub hard_seconds: u64,
-    /// Bytes of all linear memories of one run.
-    pub memory: usize,
-    /// Bytes of all payloads of one result.
-    pub response: usize,
-    /// Bytes of all files of one service; a run that adds to more is a limit error.
-    pub files: u64,
+    /// What no component or grant can change.
+    pub guest: GuestLimits,
 }
 
 /// Caps for one service in place of the node's.
@@ -127,9 +102,7 @@ pub(crate) struct RunLimits {
     /// Absent: the run is not metered.
     pub(crate) fuel: Option<Bound<u64>>,
     pub(crate) time: Bound<Duration>,
-    pub(crate) memory: usize,
-    pub(crate) response: usize,
-    pub(crate) files: u64,
+    pub(crate) guest: GuestLimits,
 }
 
 impl Caps {
@@ -164,9 +137,7 @@ impl Caps {
                 value: Duration::from_secs(time.value),
                 set_by: time.set_by,
             },
-            memory: self.memory,
-            response: self.response,
-            files: self.files,
+            guest: self.guest,
         }
     }
 }
@@ -194,61 +165,85 @@ pub(crate) enum Exceeded {
     )]
     Memory { asked: usize, limit: usize },
     #[error(
-        "Table limit exceeded: the run asked for a table of {asked} elements, and this node allows {TABLE_ELEMENTS}; use smaller tables"
+        "Stack limit exceeded: the calls of the run need more than {limit} bytes of stack, which engine.stack_kb of this node allows; nest calls less deeply"
     )]
-    Table { asked: usize },
+    Stack { limit: usize },
     #[error(
-        "Instance limit exceeded: {0}; one run of this node has at most {CORE_INSTANCES} core instances, {MEMORIES} memories and {TABLES} tables, use fewer"
+        "Table limit exceeded: the run asked for a table of {asked} elements, and engine.table_elements of this node allows {limit}; use smaller tables"
     )]
-    Objects(String),
+    Table { asked: usize, limit: usize },
     #[error(
-        "Host call limit exceeded: one call to the host carried more than {HOSTCALL_BYTES} bytes, the limit of this node; pass less at a time"
+        "Instance limit exceeded: {cause}; this node allows {core_instances} core instances (engine.core_instances), {memories} memories (engine.memories) and {tables} tables (engine.tables) of one component; use fewer"
     )]
-    HostCall,
+    Objects {
+        cause: String,
+        core_instances: u32,
+        memories: u32,
+        tables: u32,
+    },
     #[error(
-        "Handle limit exceeded: the run holds more than {HANDLES} resources, the limit of this node; drop what is no longer needed"
+        "Host call limit exceeded: one call to the host, or the result, carries more than {limit} bytes, which engine.hostcall_mb of this node allows; pass less at a time"
     )]
-    Handles,
+    HostCall { limit: usize },
     #[error(
-        "Handle limit exceeded: the run holds {limit} {what} already, the most that this node allows; drop what is no longer needed"
+        "Handle limit exceeded: the run holds more than {limit} resources, which engine.handles of this node allows; drop what is no longer needed"
+    )]
+    Handles { limit: usize },
+    #[error(
+        "Handle limit exceeded: the run holds {limit} {what} already, the most on any node; drop what is no longer needed"
     )]
     Held { what: &'static str, limit: usize },
+    #[error(
+        "Header limit exceeded: the headers of an HTTP message have more than {limit} bytes, which engine.http_headers_kb of this node allows; send less in headers"
+    )]
+    Headers { limit: usize },
+    #[error(
+        "Random limit exceeded: one call asked for more than {RANDOM_BYTES} random bytes, the most on any node; ask for less at a time"
+    )]
+    Random,
     #[error(
         "File limit exceeded: the files of the service come to {asked} bytes, above {limit}, which engine.files_mb_per_service of this node allows; delete what is no longer needed"
     )]
     FileBytes { asked: u64, limit: u64 },
     #[error(
-        "File limit exceeded: the service has more than {limit} files and directories, the most that this node allows; delete what is no longer needed"
+        "File limit exceeded: the service has more than {limit} files and directories, which engine.files_per_service of this node allows; delete what is no longer needed"
     )]
     FileCount { limit: u64 },
     #[error(
-        "File limit exceeded: directories of the service are nested deeper than {SERVICE_DEPTH}, the most that this node allows; nest them less, and have the operator remove those that are too deep"
+        "File limit exceeded: directories of the service are nested deeper than {SERVICE_DEPTH}, the most on any node; nest them less, and have the operator remove those that are too deep"
     )]
     FileDepth,
-    #[error("Result limit exceeded: {what} {asked} is above {limit}, the limit set by this node; return less")]
+    #[error("Result limit exceeded: {what} {asked} is above {limit}, which {key} of this node allows; return less")]
     Result {
         what: &'static str,
         asked: usize,
         limit: usize,
+        key: &'static str,
     },
+    #[error(
+        "Result limit exceeded: an event id salt of {asked} bytes is longer than {SALT_BYTES}, the most on any node; use a shorter one, such as a hash"
+    )]
+    Salt { asked: usize },
 }
 
 #[cfg(test)]
 mod tests {
+    use wavs_service::config::keys::KEYS;
+
     use super::*;
 
-    const CAPS: Caps = Caps {
-        max_fuel: NO_FUEL_CAP,
-        max_seconds: 300,
-        hard_seconds: 3600,
-        memory: 1,
-        response: 1,
-        files: 1,
-    };
+    fn caps() -> Caps {
+        Caps {
+            max_fuel: NO_FUEL_CAP,
+            max_seconds: 300,
+            hard_seconds: 3600,
+            guest: GuestLimits::default(),
+        }
+    }
 
     fn check(fuel: Option<u64>, seconds: Option<u64>, grant: CapGrant, expect: (Option<(u64, SetBy)>, (u64, SetBy))) {
         let component = crate::testing::component(fuel, seconds);
-        let limits = CAPS.effective(&component, grant, false);
+        let limits = caps().effective(&component, grant, false);
         assert_eq!(limits.fuel.map(|bound| (bound.value, bound.set_by)), expect.0);
         assert_eq!((limits.time.value.as_secs(), limits.time.set_by), expect.1);
     }
@@ -271,13 +266,14 @@ mod tests {
         let endless = Caps {
             max_seconds: u64::MAX,
             hard_seconds: u64::MAX,
-            ..CAPS
+            ..caps()
         };
         let limits = endless.effective(&crate::testing::component(None, Some(u64::MAX)), none, false);
         assert_eq!(limits.time.value.as_secs(), LONGEST_SECONDS);
         check(None, None, grant(Some(5), Some(2)), (Some((5, Grant)), (2, Grant)));
         let fuel = |own| {
-            CAPS.effective(&crate::testing::component(own, None), none, true)
+            caps()
+                .effective(&crate::testing::component(own, None), none, true)
                 .fuel
                 .unwrap()
         };
@@ -286,6 +282,60 @@ mod tests {
             (DETERMINISTIC_FUEL, SetBy::Determinism)
         );
         assert_eq!((fuel(Some(7)).value, fuel(Some(7)).set_by), (7, Component));
+    }
+
+    /// Whoever meets a limit can tell what raises it, and what is in force.
+    #[test]
+    fn every_text_names_a_key_that_exists_and_the_value() {
+        const VALUE: usize = 4_711;
+        let result = |key| Exceeded::Result {
+            what: "number of responses",
+            asked: 9_999,
+            limit: VALUE,
+            key,
+        };
+        let objects = Exceeded::Objects {
+            cause: "too many".to_owned(),
+            core_instances: 4_711,
+            memories: 4_711,
+            tables: 4_711,
+        };
+        for exceeded in [
+            Exceeded::Memory { asked: 1, limit: VALUE },
+            Exceeded::Stack { limit: VALUE },
+            Exceeded::Table { asked: 1, limit: VALUE },
+            objects,
+            Exceeded::HostCall { limit: VALUE },
+            Exceeded::Handles { limit: VALUE },
+            Exceeded::Headers { limit: VALUE },
+            Exceeded::FileBytes { asked: 1, limit: 4_711 },
+            Exceeded::FileCount { limit: 4_711 },
+            result("engine.results"),
+            result("engine.response_max_mb"),
+        ] {
+            let text = exceeded.to_string();
+            let named: Vec<_> = text
+                .split(|character: char| !character.is_ascii_alphanumeric() && !"._".contains(character))
+                .filter(|word| word.starts_with("engine."))
+                .collect();
+            assert!(!named.is_empty() && text.contains("4711"), "{text}");
+            for key in named {
+                assert!(KEYS.iter().any(|known| known.path == key), "{key}: {text}");
+            }
+            assert!(text.contains(" limit exceeded: ") && text.contains("; "), "{text}");
+        }
+        for fixed in [
+            Exceeded::Held {
+                what: "HTTP bodies",
+                limit: BODIES,
+            },
+            Exceeded::FileDepth,
+            Exceeded::Salt { asked: 2_000 },
+            Exceeded::Random,
+        ] {
+            let text = fixed.to_string();
+            assert!(text.contains("the most on any node; "), "{text}");
+        }
     }
 
     #[test]

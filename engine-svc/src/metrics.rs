@@ -26,6 +26,7 @@ pub(crate) struct Metrics {
     compile_seconds: Family<Histogram>,
     cache: Family<Counter>,
     code: Family<Counter>,
+    quarantined: Family<Counter>,
     full: Family<Counter>,
 }
 
@@ -82,6 +83,11 @@ impl Metrics {
                 "Compiled code brought into memory: from the disk, from the compiler, or damaged on the disk.",
                 &["from"],
             ),
+            quarantined: registry.counter(
+                "wavs.component_store.quarantined",
+                "Stored components that did not match their digest; they were moved aside and fetched again.",
+                &[],
+            ),
             full: registry.counter("wavs.queue.full", "Runs refused because a queue was full.", &["queue"]),
         }
     }
@@ -128,6 +134,10 @@ impl Metrics {
 
     pub(crate) fn code(&self, from: CodeFrom) {
         self.code.with(&[from.as_str()]).inc();
+    }
+
+    pub(crate) fn quarantined(&self) {
+        self.quarantined.with(&[]).inc();
     }
 
     pub(crate) fn compiled(&self, took: Duration) {

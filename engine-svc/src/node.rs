@@ -13,7 +13,7 @@ use crate::components::{ContentStore, Sources};
 use crate::documents::Documents;
 use crate::downloads::Downloads;
 use crate::egress::Resolver;
-use crate::host::GuestLogs;
+use crate::host::{Descriptors, GuestLogs};
 use crate::kv::Kv;
 use crate::metrics::Metrics;
 use crate::processes::Helpers;
@@ -37,6 +37,7 @@ pub(crate) struct Inner {
     pub(crate) ticker: Arc<Ticker>,
     pub(crate) kv: Kv,
     pub(crate) logs: Arc<GuestLogs>,
+    pub(crate) descriptors: Arc<Descriptors>,
     pub(crate) documents: Documents,
     pub(crate) chains: ChainTables,
     pub(crate) metrics: Arc<Metrics>,
@@ -92,16 +93,16 @@ impl Node {
             path: settings.kv_dir(),
             cause,
         })?;
-        let kv = Kv::open(&settings.kv_dir().join("kv.db"), settings.kv_bytes)?;
+        let kv = Kv::open(&settings.kv_dir().join("kv.db"), settings.caps.guest.kv)?;
         let metrics = Arc::new(Metrics::new(registry));
         let ticker = Arc::new(Ticker::start().map_err(OpenError::Threads)?);
         let executor = GuestExecutor::start(settings.workers).map_err(OpenError::Threads)?;
         let downloads = Downloads::start(helpers.downloads).map_err(OpenError::Threads)?;
-        let sources = Sources::new(store.clone(), downloads);
+        let sources = Sources::new(store.clone(), downloads, metrics.clone());
         let slots = settings.slots();
         let pool = PoolSize {
             slots: u32::try_from(slots).unwrap_or(u32::MAX),
-            memory: settings.caps.memory,
+            guest: settings.caps.guest,
         };
         let compiler = Compiler::start(helpers.compiler).map_err(OpenError::Threads)?;
         let library = Library::new(
@@ -127,6 +128,7 @@ impl Node {
             ticker,
             kv,
             logs: Arc::default(),
+            descriptors: Arc::new(Descriptors::of_process(slots, settings.compiled.get())),
             documents: Documents::default(),
             chains: ChainTables::default(),
             metrics,

@@ -9,13 +9,15 @@ use std::time::Duration;
 use wavs_fetch::{AddressPolicy, AllowEntry, AllowEntryError, FetchLimits, GatewayError, Gateways, Verify};
 use wavs_ipc::bounds::MAX_PAYLOAD;
 use wavs_service::ProcessName;
-use wavs_service::config::{EngineConfig, IpfsVerify, engine_slots};
+use wavs_service::config::{EngineConfig, GuestLimits, IpfsVerify, engine_slots};
 use wavs_types::ServiceId;
 
-use crate::limits::{CapGrant, Caps, NO_FUEL_CAP, SERVICE_FILE_BYTES, SERVICE_KV_BYTES};
+use crate::limits::{CapGrant, Caps, NO_FUEL_CAP, SALT_BYTES};
 
-/// What an answer needs besides payloads: salts, usage and framing.
-const ANSWER_OVERHEAD: usize = 128 << 10;
+/// What an answer needs besides results: usage and framing.
+const ANSWER_OVERHEAD: usize = 60 << 10;
+/// What it needs for each result besides its payload: the salt, or an action, and their framing.
+const RESULT_OVERHEAD: usize = SALT_BYTES + 64;
 
 /// Compiled components in memory where there is no configuration: as many as it has built in.
 const COMPILED: NonZeroUsize = NonZeroUsize::new(20).unwrap();
@@ -42,8 +44,6 @@ pub struct Settings {
     pub queue_per_service: usize,
     /// Caps of one run.
     pub caps: Caps,
-    /// Bytes of all key-value data of one service; a write beyond them is refused to the guest.
-    pub kv_bytes: u64,
     /// Compiled components in memory; the one unused for the longest time is dropped and mapped again when needed.
     pub compiled: NonZeroUsize,
     /// Bounds of a component download; `max_bytes` also bounds uploads.
@@ -93,7 +93,6 @@ impl Settings {
     /// # Errors
     /// [`SettingsError`] for the first value that cannot be used.
     pub fn from_config(config: &EngineConfig, data_dir: &Path) -> Result<Self, SettingsError> {
-        let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
         let guest_policy = |hosts| {
             let policy = AddressPolicy::new(hosts).without_own_ports(config.own_ports.clone());
             Arc::new(policy)
@@ -125,11 +124,8 @@ impl Settings {
                 max_fuel: config.max_fuel.unwrap_or(NO_FUEL_CAP),
                 max_seconds: config.max_execution.as_secs(),
                 hard_seconds: config.hard_timeout.as_secs(),
-                memory: size(config.guest_memory_bytes),
-                response: Self::response_cap(size(config.response_max_bytes)),
-                files: config.files_bytes_per_service,
+                guest: answerable(config.guest),
             },
-            kv_bytes: config.kv_bytes_per_service,
             compiled: config.component_cache,
             fetch: Self::fetch_limits(config.fetch.max_component_bytes, config.fetch.timeout),
             fetch_policy: AddressPolicy::new(allow("fetch.allow_hosts", &config.fetch.allow_hosts)?),
@@ -161,11 +157,8 @@ impl Settings {
                 max_fuel: NO_FUEL_CAP,
                 max_seconds: 300,
                 hard_seconds: 3600,
-                memory: 256 << 20,
-                response: Self::response_cap(4 << 20),
-                files: SERVICE_FILE_BYTES,
+                guest: answerable(GuestLimits::default()),
             },
-            kv_bytes: SERVICE_KV_BYTES,
             compiled: COMPILED,
             fetch: Self::fetch_limits(64 << 20, Duration::from_secs(30)),
             fetch_policy: AddressPolicy::default(),
@@ -184,12 +177,6 @@ impl Settings {
             stall,
             total: stall.saturating_mul(4),
         }
-    }
-
-    /// The payload bytes of one result that fit into an answer between processes.
-    #[must_use]
-    pub fn response_cap(configured: usize) -> usize {
-        configured.min(MAX_PAYLOAD - ANSWER_OVERHEAD)
     }
 
     /// The directory of the component store.
@@ -227,6 +214,18 @@ impl Settings {
     }
 }
 
+/// The limits with payloads that fit into an answer between processes, beside as many results as a run may have.
+fn answerable(limits: GuestLimits) -> GuestLimits {
+    let overhead = limits
+        .results
+        .saturating_mul(RESULT_OVERHEAD)
+        .saturating_add(ANSWER_OVERHEAD);
+    GuestLimits {
+        response: limits.response.min(MAX_PAYLOAD.saturating_sub(overhead)),
+        ..limits
+    }
+}
+
 fn allow(key: &str, lines: &[String]) -> Result<Vec<AllowEntry>, SettingsError> {
     lines
         .iter()
@@ -249,7 +248,7 @@ mod tests {
         let service = "11".repeat(32);
         serde_json::from_value(json!({
             "worker_threads": 1, "workers": 3, "max_parallel_per_service": 8, "queue_per_service": 9,
-            "guest_memory_bytes": 1 << 20, "files_bytes_per_service": 5, "kv_bytes_per_service": 6, "response_max_bytes": u64::MAX, "hard_timeout": seconds(10), "max_execution": seconds(5),
+            "guest": GuestLimits { files: 5, response: usize::MAX, ..GuestLimits::default() }, "hard_timeout": seconds(10), "max_execution": seconds(5),
             "max_fuel": null, "component_cache": 2, "http_allow_private": [allow_private], "own_ports": [8000], "cache_dir": "/x",
             "fetch": {"timeout": seconds(30), "max_component_bytes": 7, "allow_hosts": [], "allow_file": false,
                 "ipfs_verify": "prefer", "ipfs_gateways": ["https://ipfs.io/ipfs/"]},
@@ -264,9 +263,9 @@ mod tests {
         let settings = Settings::from_config(&config("127.0.0.1:80"), Path::new("/data")).unwrap();
         assert_eq!(settings.state_dir, Path::new("/data/engine"));
         assert_eq!(settings.uploads_dir, Path::new("/data/run/uploads"));
-        assert!(settings.caps.response < MAX_PAYLOAD);
+        assert!(settings.caps.guest.response < MAX_PAYLOAD);
         assert_eq!(settings.caps.max_fuel, NO_FUEL_CAP);
-        assert_eq!((settings.caps.files, settings.kv_bytes), (5, 6));
+        assert_eq!(settings.caps.guest.files, 5);
         let permits = |grant: &Grant, ip: &str| grant.addresses.permits(ip, ip.parse().unwrap(), 80);
         let (granted, other) = (
             settings.grant(&ServiceId::new([0x11; 32])),

@@ -15,6 +15,8 @@ use wavs_ipc::tarpc::context;
 use wavs_ipc::{ErrorCode, Retry};
 use wavs_types::ComponentDigest;
 
+const QUARANTINED: &str = "wavs_component_store_quarantined_total";
+
 async fn serve(router: Router) -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -143,6 +145,31 @@ async fn a_download_is_made_once_and_checked() {
     });
     let error = huge.prefetch(source(digest), World::Operator).await.unwrap_err();
     assert!(error.detail.contains("larger than the limit of 10"), "{error}");
+}
+
+/// Compiled code is there no more, so the component is read, and compared with its digest.
+#[tokio::test]
+async fn a_stored_component_that_is_damaged_is_moved_aside_counted_and_fetched_again() {
+    let url = serve(Router::new().route("/echo.wasm", get(|| async { guest_bytes("echo") }))).await;
+    let digest = ComponentDigest::of(&guest_bytes("echo"));
+    let source = json!({"download": {"uri": format!("{url}/echo.wasm"), "digest": digest.to_string()}});
+    let fixture = Fixture::with(local);
+    fixture.prefetch(source.clone(), World::Operator).await.unwrap();
+    assert_eq!(fixture.sample(QUARANTINED), 0.0);
+
+    let Fixture { directory, node, .. } = fixture;
+    drop(node);
+    let (engine, hex) = (directory.path().join("engine"), digest.to_string());
+    let file = engine.join("ca").join(&hex[..2]).join(&hex[2..4]).join(&hex);
+    std::fs::write(&file, b"evil").unwrap();
+    std::fs::remove_dir_all(engine.join("aot")).unwrap();
+    let fixture = Fixture::reopen(directory, local);
+    fixture.prefetch(source, World::Operator).await.unwrap();
+    assert_eq!(fixture.sample(QUARANTINED), 1.0);
+    assert_eq!(std::fs::read(engine.join("ca/quarantine").join(&hex)).unwrap(), b"evil");
+    assert_eq!(std::fs::read(&file).unwrap(), guest_bytes("echo"));
+    assert_eq!(fixture.text(&Job::new(digest, "repaired")).await, "repaired");
+    assert_eq!(fixture.sample(QUARANTINED), 1.0);
 }
 
 #[tokio::test]

@@ -37,6 +37,8 @@ impl Hasher for Fingerprint {
 
 #[cfg(test)]
 mod tests {
+    use wavs_service::config::GuestLimits;
+
     use super::*;
     use crate::runtime::{PoolSize, Variant, compiler_engine, engine};
 
@@ -44,7 +46,11 @@ mod tests {
     fn the_compiler_and_the_runtime_agree_and_variants_differ() {
         let size = PoolSize {
             slots: 2,
-            memory: 1 << 20,
+            guest: GuestLimits {
+                stack: 1 << 20,
+                table_elements: 10,
+                ..GuestLimits::default()
+            },
         };
         let of = |variant| {
             let compiles = fingerprint(&compiler_engine(variant).unwrap());

@@ -20,7 +20,7 @@ use super::cache::CodeCache;
 use super::compat::fingerprint;
 use super::protocol::{Outcome, Request};
 use super::worker::{CPU_SECONDS, TIME, Tag};
-use crate::components::ContentStore;
+use crate::components::{ContentStore, Stored};
 use crate::helper::{self, Numbered, cut};
 use crate::runtime::{Variant, compiler_engine};
 use crate::settings::OWN_PROGRAM;
@@ -117,8 +117,8 @@ impl Host {
             return Outcome::Stored;
         }
         let code = match self.store.read(digest) {
-            Ok(Some(bytes)) => translate(&bytes, *variant),
-            Ok(None) => Err(Outcome::Failed("it is not in the component store".to_owned())),
+            Ok(Stored::Intact(bytes)) => translate(&bytes, *variant),
+            Ok(Stored::Damaged | Stored::Absent) => Err(Outcome::Failed("it is not in the component store".to_owned())),
             Err(cause) => Err(Outcome::Failed(cause.to_string())),
         };
         match code {

@@ -27,7 +27,7 @@ pub(crate) enum ComponentError {
     )]
     WrongWorld { world: &'static str, cause: String },
     #[error(
-        "component {digest} asks for more than this node gives one instance: {cause}; use fewer or smaller memories, tables and core modules"
+        "component {digest} asks for more than this node gives one instance: {cause}; use fewer or smaller memories, tables and core modules, or have the operator raise the key that bounds them (engine.guest_memory_mb, engine.memories, engine.table_elements, engine.tables, engine.core_instances)"
     )]
     TooLarge { digest: ComponentDigest, cause: String },
     #[error("component {digest} does not compile: {cause}")]
@@ -35,7 +35,7 @@ pub(crate) enum ComponentError {
     #[error("component {digest} could not be compiled on this machine: {cause}")]
     Compiler { digest: ComponentDigest, cause: String },
     #[error(
-        "no room to run components can be reserved: {0}; lower engine.workers, or allow the process more address space (ulimit -v)"
+        "no room to run components can be reserved: {0}; lower engine.workers or engine.memories, or allow the process more address space (ulimit -v)"
     )]
     Engine(String),
     #[error("the work on a component broke off: {0}; try again, and report it if it happens twice")]

@@ -10,5 +10,5 @@ mod upload;
 
 pub(crate) use error::ComponentError;
 pub(crate) use source::{Sources, blocking, check_header};
-pub(crate) use store::ContentStore;
+pub(crate) use store::{ContentStore, Stored};
 pub(crate) use upload::take_over;

@@ -6,18 +6,24 @@ use tokio_util::sync::CancellationToken;
 use wavs_types::{ComponentDigest, ComponentSource};
 
 use super::error::ComponentError;
-use super::store::ContentStore;
+use super::store::{ContentStore, Stored};
 use crate::downloads::Downloads;
+use crate::metrics::Metrics;
 
 /// The ways to a component.
 pub(crate) struct Sources {
     store: Arc<ContentStore>,
     downloads: Downloads,
+    metrics: Arc<Metrics>,
 }
 
 impl Sources {
-    pub(crate) fn new(store: Arc<ContentStore>, downloads: Downloads) -> Self {
-        Self { store, downloads }
+    pub(crate) fn new(store: Arc<ContentStore>, downloads: Downloads, metrics: Arc<Metrics>) -> Self {
+        Self {
+            store,
+            downloads,
+            metrics,
+        }
     }
 
     /// Cancelled when nothing can be downloaded any more.
@@ -48,10 +54,14 @@ impl Sources {
 
     /// Whether the store has the component intact, and of the right kind.
     async fn stored(&self, digest: ComponentDigest) -> Result<bool, ComponentError> {
-        let store = self.store.clone();
+        let (store, metrics) = (self.store.clone(), self.metrics.clone());
         blocking(move || match store.read(&digest)? {
-            Some(bytes) => check_header(&bytes, digest).map(|()| true),
-            None => Ok(false),
+            Stored::Intact(bytes) => check_header(&bytes, digest).map(|()| true),
+            Stored::Damaged => {
+                metrics.quarantined();
+                Ok(false)
+            }
+            Stored::Absent => Ok(false),
         })
         .await
     }

@@ -13,6 +13,17 @@ use wavs_types::ComponentDigest;
 
 use super::error::ComponentError;
 
+/// What the store has of a component.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Stored {
+    /// Its bytes.
+    Intact(Vec<u8>),
+    /// Bytes that were not its own, and are now moved aside.
+    Damaged,
+    /// Nothing.
+    Absent,
+}
+
 /// The store.
 #[derive(Debug)]
 pub(crate) struct ContentStore {
@@ -48,21 +59,21 @@ impl ContentStore {
         self.path(digest).is_file()
     }
 
-    /// The bytes of a component; absent when it is not stored, or was damaged and is now moved aside.
-    pub(crate) fn read(&self, digest: &ComponentDigest) -> Result<Option<Vec<u8>>, ComponentError> {
+    /// Reads a component and moves it aside when it is damaged.
+    pub(crate) fn read(&self, digest: &ComponentDigest) -> Result<Stored, ComponentError> {
         let path = self.path(digest);
         let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,
-            Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(Stored::Absent),
             Err(cause) => return Err(storage(&path, &cause)),
         };
         let found = ComponentDigest::of(&bytes);
         if found == *digest {
-            return Ok(Some(bytes));
+            return Ok(Stored::Intact(bytes));
         }
         tracing::error!(%digest, %found, "a stored component is damaged; it is moved aside and will be fetched again");
         self.quarantine(&path).map_err(|cause| storage(&path, &cause))?;
-        Ok(None)
+        Ok(Stored::Damaged)
     }
 
     /// Stores `bytes` under their digest. Storing what is there already changes nothing.
@@ -178,7 +189,7 @@ mod tests {
         fs::write(store.reserve(), b"half").unwrap();
         let store = ContentStore::open(directory.path().to_owned()).unwrap();
         assert_eq!(fs::read_dir(store.incoming()).unwrap().count(), 0);
-        assert_eq!(store.read(&digest).unwrap().unwrap(), b"one");
+        assert_eq!(store.read(&digest).unwrap(), Stored::Intact(b"one".to_vec()));
         let mut expected = vec![digest, other];
         expected.sort();
         assert_eq!(
@@ -200,11 +211,12 @@ mod tests {
         let store = ContentStore::open(directory.path().to_owned()).unwrap();
         let digest = store.insert(b"good").unwrap();
         fs::write(store.path(&digest), b"evil").unwrap();
-        assert_eq!(store.read(&digest).unwrap(), None);
+        assert_eq!(store.read(&digest).unwrap(), Stored::Damaged);
+        assert_eq!(store.read(&digest).unwrap(), Stored::Absent);
         assert!(!store.path(&digest).exists());
         assert!(directory.path().join("quarantine").join(digest.to_string()).is_file());
         let unknown = ComponentDigest::new([9; 32]);
-        assert_eq!(store.read(&unknown).unwrap(), None);
+        assert_eq!(store.read(&unknown).unwrap(), Stored::Absent);
         assert!(!directory.path().join("09").exists());
     }
 }

@@ -13,24 +13,25 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
 use wasmtime_wasi_http::io::TokioIo;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
+use wavs_service::config::GuestLimits;
 
 use super::connect::connect;
 use super::pattern::Destination;
 use super::permit::GuestEgress;
 use super::response::GuestBody;
-use crate::limits::{BODY_CHUNK, HEADER_BYTES};
+use crate::limits::BODY_CHUNK;
 
-/// Most requests of one run in flight; the next one fails with `connection-limit-reached`.
-const MAX_IN_FLIGHT: usize = 32;
-/// Longest time for resolving, connecting and the TLS handshake.
-const CONNECT: Duration = Duration::from_secs(10);
-/// Longest time to the first byte of the response, and between two of its bytes.
-const SILENCE: Duration = Duration::from_secs(30);
+/// Least bytes of the buffer of a connection; the library panics at fewer.
+const LEAST_BUFFER: usize = 8 << 10;
 
 /// The request hook of one run.
 pub(crate) struct HttpHooks {
     egress: Arc<GuestEgress>,
+    limits: GuestLimits,
+    /// As many as requests may be under way; the next one fails with `connection-limit-reached`.
     in_flight: Arc<Semaphore>,
+    /// The process has no descriptor for another connection; the next request fails like one too many.
+    pub(crate) crowded: bool,
     deadline: Instant,
 }
 
@@ -38,12 +39,21 @@ type Transfer = Box<dyn Future<Output = Result<(), Error>> + Send>;
 
 impl HttpHooks {
     /// Requests within `egress`, none of which outlives `deadline`.
-    pub(crate) fn new(egress: Arc<GuestEgress>, deadline: Instant) -> Self {
+    pub(crate) fn new(egress: Arc<GuestEgress>, limits: GuestLimits, deadline: Instant) -> Self {
         Self {
             egress,
-            in_flight: Arc::new(Semaphore::new(MAX_IN_FLIGHT)),
+            limits,
+            in_flight: Arc::new(Semaphore::new(limits.http_requests.min(Semaphore::MAX_PERMITS))),
+            crowded: false,
             deadline,
         }
+    }
+
+    /// Requests that hold a connection, or are about to.
+    pub(crate) fn under_way(&self) -> usize {
+        self.limits
+            .http_requests
+            .saturating_sub(self.in_flight.available_permits())
     }
 }
 
@@ -64,12 +74,17 @@ impl WasiHttpHooks for HttpHooks {
         options: Option<RequestOptions>,
         _result: Transfer,
     ) -> Box<dyn Future<Output = Result<(Response<WasiBody>, Transfer), Error>> + Send> {
-        let egress = self.egress.clone();
-        let slot = self.in_flight.clone().try_acquire_owned();
+        let (egress, limits) = (self.egress.clone(), self.limits);
+        let slot = self
+            .in_flight
+            .clone()
+            .try_acquire_owned()
+            .ok()
+            .filter(|_| !self.crowded);
         let remaining = self.deadline.saturating_duration_since(Instant::now());
         Box::new(async move {
-            let slot = slot.map_err(|_| Error::ConnectionLimitReached)?;
-            send(&egress, request, options.unwrap_or_default(), remaining, slot)
+            let slot = slot.ok_or(Error::ConnectionLimitReached)?;
+            send(&egress, &limits, request, options.unwrap_or_default(), remaining, slot)
                 .await
                 .inspect_err(|cause| {
                     tracing::debug!(target: "wavs_engine::egress", %cause, "a guest's request failed");
@@ -80,6 +95,7 @@ impl WasiHttpHooks for HttpHooks {
 
 async fn send(
     egress: &GuestEgress,
+    limits: &GuestLimits,
     mut request: Request<WasiBody>,
     options: RequestOptions,
     remaining: Duration,
@@ -90,22 +106,27 @@ async fn send(
     if !egress.permits_request(&destination) {
         return Err(Error::HttpRequestDenied);
     }
-    let stream = connect(egress, &destination, within(options.connect_timeout, CONNECT)).await?;
+    let stream = connect(
+        egress,
+        &destination,
+        within(options.connect_timeout, limits.http_connect),
+    )
+    .await?;
     let (mut sender, connection) = http1::Builder::new()
-        .max_buf_size(HEADER_BYTES)
+        .max_buf_size(limits.http_headers.max(LEAST_BUFFER))
         .handshake(TokioIo::new(stream))
         .await?;
     rewrite(&mut request)?;
     // The connection makes progress only when polled; the task ends with the request, or with the transfer below.
     let connection = wasmtime_wasi::runtime::spawn(async move { connection.await.map_err(Error::from) });
     let response = timeout(
-        within(options.first_byte_timeout, SILENCE),
+        within(options.first_byte_timeout, limits.http_silence),
         sender.send_request(request),
     )
     .await
     .map_err(|_| Error::ConnectionReadTimeout)??;
-    let silence = within(options.between_bytes_timeout, SILENCE);
-    let response = response.map(|body| GuestBody::new(body, silence, slot).boxed_unsync());
+    let silence = within(options.between_bytes_timeout, limits.http_silence);
+    let response = response.map(|body| GuestBody::new(body, limits.http_body, silence, slot).boxed_unsync());
     Ok((response, Box::new(connection)))
 }
 

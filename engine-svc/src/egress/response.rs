@@ -9,13 +9,12 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep, sleep};
 use wasmtime_wasi_http::Error;
 
-/// Most bytes of one response body; the next one fails the body with `HTTP-response-body-size`.
-pub(super) const MAX_BODY: u64 = 64 << 20;
-
 /// A response body under the limits of the host.
 pub(super) struct GuestBody {
     incoming: Incoming,
     received: u64,
+    /// The next byte fails the body with `HTTP-response-body-size`.
+    most: u64,
     silence: Duration,
     timer: Pin<Box<Sleep>>,
     // Held until the guest has read the body or dropped it, since the connection is open as long.
@@ -23,10 +22,12 @@ pub(super) struct GuestBody {
 }
 
 impl GuestBody {
-    pub(super) fn new(incoming: Incoming, silence: Duration, in_flight: OwnedSemaphorePermit) -> Self {
+    /// A body of at most `most` bytes.
+    pub(super) fn new(incoming: Incoming, most: u64, silence: Duration, in_flight: OwnedSemaphorePermit) -> Self {
         Self {
             incoming,
             received: 0,
+            most,
             silence,
             timer: Box::pin(sleep(silence)),
             _in_flight: in_flight,
@@ -46,8 +47,8 @@ impl Body for GuestBody {
                 let silence = self.silence;
                 self.timer.as_mut().reset(Instant::now() + silence);
                 self.received += frame.data_ref().map_or(0, |data| data.len() as u64);
-                if self.received > MAX_BODY {
-                    return Poll::Ready(Some(Err(Error::HttpResponseBodySize(Some(MAX_BODY)))));
+                if self.received > self.most {
+                    return Poll::Ready(Some(Err(Error::HttpResponseBodySize(Some(self.most)))));
                 }
                 Poll::Ready(Some(Ok(frame)))
             }

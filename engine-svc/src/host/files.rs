@@ -15,8 +15,9 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, openat, statat};
 use rustix::io::Errno;
+use wavs_service::config::GuestLimits;
 
-use crate::limits::{Exceeded, SERVICE_DEPTH, SERVICE_FILES};
+use crate::limits::{Exceeded, SERVICE_DEPTH};
 
 /// Time between two counts during a run, and the part of its time that a run may be counted.
 const PERIOD: Duration = Duration::from_millis(500);
@@ -53,14 +54,14 @@ pub(crate) struct FileQuota {
 }
 
 impl FileQuota {
-    /// Counts what is there before the run. All files may come to `bytes`.
+    /// Counts what is there before the run.
     ///
     /// # Errors
     /// When the directory cannot be counted.
-    pub(crate) async fn start(directory: PathBuf, bytes: u64) -> Result<Self, FileFault> {
+    pub(crate) async fn start(directory: PathBuf, limits: &GuestLimits) -> Result<Self, FileFault> {
         let limit = Usage {
-            bytes,
-            files: SERVICE_FILES,
+            bytes: limits.files,
+            files: limits.file_count,
         };
         Self::with_limit(directory, limit).await
     }

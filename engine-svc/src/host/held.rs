@@ -3,16 +3,18 @@
 //! The library bounds the handles of a run and the bytes of one call, so what 10,000 calls leave behind would be their product.
 //! The functions that make such things are replaced here by ones that count first.
 
+use std::any::Any;
+
 use wasmtime::StoreContextMut;
 use wasmtime::component::{Linker, Resource};
 use wasmtime_wasi::filesystem::WasiFilesystemView;
 use wasmtime_wasi::p2::bindings::filesystem::types as files;
-use wasmtime_wasi::p2::{DynInputStream, DynOutputStream};
+use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, TcpSocket, UdpSocket};
 use wasmtime_wasi_http::WasiHttpView;
 use wasmtime_wasi_http::p2::bindings::http::{outgoing_handler, types as http};
 
 use super::state::GuestState;
-use crate::limits::{BODIES, Exceeded, FIELDS, LISTINGS, OPEN_FILES, REQUESTS, URI_BYTES};
+use crate::limits::{BODIES, Exceeded, FIELDS, LISTINGS, REQUESTS, URI_BYTES};
 
 /// The names under which the library links what is replaced.
 const FILES: &str = "wasi:filesystem/types@0.2.12";
@@ -47,7 +49,7 @@ fn add_files(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
         |mut store: Store<'_>, (at, path_flags, path, open_flags, flags): OpenAt| {
             Box::new(async move {
                 let state = store.data_mut();
-                if state.open_files() >= OPEN_FILES {
+                if state.open_files() >= state.limits.open_files || !state.admit_descriptor() {
                     return Ok((Err(files::ErrorCode::InsufficientMemory),));
                 }
                 let mut view = state.filesystem();
@@ -152,6 +154,7 @@ fn add_requests(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
         |mut store: Store<'_>, (request, options): (Request, Option<Resource<http::RequestOptions>>)| {
             let state = store.data_mut();
             state.admit::<http::IncomingResponse>("HTTP responses", REQUESTS)?;
+            state.admit_request();
             let sent = match outgoing_handler::Host::handle(&mut state.http(), request, options) {
                 Ok(response) => Ok(response),
                 Err(cause) => Err(http::Host::convert_error_code(&mut state.http(), cause)?),
@@ -164,7 +167,7 @@ fn add_requests(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
 impl GuestState {
     /// How many of a kind the run holds.
     pub(super) fn count<T: 'static>(&mut self) -> usize {
-        self.table.iter_mut().filter(|entry| entry.is::<T>()).count()
+        self.count_that(<dyn Any>::is::<T>)
     }
 
     /// Ends a run that would hold more of a kind than it may.
@@ -186,14 +189,16 @@ impl GuestState {
 
     /// At least as many as the run has files open: a stream keeps the file open that it was made of.
     fn open_files(&mut self) -> usize {
-        let holds = |entry: &&mut dyn std::any::Any| {
-            entry.is::<files::Descriptor>() || entry.is::<DynInputStream>() || entry.is::<DynOutputStream>()
-        };
-        self.table
-            .iter_mut()
-            .map(|entry| entry as &mut dyn std::any::Any)
-            .filter(holds)
-            .count()
+        self.count_that(is_file)
+    }
+
+    /// At least as many as the descriptors of the files and sockets of the run.
+    pub(super) fn open_descriptors(&mut self) -> usize {
+        self.count_that(|entry| is_file(entry) || entry.is::<TcpSocket>() || entry.is::<UdpSocket>())
+    }
+
+    fn count_that(&mut self, counts: impl Fn(&dyn Any) -> bool) -> usize {
+        self.table.iter_mut().filter(|entry| counts(&**entry)).count()
     }
 
     fn file_result<T>(
@@ -205,4 +210,8 @@ impl GuestState {
             Err(cause) => files::Host::convert_error_code(&mut self.filesystem(), cause).map(Err),
         }
     }
+}
+
+fn is_file(entry: &dyn Any) -> bool {
+    entry.is::<files::Descriptor>() || entry.is::<DynInputStream>() || entry.is::<DynOutputStream>()
 }

@@ -1,24 +1,25 @@
 //! The linear memory and tables of one run.
 
 use wasmtime::ResourceLimiter;
+use wavs_service::config::GuestLimits;
 
-use crate::limits::{CORE_INSTANCES, Exceeded, MEMORIES, TABLE_ELEMENTS, TABLES};
+use crate::limits::Exceeded;
 
 /// Counts what the guest allocates. A refused growth fails inside the guest, which may cope with it; when it traps instead,
 /// [`Limiter::refused`] tells why.
 #[derive(Debug)]
 pub(crate) struct Limiter {
-    limit: usize,
+    limits: GuestLimits,
     used: usize,
     peak: usize,
     refused: Option<Exceeded>,
 }
 
 impl Limiter {
-    /// Allows `limit` bytes over all linear memories.
-    pub(crate) fn new(limit: usize) -> Self {
+    /// Counts from nothing.
+    pub(crate) fn new(limits: GuestLimits) -> Self {
         Self {
-            limit,
+            limits,
             used: 0,
             peak: 0,
             refused: None,
@@ -39,10 +40,10 @@ impl Limiter {
 impl ResourceLimiter for Limiter {
     fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
         let used = self.used.saturating_add(desired.saturating_sub(current));
-        if used > self.limit {
+        if used > self.limits.memory {
             self.refused = Some(Exceeded::Memory {
                 asked: used,
-                limit: self.limit,
+                limit: self.limits.memory,
             });
             return Ok(false);
         }
@@ -55,23 +56,24 @@ impl ResourceLimiter for Limiter {
     }
 
     fn table_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
-        if desired > TABLE_ELEMENTS {
-            self.refused = Some(Exceeded::Table { asked: desired });
+        let limit = self.limits.table_elements;
+        if desired > limit {
+            self.refused = Some(Exceeded::Table { asked: desired, limit });
             return Ok(false);
         }
         Ok(true)
     }
 
     fn instances(&self) -> usize {
-        CORE_INSTANCES as usize
+        self.limits.core_instances as usize
     }
 
     fn tables(&self) -> usize {
-        TABLES as usize
+        self.limits.tables as usize
     }
 
     fn memories(&self) -> usize {
-        MEMORIES as usize
+        self.limits.memories as usize
     }
 }
 
@@ -81,7 +83,10 @@ mod tests {
 
     #[test]
     fn all_memories_share_one_budget() {
-        let mut limiter = Limiter::new(100);
+        let mut limiter = Limiter::new(GuestLimits {
+            memory: 100,
+            ..GuestLimits::default()
+        });
         assert!(limiter.memory_growing(0, 60, None).unwrap());
         assert!(!limiter.memory_growing(0, 50, None).unwrap());
         assert!(limiter.memory_growing(60, 100, None).unwrap());

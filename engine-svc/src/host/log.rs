@@ -13,16 +13,12 @@ use lru::LruCache;
 use ulid::Ulid;
 use wavs_ipc::contract::engine_admin::GuestLogLine;
 use wavs_ipc::contract::job::RunId;
+use wavs_service::config::GuestLimits;
 use wavs_types::{ComponentDigest, ServiceId, WorkflowId};
 
-/// Bytes of one line; the rest is cut.
-pub(crate) const MAX_LINE: usize = 8 << 10;
-/// Bytes of one run; further lines are dropped and counted.
-pub(crate) const MAX_RUN_BYTES: usize = 256 << 10;
-/// Lines per second of one run; further lines are dropped and counted.
-pub(crate) const MAX_LINES_PER_SECOND: u32 = 100;
-/// Lines that the ring of one service keeps; older ones are forgotten.
+/// Lines that the ring of one service keeps, and their bytes; older ones are forgotten.
 const RING_LINES: usize = 1_000;
+const RING_BYTES: usize = 8 << 20;
 /// Bytes of lines in one answer, far below what an answer between processes may have.
 const ANSWER_BYTES: usize = 2 << 20;
 /// Services that have a ring; the one that was silent for the longest time loses its ring.
@@ -59,6 +55,7 @@ pub(crate) struct GuestLogs {
 #[derive(Debug, Default)]
 struct Ring {
     next: u64,
+    bytes: usize,
     lines: VecDeque<GuestLogLine>,
 }
 
@@ -97,8 +94,10 @@ impl GuestLogs {
             .as_millis();
         let mut rings = lock(&self.rings);
         let ring = rings.get_or_insert_mut(service, Ring::default);
-        if ring.lines.len() == RING_LINES {
-            ring.lines.pop_front();
+        ring.bytes += line.len();
+        while ring.lines.len() >= RING_LINES || ring.bytes > RING_BYTES {
+            let Some(oldest) = ring.lines.pop_front() else { break };
+            ring.bytes = ring.bytes.saturating_sub(oldest.line.len());
         }
         ring.next += 1;
         ring.lines.push_back(GuestLogLine {
@@ -119,6 +118,7 @@ pub(crate) struct RunLog {
     pub(crate) service: ServiceId,
     pub(crate) workflow: WorkflowId,
     pub(crate) component: ComponentDigest,
+    limits: GuestLimits,
     state: Mutex<RunState>,
 }
 
@@ -139,6 +139,7 @@ impl RunLog {
         service: ServiceId,
         workflow: WorkflowId,
         component: ComponentDigest,
+        limits: &GuestLimits,
     ) -> Self {
         let state = RunState {
             stdout: Vec::new(),
@@ -154,6 +155,7 @@ impl RunLog {
             service,
             workflow,
             component,
+            limits: *limits,
             state: Mutex::new(state),
         }
     }
@@ -167,11 +169,11 @@ impl RunLog {
                 let (piece, ended) = piece.strip_suffix(b"\n").map_or((piece, false), |piece| (piece, true));
                 let buffer = state.buffer(stream);
                 // One byte more than a line may have marks it as cut.
-                let room = (MAX_LINE + 1).saturating_sub(buffer.len());
+                let room = self.limits.log_line.saturating_add(1).saturating_sub(buffer.len());
                 buffer.extend_from_slice(&piece[..piece.len().min(room)]);
                 if ended {
                     let line = std::mem::take(buffer);
-                    lines.extend(state.admit(&line));
+                    lines.extend(state.admit(&line, &self.limits));
                 }
             }
         }
@@ -183,8 +185,8 @@ impl RunLog {
     /// Takes one message of `log`.
     pub(crate) fn message(&self, level: tracing::Level, message: &str) {
         let mut lines = message.lines();
-        for line in lines.by_ref().take(MAX_LINES_PER_SECOND as usize) {
-            let admitted = lock(&self.state).admit(line.as_bytes());
+        for line in lines.by_ref().take(self.limits.log_lines_per_second as usize) {
+            let admitted = lock(&self.state).admit(line.as_bytes(), &self.limits);
             if let Some(line) = admitted {
                 self.emit(Stream::Log(level), line);
             }
@@ -200,7 +202,7 @@ impl RunLog {
             for stream in [Stream::Stdout, Stream::Stderr] {
                 let line = std::mem::take(state.buffer(stream));
                 if !line.is_empty() {
-                    lines.extend(state.admit(&line).map(|line| (stream, line)));
+                    lines.extend(state.admit(&line, &self.limits).map(|line| (stream, line)));
                 }
             }
             std::mem::take(&mut state.dropped)
@@ -211,7 +213,10 @@ impl RunLog {
         if dropped > 0 {
             self.emit(
                 Stream::Log(tracing::Level::WARN),
-                format!("{dropped} further lines were dropped: a run may write {MAX_LINES_PER_SECOND} lines per second and {MAX_RUN_BYTES} bytes"),
+                format!(
+                    "{dropped} further lines were dropped: engine.log_lines_per_second of this node allows a run {}, and engine.log_kb_per_run {} bytes in all",
+                    self.limits.log_lines_per_second, self.limits.log_bytes
+                ),
             );
         }
     }
@@ -252,17 +257,17 @@ impl RunState {
     }
 
     /// Counts a line as it will be kept; absent when it is one too many.
-    fn admit(&mut self, line: &[u8]) -> Option<String> {
+    fn admit(&mut self, line: &[u8], limits: &GuestLimits) -> Option<String> {
         if self.second.elapsed() >= Duration::from_secs(1) {
             self.second = Instant::now();
             self.lines_in_second = 0;
         }
-        if self.lines_in_second >= MAX_LINES_PER_SECOND || self.bytes >= MAX_RUN_BYTES {
+        if self.lines_in_second >= limits.log_lines_per_second || self.bytes >= limits.log_bytes {
             self.dropped += 1;
             return None;
         }
-        let line = printable(line);
-        if self.bytes + line.len() > MAX_RUN_BYTES {
+        let line = printable(line, limits.log_line);
+        if self.bytes + line.len() > limits.log_bytes {
             self.dropped += 1;
             return None;
         }
@@ -272,11 +277,11 @@ impl RunState {
     }
 }
 
-/// Text without control characters, so that a guest cannot forge lines or steer a terminal, and with at most [`MAX_LINE`] bytes
+/// Text without control characters, so that a guest cannot forge lines or steer a terminal, and with at most `most` bytes
 /// before the mark of what was cut.
-pub(crate) fn printable(bytes: &[u8]) -> String {
-    let text = String::from_utf8_lossy(&bytes[..bytes.len().min(MAX_LINE)]);
-    let mut cut = bytes.len() > MAX_LINE;
+pub(crate) fn printable(bytes: &[u8], most: usize) -> String {
+    let text = String::from_utf8_lossy(&bytes[..bytes.len().min(most)]);
+    let mut cut = bytes.len() > most;
     let mut line = String::with_capacity(text.len());
     for character in text.chars() {
         let end = line.len();
@@ -285,7 +290,7 @@ pub(crate) fn printable(bytes: &[u8]) -> String {
         } else {
             line.push(character);
         }
-        if line.len() > MAX_LINE {
+        if line.len() > most {
             line.truncate(end);
             cut = true;
             break;
@@ -306,13 +311,23 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use super::*;
 
+    /// Longest line, and lines in a second, of these runs.
+    const LINE: usize = 1 << 10;
+    const LINES: u32 = 50;
+
     fn run(logs: &Arc<GuestLogs>) -> RunLog {
+        let limits = GuestLimits {
+            log_line: LINE,
+            log_lines_per_second: LINES,
+            ..GuestLimits::default()
+        };
         RunLog::new(
             logs.clone(),
             RunId { job: 1, attempt: 1 },
             ServiceId::new([1; 32]),
             "default".parse().unwrap(),
             ComponentDigest::new([2; 32]),
+            &limits,
         )
     }
 
@@ -348,37 +363,41 @@ mod tests {
     fn a_flood_is_cut_counted_and_harmless() {
         let logs = Arc::new(GuestLogs::default());
         let log = run(&logs);
-        log.write(Stream::Stdout, &vec![b'x'; MAX_LINE * 4]);
+        log.write(Stream::Stdout, &vec![b'x'; LINE * 4]);
         log.write(Stream::Stdout, b"\n");
-        for _ in 0..10 * MAX_LINES_PER_SECOND {
+        for _ in 0..10 * LINES {
             log.write(Stream::Stderr, b"flood\n");
         }
         log.finish();
         let pairs = lines(&logs);
-        assert_eq!(pairs[0].1.len(), MAX_LINE + '…'.len_utf8());
+        assert_eq!(pairs[0].1.len(), LINE + '…'.len_utf8());
         assert!(
-            pairs.last().unwrap().1.contains("further lines were dropped"),
+            pairs
+                .last()
+                .unwrap()
+                .1
+                .contains("further lines were dropped: engine.log_lines_per_second of this node allows a run 50"),
             "{:?}",
             pairs.last()
         );
-        assert!(pairs.len() <= 2 * MAX_LINES_PER_SECOND as usize + 2);
+        assert!(pairs.len() <= 2 * LINES as usize + 2);
     }
 
     #[test]
     fn what_counts_is_the_line_that_is_kept() {
         let logs = Arc::new(GuestLogs::default());
         let log = run(&logs);
-        log.message(tracing::Level::INFO, &"\u{1}".repeat(MAX_LINE));
+        log.message(tracing::Level::INFO, &"\u{1}".repeat(LINE));
         let flood = "x\n".repeat(1_000);
         log.message(tracing::Level::INFO, &flood);
         log.finish();
         let pairs = lines(&logs);
         assert!(
-            pairs[0].1.len() <= MAX_LINE + '…'.len_utf8() && pairs[0].1.ends_with("\\u{1}…"),
+            pairs[0].1.len() <= LINE + '…'.len_utf8() && pairs[0].1.ends_with("\\u{1}…"),
             "{}",
             pairs[0].1.len()
         );
-        let dropped = 1_001 - u64::from(MAX_LINES_PER_SECOND);
+        let dropped = 1_001 - u64::from(LINES);
         assert!(
             pairs.last().unwrap().1.starts_with(&format!("{dropped} further lines")),
             "{:?}",
@@ -395,7 +414,7 @@ mod tests {
                 service,
                 &"default".parse().unwrap(),
                 Stream::Stdout,
-                "x".repeat(MAX_LINE),
+                "x".repeat(RING_BYTES / RING_LINES),
             );
         }
         let (mut seen, mut after) = (0, 0);
@@ -406,6 +425,21 @@ mod tests {
             after = last.seq;
         }
         assert_eq!(seen, RING_LINES);
+    }
+
+    #[test]
+    fn long_lines_leave_room_for_fewer() {
+        let logs = GuestLogs::default();
+        let service = ServiceId::new([1; 32]);
+        for n in 0..RING_LINES {
+            let line = format!("{n} {}", "x".repeat(64 << 10));
+            logs.push(service, &"default".parse().unwrap(), Stream::Stdout, line);
+        }
+        let rings = lock(&logs.rings);
+        let ring = rings.peek(&service).unwrap();
+        let bytes: usize = ring.lines.iter().map(|line| line.line.len()).sum();
+        assert!(ring.bytes == bytes && bytes <= RING_BYTES && ring.lines.len() > 100);
+        assert!(ring.lines.back().unwrap().line.starts_with("999 "));
     }
 
     #[test]

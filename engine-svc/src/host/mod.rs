@@ -4,6 +4,7 @@
 
 mod clock;
 mod convert;
+mod descriptors;
 mod determinism;
 mod fault;
 mod files;
@@ -19,6 +20,7 @@ mod stdio;
 mod wavs;
 
 pub(crate) use convert::{ResultError, actions, aggregator_input, responses, trigger_action, tx_result};
+pub(crate) use descriptors::Descriptors;
 pub(crate) use determinism::{Determinism, trigger_time};
 pub(crate) use fault::HostFault;
 pub(crate) use files::{FileFault, FileQuota};

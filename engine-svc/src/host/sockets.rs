@@ -10,7 +10,6 @@ use wasmtime_wasi::p2::{Network, SocketError, SocketResult, TcpSocket, UdpSocket
 use wasmtime_wasi::sockets::WasiSocketsView;
 
 use super::state::GuestState;
-use crate::limits::SOCKETS;
 
 /// The name under which the library links its own.
 const TCP: &str = "wasi:sockets/tcp@0.2.12";
@@ -68,12 +67,13 @@ impl network::HostNetwork for GuestState {
 }
 
 impl GuestState {
-    /// Refuses a socket beyond the limit with `new-socket-limit`, which the guest may handle.
+    /// Refuses a socket beyond `engine.sockets` with `new-socket-limit`, which the guest may handle.
     fn admit_socket(&mut self) -> Result<(), SocketError> {
         let open = self.count::<TcpSocket>() + self.count::<UdpSocket>();
-        if open >= SOCKETS {
-            return Err(ErrorCode::NewSocketLimit.into());
+        if open < self.limits.sockets && self.admit_descriptor() {
+            Ok(())
+        } else {
+            Err(ErrorCode::NewSocketLimit.into())
         }
-        Ok(())
     }
 }

@@ -9,9 +9,11 @@ use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 use wasmtime_wasi_tls::{WasiTlsCtx, WasiTlsCtxBuilder, WasiTlsCtxView, WasiTlsView};
+use wavs_service::config::GuestLimits;
 use wavs_types::{EventId, Service, ServiceId, TriggerData, Workflow, WorkflowId};
 
 use super::clock::GuestClock;
+use super::descriptors::{Descriptors, OpenDescriptors};
 use super::determinism::{Determinism, StandingClock};
 use super::limiter::Limiter;
 use super::log::{RunLog, Stream};
@@ -19,7 +21,7 @@ use super::stdio::GuestOutput;
 use crate::chains::ChainTable;
 use crate::egress::{GuestEgress, HttpHooks, ServiceResolver};
 use crate::kv::GuestKv;
-use crate::limits::{HANDLES, HEADER_BYTES, RANDOM_BYTES, RunLimits};
+use crate::limits::{RANDOM_BYTES, RunLimits};
 
 /// What a run needs from its surroundings.
 pub(crate) struct RunSetup {
@@ -40,6 +42,8 @@ pub(crate) struct RunSetup {
     pub(crate) directory: Option<PathBuf>,
     pub(crate) kv: GuestKv,
     pub(crate) log: Arc<RunLog>,
+    /// The descriptors of the process that guests share.
+    pub(crate) descriptors: Arc<Descriptors>,
     /// For services whose runs follow from their input alone.
     pub(crate) determinism: Option<Determinism>,
 }
@@ -85,6 +89,8 @@ pub(super) struct RunInfo {
 pub(crate) struct GuestState {
     pub(super) table: ResourceTable,
     pub(super) run: RunInfo,
+    pub(super) limits: GuestLimits,
+    descriptors: OpenDescriptors,
     /// The clock of a deterministic run.
     pub(super) clock: Option<GuestClock>,
     pub(crate) kv: GuestKv,
@@ -133,18 +139,20 @@ impl GuestState {
                 .map_err(|cause| failed(cause.to_string()))?;
         }
         let mut table = ResourceTable::new();
-        table.set_max_capacity(HANDLES);
+        table.set_max_capacity(limits.guest.handles);
         let mut http = WasiHttpCtx::new();
-        http.set_field_size_limit(HEADER_BYTES);
+        http.set_field_size_limit(limits.guest.http_headers);
         Ok(Self {
             table,
+            limits: limits.guest,
+            descriptors: OpenDescriptors::new(setup.descriptors),
             clock: setup.determinism.map(|_| GuestClock::default()),
             kv: setup.kv,
-            limiter: Limiter::new(limits.memory),
+            limiter: Limiter::new(limits.guest),
             names: setup.dns.then(|| egress.names.clone()),
             wasi: wasi.build(),
             http,
-            hooks: HttpHooks::new(egress, deadline),
+            hooks: HttpHooks::new(egress, limits.guest, deadline),
             tls: WasiTlsCtxBuilder::new().build(),
             run: RunInfo {
                 service_id: setup.service_id,
@@ -157,6 +165,17 @@ impl GuestState {
                 log: setup.log,
             },
         })
+    }
+
+    /// Whether the process has a descriptor for one more file, socket or connection of this run.
+    pub(super) fn admit_descriptor(&mut self) -> bool {
+        let open = self.open_descriptors() + self.hooks.under_way();
+        self.descriptors.allow(open + 1)
+    }
+
+    /// Has the request that is sent next refused where there is no descriptor for it.
+    pub(super) fn admit_request(&mut self) {
+        self.hooks.crowded = !self.admit_descriptor();
     }
 
     /// The log of the run.

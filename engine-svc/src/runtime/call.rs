@@ -15,7 +15,7 @@ use super::turns::Turns;
 use crate::bindings::aggregator::wavs::aggregator::input::AggregatorInput;
 use crate::bindings::operator::wavs::operator::input::TriggerAction;
 use crate::host::{self, FileQuota, GuestState};
-use crate::limits::{Exceeded, HANDLES, HOSTCALL_BYTES, RunLimits};
+use crate::limits::{Exceeded, RunLimits};
 
 /// Bytes of memory whose release takes longer than a turn of a guest.
 const MUCH_MEMORY: u64 = 4 << 20;
@@ -161,8 +161,8 @@ fn store(
     };
     let mut store = Store::new(engine, state);
     store.limiter(|state| &mut state.limiter);
-    store.set_hostcall_fuel(HOSTCALL_BYTES);
-    store.set_max_component_handles(HANDLES);
+    store.set_hostcall_fuel(limits.guest.hostcall);
+    store.set_max_component_handles(limits.guest.handles);
     if let Some(fuel) = limits.fuel {
         store.set_fuel(fuel.value)?;
     }
@@ -190,7 +190,7 @@ async fn invoke(
                 Ok(world) => world.call_run(&mut *store, &action).await,
                 Err(cause) => Err(cause),
             };
-            result.map(|result| result.map(|found| host::responses(found, limits.response).map(Returned::Responses)))
+            result.map(|result| result.map(|found| host::responses(found, &limits.guest).map(Returned::Responses)))
         }
         (Prepared::Aggregator(pre), Call::Aggregator(input, call)) => {
             let result = match pre.instantiate_async(&mut *store).await {
@@ -208,7 +208,7 @@ async fn invoke(
                 },
                 Err(cause) => Err(cause),
             };
-            result.map(|result| result.map(|found| host::actions(found).map(Returned::Actions)))
+            result.map(|result| result.map(|found| host::actions(found, &limits.guest).map(Returned::Actions)))
         }
         (Prepared::Operator(_), Call::Aggregator(..)) | (Prepared::Aggregator(_), Call::Operator(_)) => {
             return Err(Failure::Host(

@@ -6,8 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
-
-use crate::limits::{CORE_INSTANCES, MEMORIES, TABLE_ELEMENTS, TABLES};
+use wavs_service::config::GuestLimits;
 
 /// Bytes of linear memory that stay resident in the freed slots of all engines together, so that their next runs find them and
 /// need not ask the kernel page by page. Interpreters touch 5 to 30 MB in each run. A component with several memories, which
@@ -19,6 +18,8 @@ const SLOT_KEEP_RESIDENT: usize = 16 << 20;
 const TABLE_KEEP_RESIDENT: usize = 8 << 10;
 /// Bytes of a stack that stay resident in a freed slot; they are overwritten with zeroes.
 const STACK_KEEP_RESIDENT: usize = 32 << 10;
+/// Bytes of the stack of a run that are left to the host when the guest has used up its part.
+const HOST_STACK: usize = 1_536 << 10;
 
 /// Which code is generated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -69,8 +70,8 @@ impl Variant {
 pub(crate) struct PoolSize {
     /// Runs at a time.
     pub(crate) slots: u32,
-    /// Bytes of one linear memory.
-    pub(crate) memory: usize,
+    /// What each of them may use.
+    pub(crate) guest: GuestLimits,
 }
 
 impl PoolSize {
@@ -86,17 +87,18 @@ impl PoolSize {
 /// # Errors
 /// When the address space for the pool cannot be reserved.
 pub(crate) fn engine(variant: Variant, size: PoolSize) -> wasmtime::Result<Engine> {
+    let guest = size.guest;
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(size.slots)
-        .total_core_instances(size.slots.saturating_mul(CORE_INSTANCES))
-        .total_memories(size.slots.saturating_mul(MEMORIES))
-        .total_tables(size.slots.saturating_mul(TABLES))
+        .total_core_instances(size.slots.saturating_mul(guest.core_instances))
+        .total_memories(size.slots.saturating_mul(guest.memories))
+        .total_tables(size.slots.saturating_mul(guest.tables))
         .total_stacks(size.slots)
-        .max_core_instances_per_component(CORE_INSTANCES)
-        .max_memories_per_component(MEMORIES)
-        .max_tables_per_component(TABLES)
-        .max_memory_size(size.memory)
-        .table_elements(TABLE_ELEMENTS)
+        .max_core_instances_per_component(guest.core_instances)
+        .max_memories_per_component(guest.memories)
+        .max_tables_per_component(guest.tables)
+        .max_memory_size(guest.memory)
+        .table_elements(guest.table_elements)
         .max_unused_warm_slots(size.slots)
         .linear_memory_keep_resident(size.keep_resident())
         .table_keep_resident(TABLE_KEEP_RESIDENT)
@@ -105,7 +107,10 @@ pub(crate) fn engine(variant: Variant, size: PoolSize) -> wasmtime::Result<Engin
         .pagemap_scan(Enabled::Auto)
         .async_stack_keep_resident(STACK_KEEP_RESIDENT);
     let mut config = config(variant);
-    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    config
+        .max_wasm_stack(guest.stack)
+        .async_stack_size(guest.stack.saturating_add(HOST_STACK))
+        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     Engine::new(&config)
 }
 
@@ -135,6 +140,27 @@ fn config(variant: Variant) -> Config {
 mod tests {
     use super::*;
 
+    /// Pools are made of addresses, of which a process has 128 TiB.
+    #[test]
+    fn the_largest_configuration_finds_addresses_for_all_variants() {
+        // As the configuration bounds them: with more slots, fewer memories.
+        for (slots, memories) in [(256, 16), (16, 256)] {
+            let guest = GuestLimits {
+                memory: 4 << 30,
+                memories,
+                tables: 64,
+                table_elements: 1_000_000,
+                core_instances: 256,
+                stack: 8 << 20,
+                ..GuestLimits::default()
+            };
+            let engines = Variant::ALL.map(|variant| engine(variant, PoolSize { slots, guest }));
+            for made in &engines {
+                assert!(made.is_ok(), "{slots} slots: {:?}", made.as_ref().err());
+            }
+        }
+    }
+
     #[test]
     fn the_index_of_a_variant_is_its_place() {
         assert_eq!(Variant::ALL.map(Variant::index), [0, 1, 2]);
@@ -143,7 +169,11 @@ mod tests {
     #[test]
     fn freed_slots_keep_no_more_than_their_budget() {
         for slots in [0, 1, 16, 64, 256, u32::MAX] {
-            let keep = PoolSize { slots, memory: 1 << 28 }.keep_resident();
+            let keep = PoolSize {
+                slots,
+                guest: GuestLimits::default(),
+            }
+            .keep_resident();
             assert!(keep <= SLOT_KEEP_RESIDENT, "{slots} slots keep {keep} bytes each");
             let all = keep as u64 * u64::from(slots) * Variant::ALL.len() as u64;
             assert!(all <= MEMORY_KEEP_RESIDENT as u64, "{slots} slots keep {all} bytes");

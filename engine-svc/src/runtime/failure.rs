@@ -2,6 +2,7 @@
 
 use wasmtime::{FrameInfo, PoolConcurrencyLimitError, Trap, WasmBacktrace};
 use wasmtime_wasi::{I32Exit, ResourceTableError};
+use wasmtime_wasi_http::FieldMapError;
 use wavs_ipc::contract::job::{GuestError, GuestErrorClass};
 
 use crate::host::{FileFault, GuestState, HostFault, ResultError, printable};
@@ -46,7 +47,19 @@ impl Failure {
             cause.downcast_ref::<ResourceTableError>(),
             Some(ResourceTableError::Full)
         ) {
-            return Exceeded::Handles.into();
+            return Exceeded::Handles {
+                limit: limits.guest.handles,
+            }
+            .into();
+        }
+        if matches!(
+            cause.downcast_ref::<FieldMapError>(),
+            Some(FieldMapError::TotalSizeTooBig)
+        ) {
+            return Exceeded::Headers {
+                limit: limits.guest.http_headers,
+            }
+            .into();
         }
         if let Some(exit) = cause.downcast_ref::<I32Exit>() {
             return Self::fault(format!(
@@ -56,6 +69,12 @@ impl Failure {
         }
         match (cause.downcast_ref::<Trap>(), limits.fuel) {
             (Some(Trap::OutOfFuel), Some(fuel)) => return Exceeded::Fuel(fuel).into(),
+            (Some(Trap::StackOverflow), _) => {
+                return Exceeded::Stack {
+                    limit: limits.guest.stack,
+                }
+                .into();
+            }
             // A guest that was refused memory usually ends in an `unreachable`: the refusal is what people need to know.
             _ => {
                 if let Some(refused) = state.limiter.refused() {
@@ -66,13 +85,28 @@ impl Failure {
         // The root says what happened; the contexts around it are the backtrace.
         let root = cause.root_cause().to_string();
         if root.contains("fuel allocated for hostcalls has been exhausted") {
-            return Exceeded::HostCall.into();
+            return Exceeded::HostCall {
+                limit: limits.guest.hostcall,
+            }
+            .into();
         }
         if root.contains("store handle limit exceeded") {
-            return Exceeded::Handles.into();
+            return Exceeded::Handles {
+                limit: limits.guest.handles,
+            }
+            .into();
+        }
+        if root.starts_with("requested len ") {
+            return Exceeded::Random.into();
         }
         if root.starts_with("resource limit exceeded") {
-            return Exceeded::Objects(root).into();
+            return Exceeded::Objects {
+                cause: root,
+                core_instances: limits.guest.core_instances,
+                memories: limits.guest.memories,
+                tables: limits.guest.tables,
+            }
+            .into();
         }
         Self::fault(format!("the component trapped: {root}{}", location(cause)))
     }
@@ -152,5 +186,5 @@ fn location(cause: &wasmtime::Error) -> String {
 
 /// At most [`ERROR_TEXT_BYTES`] of a text that may come from a guest, without control characters.
 fn cut(text: &str) -> String {
-    printable(&text.as_bytes()[..text.len().min(ERROR_TEXT_BYTES)])
+    printable(text.as_bytes(), ERROR_TEXT_BYTES)
 }

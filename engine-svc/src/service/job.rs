@@ -104,6 +104,7 @@ impl Job {
             service_id,
             workflow_id.clone(),
             component.source.digest(),
+            &inner.settings.caps.guest,
         );
         let determinism = mode.deterministic.then(|| Determinism {
             event: event.id(&service_id, &workflow_id),
@@ -129,6 +130,7 @@ impl Job {
             directory,
             kv,
             log: Arc::new(log),
+            descriptors: inner.descriptors.clone(),
             determinism,
         };
         Ok(Self {
@@ -170,7 +172,7 @@ impl Job {
         };
         let files = match directory {
             None => None,
-            Some(path) => match FileQuota::start(path, limits.files).await {
+            Some(path) => match FileQuota::start(path, &limits.guest).await {
                 Ok(quota) => Some(quota),
                 Err(fault) => return Finished::failed(fault.into()),
             },

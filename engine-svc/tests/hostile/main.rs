@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
 use support::attacks::{self, Attack, Servers, with_module};
-use support::process::Engine;
+use support::process::{Engine, Launch};
 use support::{Fixture, Job, guest_bytes};
 use wavs_ipc::contract::job::GuestErrorClass;
 use wavs_types::ComponentDigest;
@@ -104,10 +104,39 @@ async fn what_no_instance_may_have_is_refused_with_the_upload() {
     assert_eq!(engine.pid(), pid);
 }
 
+/// All runs together want more files than the process may have open.
+#[tokio::test(flavor = "multi_thread")]
+async fn guests_leave_the_process_the_descriptors_that_it_needs() {
+    const DESCRIPTORS: u32 = 200;
+    let mut engine = Engine::launch(Launch {
+        descriptors: Some(DESCRIPTORS),
+        ..Launch::default()
+    })
+    .await;
+    let pid = engine.pid();
+    let hostile = engine.upload(&guest_bytes("hostile")).await;
+    let runs = (1..=16).map(|n| {
+        let job = Job::new(hostile, "open:10000")
+            .permissions(json!({"file_system": true}))
+            .service(n);
+        let engine = &engine;
+        async move { engine.outcome(&job).await.unwrap().result.unwrap() }
+    });
+    for responses in futures::future::join_all(runs).await {
+        let told = String::from_utf8_lossy(&responses[0].payload).into_owned();
+        let got: u32 = told.split(' ').next().unwrap().parse().unwrap();
+        assert!(got < DESCRIPTORS / 2 && told.contains("insufficient-memory"), "{told}");
+    }
+    // The process can still take over an upload, compile it, map its code and run it.
+    let echo = engine.upload(&guest_bytes("echo")).await;
+    engine.run(&Job::new(echo, "fine")).await;
+    assert_eq!(engine.pid(), pid);
+}
+
 /// A service that was stopped by a quota may still clean up and go on.
 #[tokio::test]
 async fn files_end_at_the_quota_of_the_service_and_can_be_cleaned_up() {
-    let fixture = Fixture::with(|settings| settings.caps.files = 8 << 20);
+    let fixture = Fixture::with(|settings| settings.caps.guest.files = 8 << 20);
     let hostile = fixture.guest("hostile").await;
     let job = |input: &str| {
         Job::new(hostile, input)

@@ -111,6 +111,7 @@ async fn what_counts_is_the_address_that_is_connected_to() {
     let mut engine = Engine::launch(Launch {
         variables: vec![("WAVS_ENGINE__HTTP_ALLOW_PRIVATE", OPEN.to_string())],
         resolver: Some(file),
+        ..Launch::default()
     })
     .await;
     let pid = engine.pid();

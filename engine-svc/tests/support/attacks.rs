@@ -54,7 +54,7 @@ pub async fn engine() -> Engine {
             ("WAVS_ENGINE__FILES_MB_PER_SERVICE", QUOTA_MIB.to_string()),
             ("WAVS_ENGINE__KV_MB_PER_SERVICE", QUOTA_MIB.to_string()),
         ],
-        resolver: None,
+        ..Launch::default()
     })
     .await
 }
@@ -102,6 +102,7 @@ struct Guests {
     http: ComponentDigest,
     aggregator: ComponentDigest,
     table: ComponentDigest,
+    recursion: ComponentDigest,
 }
 
 /// Every attack, for an engine that gets the components on the way.
@@ -114,6 +115,7 @@ pub async fn attacks(engine: &Engine, servers: &Servers) -> Vec<Attack> {
         table: engine
             .upload(&with_module(&guest_bytes("echo"), GROWING_TABLE, 1))
             .await,
+        recursion: engine.upload(&with_module(&guest_bytes("echo"), RECURSION, 1)).await,
     };
     let mut all = computing(&guests);
     all.extend(storing(&guests));
@@ -151,7 +153,16 @@ fn computing(guests: &Guests) -> Vec<Attack> {
         endless("infinite loop", echo("do:loop")),
         endless("sleep for ever", hostile("sleep")),
         endless("poll that never returns", hostile("poll")),
-        attack("recursion", echo("do:stack"), End::Failed(Fault, "trapped")),
+        attack(
+            "recursion",
+            Job::new(guests.recursion, "x"),
+            End::Failed(Limit, "engine.stack_kb of this node"),
+        ),
+        attack(
+            "recursion beyond a stack of its own",
+            echo("do:stack"),
+            End::Failed(Fault, "trapped"),
+        ),
         attack(
             "memory bomb",
             echo("do:memory"),
@@ -160,19 +171,28 @@ fn computing(guests: &Guests) -> Vec<Attack> {
         attack(
             "table bomb",
             Job::new(guests.table, "x"),
-            End::Failed(Limit, "Table limit exceeded"),
+            End::Failed(Limit, "engine.table_elements of this node allows 100000"),
         ),
         attack(
             "handles",
             hostile("handles:20000"),
-            End::Failed(Limit, "Handle limit exceeded"),
+            End::Failed(Limit, "engine.handles of this node allows"),
         ),
         attack(
             "panic in a destructor",
             hostile("destructor"),
             End::Failed(Fault, "trapped"),
         ),
-        attack("randomness", hostile("random:2000000"), End::Failed(Fault, "trapped")),
+        attack(
+            "randomness",
+            hostile("random:2000000"),
+            End::Failed(Limit, "Random limit exceeded"),
+        ),
+        attack(
+            "a long HTTP header",
+            hostile("header:200000"),
+            End::Failed(Limit, "engine.http_headers_kb of this node allows"),
+        ),
     ]
 }
 
@@ -358,9 +378,14 @@ impl Carried {
 }
 
 /// Grows a table while the component is instantiated, until the host refuses; then traps.
-const GROWING_TABLE: &str = "(module (table 0 funcref) (func $grow
+pub const GROWING_TABLE: &str = "(module (table 0 funcref) (func $grow
     (loop (br_if 0 (i32.ne (table.grow (ref.null func) (i32.const 10000)) (i32.const -1))))
     unreachable) (start $grow))";
+
+/// Calls itself until it is stopped, and needs nothing but the stack of the run for it.
+pub const RECURSION: &str = "(module (func $down (param i64) (result i64)
+    (i64.add (local.get 0) (call $down (i64.add (local.get 0) (i64.const 1)))))
+    (func $begin (drop (call $down (i64.const 1)))) (start $begin))";
 
 /// The component with a core module more, which it instantiates so many times.
 pub fn with_module(component: &[u8], module: &str, times: usize) -> Vec<u8> {

@@ -28,6 +28,8 @@ pub struct Launch {
     pub variables: Vec<(&'static str, String)>,
     /// A file that the process sees in place of `/etc/resolv.conf`; takes root.
     pub resolver: Option<PathBuf>,
+    /// Files that it may have open.
+    pub descriptors: Option<u32>,
 }
 
 /// A running engine-svc.
@@ -205,9 +207,15 @@ impl Drop for Engine {
 
 fn spawn(directory: &Path, launch: &Launch) -> Child {
     let program = env!("CARGO_BIN_EXE_wavs-engine");
-    let mut command = match &launch.resolver {
-        None => Command::new(program),
-        Some(file) => {
+    let mut command = match (&launch.resolver, launch.descriptors) {
+        (None, None) => Command::new(program),
+        (None, Some(count)) => {
+            let mut command = Command::new("sh");
+            let steps = "ulimit -n \"$1\" && exec \"$2\"";
+            command.args(["-c", steps, "sh", &count.to_string(), program]);
+            command
+        }
+        (Some(file), _) => {
             let mut command = Command::new("unshare");
             let steps = "mount --bind \"$1\" /etc/resolv.conf && exec \"$2\"";
             command

@@ -10,6 +10,7 @@ use wavs_ipc::bounds::MAX_DEADLINE;
 use super::error::ConfigError;
 use super::fetch::FetchConfig;
 use super::grants::Grants;
+use super::guest_limits::GuestLimits;
 use super::values::Values;
 
 /// Time that a call for a run has on top of the limit of the run: waiting for a slot, instantiation, the way there and back.
@@ -35,14 +36,8 @@ pub struct EngineConfig {
     pub max_parallel_per_service: usize,
     /// Runs of one service that wait; beyond it the engine answers busy.
     pub queue_per_service: usize,
-    /// Memory of one guest in bytes.
-    pub guest_memory_bytes: u64,
-    /// All files of one service in bytes; a run that adds to more is ended.
-    pub files_bytes_per_service: u64,
-    /// All key-value data of one service in bytes; a write beyond it is refused.
-    pub kv_bytes_per_service: u64,
-    /// Largest sum of the responses of one run in bytes.
-    pub response_max_bytes: u64,
+    /// What guests may use.
+    pub guest: GuestLimits,
     /// No run is longer, whatever a component or a grant says.
     pub hard_timeout: Duration,
     /// Longest run, and the value for components without a limit of their own.
@@ -73,15 +68,13 @@ impl EngineConfig {
     pub(super) fn read(values: &Values<'_>) -> Result<Self, ConfigError> {
         let hard_timeout = hard_timeout(values)?;
         let cache_dir = values.optional_path("engine.cache_dir")?;
+        let workers = values.optional_size("engine.workers")?.unwrap_or_else(cores);
         Ok(Self {
             worker_threads: values.size("process.engine.worker_threads")?,
-            workers: values.optional_size("engine.workers")?.unwrap_or_else(cores),
+            workers,
             max_parallel_per_service: values.size("engine.max_parallel_per_service")?,
             queue_per_service: values.size("engine.queue_per_service")?,
-            guest_memory_bytes: values.mebibytes("engine.guest_memory_mb")?,
-            files_bytes_per_service: values.mebibytes("engine.files_mb_per_service")?,
-            kv_bytes_per_service: values.mebibytes("engine.kv_mb_per_service")?,
-            response_max_bytes: values.mebibytes("engine.response_max_mb")?,
+            guest: GuestLimits::read(values, engine_slots(workers))?,
             hard_timeout,
             max_execution: values.seconds("max_execution_seconds")?.min(hard_timeout),
             max_fuel: Some(values.number("max_wasm_fuel")?).filter(|fuel| *fuel != NO_FUEL_CAP),

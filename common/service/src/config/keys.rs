@@ -152,9 +152,28 @@ pub const KEYS: &[Key] = &[
     file("engine.max_parallel_per_service", COUNT, "8", "Guests of one service that run at once; its further runs wait"),
     file("engine.queue_per_service", COUNT, "1024", "Runs of one service that wait"),
     file("engine.guest_memory_mb", Kind::Number(1, 4_096), "256", "Memory of one guest in MiB"),
+    file("engine.table_elements", Kind::Number(1, 1_000_000), "100000", "Elements of one table of a guest, of 8 bytes each"),
+    file("engine.core_instances", Kind::Number(1, 256), "64", "Core instances that a component may be made of"),
+    file("engine.memories", Kind::Number(1, 256), "16", "Linear memories of one component; at most 4096 for all guests that may be under way at once"),
+    file("engine.tables", Kind::Number(1, 64), "16", "Tables of one component"),
+    file("engine.stack_kb", Kind::Number(64, 8_192), "512", "Stack of one guest in KiB"),
+    file("engine.hostcall_mb", Kind::Number(1, 128), "32", "What one call of a guest to the host, or its result, may carry, in MiB"),
+    file("engine.handles", Kind::Number(16, 100_000), "10000", "Resources that one run may hold"),
+    file("engine.open_files", Kind::Number(1, 1_024), "256", "Open files, directories and streams of one run"),
+    file("engine.sockets", Kind::Number(1, 256), "32", "Open sockets of one run"),
     file("engine.files_mb_per_service", COUNT, "1024", "Files of one service in MiB"),
+    file("engine.files_per_service", Kind::Number(1, 1_000_000), "100000", "Files and directories of one service"),
     file("engine.kv_mb_per_service", COUNT, "256", "Key-value data of one service in MiB"),
     file("engine.response_max_mb", Kind::Number(1, 4), "4", "Largest responses of one run in MiB"),
+    file("engine.results", Kind::Number(1, 1_024), "64", "Responses or actions of one run"),
+    file("engine.http_requests", Kind::Number(1, 256), "32", "HTTP requests that one run may have under way at once"),
+    file("engine.http_body_mb", COUNT, "64", "Largest body of an HTTP response to a guest, in MiB"),
+    file("engine.http_headers_kb", Kind::Number(8, 256), "128", "Largest headers of an HTTP message from or to a guest, in KiB"),
+    file("engine.http_connect_secs", Kind::Number(1, 3_600), "10", "Time for the connection of an HTTP request of a guest"),
+    file("engine.http_silence_secs", Kind::Number(1, 3_600), "30", "Longest silence of a server before and within its HTTP response to a guest"),
+    file("engine.log_line_kb", Kind::Number(1, 64), "8", "Longest log line of a guest in KiB; the rest is cut"),
+    file("engine.log_lines_per_second", Kind::Number(1, 10_000), "100", "Log lines of one run in a second; further ones are dropped"),
+    file("engine.log_kb_per_run", Kind::Number(1, 65_536), "256", "Log lines of one run in KiB; further ones are dropped"),
     file("engine.hard_timeout_secs", COUNT, "3600", "No run is longer; at most 4190, because the calls that wait for runs are bounded"),
     file("engine.http_allow_private", Kind::List, "", "Loopback and private targets that guests may use"),
     file_unset("engine.cache_dir", Kind::Path, "Where compiled components are kept [default: <data>/engine/aot]"),
@@ -231,6 +250,12 @@ pub const KEYS: &[Key] = &[
     file("p2p.*.catchup_request_timeout_secs", COUNT, "30", "Time for one catch-up answer"),
     file("p2p.*.max_concurrent_catchup_requests_per_service", COUNT, "3", "Catch-up requests of one service at once"),
 ];
+
+/// The built-in value of a key that is a number; 0 for any other.
+pub(crate) fn built_in_number(path: &str) -> u64 {
+    let key = KEYS.iter().find(|key| key.path == path);
+    key.and_then(|key| key.default?.parse().ok()).unwrap_or_default()
+}
 
 /// Whether this version does anything with the key of that dotted path.
 #[must_use]

@@ -2,12 +2,13 @@
 
 use wavs_ipc::contract::engine::{Action, TxHash};
 use wavs_ipc::contract::job::Response;
+use wavs_service::config::GuestLimits;
 
 use super::address;
 use crate::bindings::aggregator::wavs::aggregator::output as wit;
 use crate::bindings::operator::wavs::operator::output::WasmResponse;
 use crate::bindings::operator::wavs::types::{chain as wit_chain, core as wit_core};
-use crate::limits::{Exceeded, RESULTS, SALT_BYTES};
+use crate::limits::{Exceeded, SALT_BYTES};
 
 /// Why a result is not accepted.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -18,15 +19,17 @@ pub(crate) enum ResultError {
     Exceeded(#[from] Exceeded),
 }
 
-/// The responses of an operator component, whose payloads together have at most `max_bytes`.
-pub(crate) fn responses(found: Vec<WasmResponse>, max_bytes: usize) -> Result<Vec<Response>, ResultError> {
-    within("number of responses", found.len(), RESULTS)?;
+/// The responses of an operator component.
+pub(crate) fn responses(found: Vec<WasmResponse>, limits: &GuestLimits) -> Result<Vec<Response>, ResultError> {
+    few("number of responses", found.len(), limits)?;
     let bytes = found
         .iter()
         .fold(0_usize, |sum, response| sum.saturating_add(response.payload.len()));
-    within("size of all payloads", bytes, max_bytes)?;
+    within("size of all payloads", bytes, limits.response, "engine.response_max_mb")?;
     for salt in found.iter().filter_map(|response| response.event_id_salt.as_ref()) {
-        within("size of an event id salt", salt.len(), SALT_BYTES)?;
+        if salt.len() > SALT_BYTES {
+            return Err(Exceeded::Salt { asked: salt.len() }.into());
+        }
     }
     if found.len() > 1 && found.iter().any(|response| response.event_id_salt.is_none()) {
         return Err(ResultError::Malformed(
@@ -44,8 +47,8 @@ pub(crate) fn responses(found: Vec<WasmResponse>, max_bytes: usize) -> Result<Ve
 }
 
 /// The actions of an aggregator component.
-pub(crate) fn actions(found: Vec<wit::AggregatorAction>) -> Result<Vec<Action>, ResultError> {
-    within("number of actions", found.len(), RESULTS)?;
+pub(crate) fn actions(found: Vec<wit::AggregatorAction>, limits: &GuestLimits) -> Result<Vec<Action>, ResultError> {
+    few("number of actions", found.len(), limits)?;
     found
         .into_iter()
         .map(|found| action(found).map_err(ResultError::Malformed))
@@ -83,9 +86,18 @@ fn u128_of(number: wit_core::U128) -> u128 {
     u128::from(low) | (u128::from(high) << 64)
 }
 
-fn within(what: &'static str, asked: usize, limit: usize) -> Result<(), Exceeded> {
+fn few(what: &'static str, asked: usize, limits: &GuestLimits) -> Result<(), Exceeded> {
+    within(what, asked, limits.results, "engine.results")
+}
+
+fn within(what: &'static str, asked: usize, limit: usize, key: &'static str) -> Result<(), Exceeded> {
     if asked > limit {
-        Err(Exceeded::Result { what, asked, limit })
+        Err(Exceeded::Result {
+            what,
+            asked,
+            limit,
+            key,
+        })
     } else {
         Ok(())
     }
@@ -95,6 +107,15 @@ fn within(what: &'static str, asked: usize, limit: usize) -> Result<(), Exceeded
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    /// Room for ten bytes and three results.
+    fn limits() -> GuestLimits {
+        GuestLimits {
+            response: 10,
+            results: 3,
+            ..GuestLimits::default()
+        }
+    }
 
     fn response(payload: usize, salt: Option<usize>) -> WasmResponse {
         WasmResponse {
@@ -106,15 +127,15 @@ mod tests {
 
     #[test]
     fn several_responses_need_salts_and_an_empty_salt_is_one() {
-        assert_eq!(responses(vec![], 10).unwrap(), []);
-        assert_eq!(responses(vec![response(1, None)], 10).unwrap().len(), 1);
+        assert_eq!(responses(vec![], &limits()).unwrap(), []);
+        assert_eq!(responses(vec![response(1, None)], &limits()).unwrap().len(), 1);
         assert_eq!(
-            responses(vec![response(1, Some(0)), response(1, Some(0))], 10)
+            responses(vec![response(1, Some(0)), response(1, Some(0))], &limits())
                 .unwrap()
                 .len(),
             2
         );
-        let error = responses(vec![response(1, Some(0)), response(1, None)], 10).unwrap_err();
+        let error = responses(vec![response(1, Some(0)), response(1, None)], &limits()).unwrap_err();
         assert!(
             error
                 .to_string()
@@ -124,38 +145,59 @@ mod tests {
 
     #[test]
     fn results_are_bounded() {
-        for found in [
-            vec![response(11, None)],
-            vec![response(0, Some(SALT_BYTES + 1))],
-            vec![response(0, Some(1)); RESULTS + 1],
+        for (found, named) in [
+            (vec![response(11, None)], "11 is above 10, which engine.response_max_mb"),
+            (
+                vec![response(0, Some(SALT_BYTES + 1))],
+                "salt of 1025 bytes is longer than 1024, the most on any node",
+            ),
+            (vec![response(0, Some(1)); 4], "4 is above 3, which engine.results"),
         ] {
-            assert!(matches!(responses(found, 10), Err(ResultError::Exceeded(_))));
+            let refused = responses(found, &limits()).unwrap_err();
+            assert!(matches!(refused, ResultError::Exceeded(_)), "{refused}");
+            let text = refused.to_string();
+            assert!(
+                text.starts_with("Result limit exceeded") && text.contains(named),
+                "{text}"
+            );
         }
+        let timer = wit::AggregatorAction::Timer(wit::TimerAction {
+            delay: wit_core::Duration { secs: 1 },
+        });
+        assert_eq!(actions(vec![timer.clone(); 3], &limits()).unwrap().len(), 3);
+        let text = actions(vec![timer; 4], &limits()).unwrap_err().to_string();
+        assert!(text.contains("number of actions 4 is above 3"), "{text}");
     }
 
     fn cosmos(text: &str, prefix_len: u32) -> Result<Vec<Action>, ResultError> {
-        actions(vec![wit::AggregatorAction::Submit(wit::SubmitAction::Cosmos(
-            wit::CosmosSubmitAction {
-                chain: "cosmos:c".into(),
-                address: wit_chain::CosmosAddress {
-                    bech32_addr: text.into(),
-                    prefix_len,
+        actions(
+            vec![wit::AggregatorAction::Submit(wit::SubmitAction::Cosmos(
+                wit::CosmosSubmitAction {
+                    chain: "cosmos:c".into(),
+                    address: wit_chain::CosmosAddress {
+                        bech32_addr: text.into(),
+                        prefix_len,
+                    },
+                    gas_price: None,
                 },
-                gas_price: None,
-            },
-        ))])
+            ))],
+            &limits(),
+        )
     }
 
     fn evm(chain: &str, bytes: usize) -> Result<Vec<Action>, ResultError> {
-        actions(vec![wit::AggregatorAction::Submit(wit::SubmitAction::Evm(
-            wit::EvmSubmitAction {
-                chain: chain.into(),
-                address: wit_chain::EvmAddress {
-                    raw_bytes: vec![7; bytes],
+        actions(
+            vec![wit::AggregatorAction::Submit(wit::SubmitAction::Evm(
+                wit::EvmSubmitAction {
+                    chain: chain.into(),
+                    address: wit_chain::EvmAddress {
+                        raw_bytes: vec![7; bytes],
+                    },
+                    gas_price: Some(wit_core::U128 { value: (1, 2) }),
                 },
-                gas_price: Some(wit_core::U128 { value: (1, 2) }),
-            },
-        ))])
+            ))],
+            &limits(),
+        )
     }
 
     #[test]

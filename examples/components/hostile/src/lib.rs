@@ -4,6 +4,7 @@
 //! | input | effect |
 //! |---|---|
 //! | `sockets:N` | makes N sockets and keeps them; tells how many it got and what refused the next |
+//! | `accept:N` | listens on loopback, and connects to itself N times; tells how many connections it got and what refused the next |
 //! | `files:N` | writes N MiB into one file |
 //! | `many-files:N` | makes N empty files |
 //! | `remove-files` | removes what the two above made |
@@ -13,6 +14,8 @@
 //! | `lists:N` | lists its directory N times and keeps the lists; tells how many it got and what refused the next |
 //! | `headers:N` | makes N lists of HTTP headers and keeps them |
 //! | `bodies:N` | makes N HTTP requests, begins their bodies, and keeps both |
+//! | `header:N` | makes a list of HTTP headers with one of N bytes; tells what came of it |
+//! | `requests:N AUTHORITY` | sends N HTTP requests before it looks at an answer; tells what came of the last |
 //! | `method:N` | asks for an HTTP method of N bytes |
 //! | `buckets:N` | opens N buckets with names of 16 MiB and keeps them |
 //! | `names:N` | begins to look up N names, and drops each look-up at once |
@@ -34,10 +37,12 @@ use operator_kit::{Guest, TriggerAction, WasmResponse, input, output};
 use wasip2::clocks::{monotonic_clock, wall_clock};
 use wasip2::filesystem::preopens;
 use wasip2::filesystem::types::{Descriptor, DescriptorFlags, OpenFlags, PathFlags};
-use wasip2::http::types::{Fields, Method, OutgoingRequest};
+use wasip2::http::outgoing_handler;
+use wasip2::http::types::{Fields, Method, OutgoingRequest, Scheme};
 use wasip2::io::poll;
 use wasip2::random::{insecure, insecure_seed, random};
 use wasip2::sockets::network::{ErrorCode, IpAddress, IpAddressFamily, IpSocketAddress, Ipv4SocketAddress};
+use wasip2::sockets::tcp::TcpSocket;
 use wasip2::sockets::{instance_network, ip_name_lookup, tcp_create_socket};
 
 /// Bytes of one write.
@@ -50,9 +55,14 @@ impl Guest for Hostile {
         let (_, bytes) = input::decode(&action)?;
         let text = String::from_utf8(bytes).map_err(|_| "the input is not text".to_owned())?;
         let (verb, argument) = text.split_once(':').unwrap_or((&text, ""));
-        let number = || argument.parse().map_err(|cause: ParseIntError| format!("{argument:?}: {cause}"));
+        let number = || {
+            argument
+                .parse()
+                .map_err(|cause: ParseIntError| format!("{argument:?}: {cause}"))
+        };
         let answer = match verb {
             "sockets" => sockets(number()?),
+            "accept" => accept(number()?)?,
             "files" => fill(number()?)?,
             "many-files" => litter(number()?)?,
             "remove-files" => clean()?,
@@ -65,6 +75,11 @@ impl Guest for Hostile {
                 format!("{} lists", kept.len())
             }
             "bodies" => bodies(number()?)?,
+            "header" => {
+                let value = vec![b'x'; number()? as usize];
+                format!("{:?}", Fields::new().append("x", &value))
+            }
+            "requests" => requests(argument)?,
             "method" => {
                 let request = OutgoingRequest::new(Fields::new());
                 let asked = request.set_method(&Method::Other("X".repeat(number()? as usize)));
@@ -81,11 +96,16 @@ impl Guest for Hostile {
                 "it came".to_owned()
             }
             "poll" => {
-                let (one, other) = (monotonic_clock::subscribe_duration(u64::MAX), monotonic_clock::subscribe_instant(u64::MAX));
+                let (one, other) = (
+                    monotonic_clock::subscribe_duration(u64::MAX),
+                    monotonic_clock::subscribe_instant(u64::MAX),
+                );
                 format!("{:?} came", poll::poll(&[&one, &other]))
             }
             "handles" => {
-                let kept: Vec<_> = (0..number()?).map(|_| monotonic_clock::subscribe_duration(u64::MAX)).collect();
+                let kept: Vec<_> = (0..number()?)
+                    .map(|_| monotonic_clock::subscribe_duration(u64::MAX))
+                    .collect();
                 format!("{} handles", kept.len())
             }
             "kv" => hoard(number()?)?,
@@ -126,9 +146,50 @@ fn sockets(wanted: u32) -> String {
     format!("{} sockets", kept.len())
 }
 
+fn accept(wanted: u32) -> Result<String, String> {
+    let failed = |code: ErrorCode| format!("cannot listen: {code:?}");
+    let (listener, address) = listen().map_err(failed)?;
+    let mut kept = Vec::new();
+    for number in 0..wanted {
+        let outgoing = match dial(address) {
+            Ok(socket) => socket,
+            Err(code) => return Ok(format!("{number} accepted, then the next dialled: {code:?}")),
+        };
+        listener.subscribe().block();
+        match listener.accept() {
+            // The streams go before the socket that they belong to.
+            Ok((socket, input, output)) => kept.push((input, output, socket, outgoing)),
+            Err(code) => return Ok(format!("{number} accepted, then the next accepted: {code:?}")),
+        }
+    }
+    Ok(format!("{wanted} accepted"))
+}
+
+/// A listener on loopback, and its address.
+fn listen() -> Result<(TcpSocket, Ipv4SocketAddress), ErrorCode> {
+    let socket = tcp_create_socket::create_tcp_socket(IpAddressFamily::Ipv4)?;
+    let any = Ipv4SocketAddress {
+        port: 0,
+        address: (127, 0, 0, 1),
+    };
+    socket.start_bind(&instance_network::instance_network(), IpSocketAddress::Ipv4(any))?;
+    socket.subscribe().block();
+    socket.finish_bind()?;
+    socket.start_listen()?;
+    socket.subscribe().block();
+    socket.finish_listen()?;
+    match socket.local_address()? {
+        IpSocketAddress::Ipv4(address) => Ok((socket, address)),
+        IpSocketAddress::Ipv6(_) => Err(ErrorCode::NotSupported),
+    }
+}
+
 fn directory() -> Result<Descriptor, String> {
     let mut found = preopens::get_directories();
-    found.pop().map(|(directory, _)| directory).ok_or_else(|| "there is no directory".to_owned())
+    found
+        .pop()
+        .map(|(directory, _)| directory)
+        .ok_or_else(|| "there is no directory".to_owned())
 }
 
 fn open(directory: &Descriptor, name: &str) -> Result<Descriptor, String> {
@@ -148,7 +209,9 @@ fn write(file: &Descriptor, mebibytes: u32) -> Result<(), String> {
         let mut written = 0;
         while written < bite.len() {
             let offset = number * BITE as u64 + written as u64;
-            written += file.write(&bite[written..], offset).map_err(|code| format!("{code:?}"))? as usize;
+            written += file
+                .write(&bite[written..], offset)
+                .map_err(|code| format!("{code:?}"))? as usize;
         }
     }
     Ok(())
@@ -225,6 +288,32 @@ fn bodies(count: u32) -> Result<String, String> {
     Ok(format!("{} bodies", kept.len()))
 }
 
+fn requests(argument: &str) -> Result<String, String> {
+    let (count, authority) = argument
+        .split_once(' ')
+        .ok_or("requests need a number and an authority")?;
+    let count: u32 = count
+        .parse()
+        .map_err(|cause: ParseIntError| format!("{count:?}: {cause}"))?;
+    let mut sent = Vec::new();
+    for _ in 0..count {
+        let request = OutgoingRequest::new(Fields::new());
+        let usable = request
+            .set_scheme(Some(&Scheme::Http))
+            .and_then(|()| request.set_authority(Some(authority)))
+            .and_then(|()| request.set_path_with_query(Some("/")));
+        usable.map_err(|()| format!("{authority:?} is no authority"))?;
+        sent.push(outgoing_handler::handle(request, None).map_err(|code| format!("{code:?}"))?);
+    }
+    let last = sent.last().ok_or("there is no last request")?;
+    last.subscribe().block();
+    let answer = last.get().and_then(Result::ok).ok_or("there is no answer")?;
+    Ok(match answer {
+        Ok(response) => format!("{count} requests, the last: {}", response.status()),
+        Err(code) => format!("{count} requests, the last: {code:?}"),
+    })
+}
+
 fn forget_names(count: u32) -> Result<String, String> {
     let network = instance_network::instance_network();
     for number in 0..count {
@@ -273,7 +362,11 @@ fn hoard(mebibytes: u32) -> Result<String, String> {
 
 fn resolve(name: &str) -> Result<String, String> {
     let found = addresses(name)?;
-    Ok(found.iter().map(|address| format!("{address:?}")).collect::<Vec<_>>().join(", "))
+    Ok(found
+        .iter()
+        .map(|address| format!("{address:?}"))
+        .collect::<Vec<_>>()
+        .join(", "))
 }
 
 fn addresses(name: &str) -> Result<Vec<IpAddress>, String> {
@@ -289,12 +382,14 @@ fn addresses(name: &str) -> Result<Vec<IpAddress>, String> {
 
 fn connect(argument: &str) -> Result<String, String> {
     let (name, port) = argument.split_once(' ').ok_or("connect needs a name and a port")?;
-    let port = port.parse().map_err(|cause: ParseIntError| format!("{port:?}: {cause}"))?;
+    let port = port
+        .parse()
+        .map_err(|cause: ParseIntError| format!("{port:?}: {cause}"))?;
     let mut ends = Vec::new();
     for address in addresses(name)? {
         let IpAddress::Ipv4(address) = address else { continue };
         let end = match dial(Ipv4SocketAddress { port, address }) {
-            Ok(()) => "connected".to_owned(),
+            Ok(_) => "connected".to_owned(),
             Err(code) => format!("{code:?}"),
         };
         ends.push(format!("{address:?} {end}"));
@@ -302,11 +397,12 @@ fn connect(argument: &str) -> Result<String, String> {
     Ok(ends.join(", "))
 }
 
-fn dial(address: Ipv4SocketAddress) -> Result<(), ErrorCode> {
+fn dial(address: Ipv4SocketAddress) -> Result<TcpSocket, ErrorCode> {
     let socket = tcp_create_socket::create_tcp_socket(IpAddressFamily::Ipv4)?;
     socket.start_connect(&instance_network::instance_network(), IpSocketAddress::Ipv4(address))?;
     socket.subscribe().block();
-    socket.finish_connect().map(drop)
+    socket.finish_connect()?;
+    Ok(socket)
 }
 
 operator_kit::export!(Hostile);
