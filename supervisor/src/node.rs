@@ -31,6 +31,8 @@ const STOP_ORDER: [ProcessName; 4] = [
 
 /// Descriptors that a child may open, as far as this process's own limit allows.
 const OPEN_FILES: u64 = 16_384;
+/// The same for engine-svc, whose guests open files and sockets too.
+const ENGINE_OPEN_FILES: u64 = 131_072;
 
 /// The processes to supervise, in stop order, with their sockets bound.
 ///
@@ -98,7 +100,7 @@ fn group_limits(process: ProcessName, node: &NodeConfig) -> GroupLimits {
 fn limits(process: ProcessName, node: &NodeConfig, group: Option<&Group>) -> Limits {
     let memory = group_limits(process, node).memory_max;
     Limits {
-        open_files: open_files(),
+        open_files: open_files(process),
         data: memory.filter(|_| group.is_none() && process != ProcessName::Engine),
     }
 }
@@ -149,11 +151,13 @@ fn child(process: ProcessName, node: &NodeConfig, shim: &Path, subtree: Option<&
     })
 }
 
-fn open_files() -> Option<u64> {
+fn open_files(process: ProcessName) -> Option<u64> {
+    let most = match process {
+        ProcessName::Engine => ENGINE_OPEN_FILES,
+        _ => OPEN_FILES,
+    };
     // Beyond the hard limit only root could go; the child then keeps what this process has.
-    getrlimit(Resource::RLIMIT_NOFILE)
-        .ok()
-        .map(|(_, hard)| hard.min(OPEN_FILES))
+    getrlimit(Resource::RLIMIT_NOFILE).ok().map(|(_, hard)| hard.min(most))
 }
 
 /// Tells the part of one process from what it was before, but for its log level.

@@ -257,8 +257,18 @@ async fn talk_over(address: &str) -> TestNode {
 #[tokio::test(flavor = "multi_thread")]
 async fn operators_talk_over_quic_alone() {
     let caller = talk_over("/ip4/127.0.0.1/udp/0/quic-v1").await;
-    let views = caller.network.peers().await.unwrap();
-    assert!(views[0].addresses[0].contains("/quic-v1"), "{views:?}");
+    // The peer tells its addresses after the connection is made.
+    let told = async {
+        loop {
+            let views = caller.network.peers().await.unwrap();
+            if let Some(address) = views.iter().flat_map(|view| &view.addresses).next() {
+                break address.to_string();
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let address = tokio::time::timeout(Duration::from_secs(30), told).await.unwrap();
+    assert!(address.contains("/quic-v1"), "{address}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
