@@ -14,7 +14,7 @@ use wavs_store::Durability;
 
 use crate::chain::{ChainMetrics, Chains, PostingSigner, Transactions};
 use crate::keys::Keyring;
-use crate::ledger::{Ledger, chains as stored_chains, guardian, jobs, targets};
+use crate::ledger::{Ledger, buckets, chains as stored_chains, guardian, jobs, targets, timers};
 use crate::metrics::PipelineMetrics;
 use crate::peers::Peers;
 use crate::peers::operators::Operators;
@@ -112,6 +112,9 @@ impl Node {
         let interrupted = ledger
             .write(Durability::Process, |tx| {
                 targets::hurry(tx)?;
+                buckets::renumber_interrupted(tx)?;
+                timers::renumber_interrupted(tx)?;
+                targets::renumber_interrupted(tx)?;
                 jobs::renumber_interrupted(tx)
             })
             .await?;

@@ -198,7 +198,9 @@ impl From<&AggregatorConfig> for Settings {
                 .chains
                 .as_ref()
                 .map(|names| names.iter().filter_map(|name| name.parse().ok()).collect()),
-            max_execution: grant.max_seconds.map(Duration::from_secs),
+            max_execution: grant
+                .max_seconds
+                .map(|seconds| Duration::from_secs(seconds).min(config.hard_timeout)),
             max_fuel: grant.max_fuel,
         };
         Self {

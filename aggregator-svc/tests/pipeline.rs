@@ -149,6 +149,11 @@ async fn several_responses_need_salts_of_their_own() {
         job.error.as_deref().unwrap().starts_with("duplicate_event_id: "),
         "{job:?}"
     );
+    let metrics = node.metrics.render();
+    let counted = metrics
+        .lines()
+        .find(|line| line.starts_with("submission_sign_error_count_total"));
+    assert!(counted.is_some_and(|line| line.ends_with(" 1")), "{counted:?}");
     node.stop().await;
 }
 
@@ -206,6 +211,27 @@ async fn a_job_that_kills_the_engine_three_times_is_quarantined() {
     let records = node.node.records.clone();
     let letters = records.dead_letters(Context::current(), query).await.unwrap();
     assert_eq!((letters.len(), letters[0].deaths), (1, 3));
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_job_that_is_cut_off_by_stops_of_the_engine_is_repeated_and_nobody_is_blamed() {
+    const STOPS: usize = 5;
+    let world = World::new();
+    world.engine.on_operator(|number, _| {
+        if number <= STOPS {
+            return Err(WireError::ambiguous(ErrorCode::Draining, "the process was stopped"));
+        }
+        Ok(Ok(vec![response(b"fine")]))
+    });
+    let node = world.start().await;
+    let service = node.add(support::ADDRESS).await.unwrap();
+    world
+        .trigger
+        .fire("manual/1/0", &action(service.service_id, "silent", b"1"), Some(1));
+    assert_eq!(node.injected(1, 1).await.first_error, None);
+    let job = node.jobs().await.remove(0);
+    assert_eq!((job.state.as_str(), job.attempts as usize), ("executed", STOPS + 1));
     node.stop().await;
 }
 

@@ -54,7 +54,10 @@ async fn kill(world: &World, node: &Running, service: &ServiceSummary, workflow:
         world.trigger.fire(&source, &fired, None);
         eventually(async || match number {
             1 => dead_letters(node).await.len() == 1,
-            _ => self::service(node, support::ADDRESS).await.state == "degraded",
+            _ => {
+                let reason = self::service(node, support::ADDRESS).await.reason;
+                reason.is_some_and(|reason| reason.contains("is quarantined"))
+            }
         })
         .await;
     }
@@ -205,17 +208,29 @@ async fn an_aggregator_component_that_engine_svc_dies_of_costs_its_events_and_is
     let reason = service(&node, support::ADDRESS).await.reason.unwrap();
     assert!(reason.contains(MENDED) && !reason.contains(COMPONENT), "{reason}");
 
-    // The operator component still runs; what it gives waits for the aggregator component.
+    // What the operator component would give could not go on, so that it does not run either. The other workflow does.
+    let runs = world.engine.runs().len();
     world
         .trigger
         .fire("evm:31337/0x0d/0", &action(added.service_id, "submit", b"x"), None);
     eventually(async || {
-        job(&node, "evm:31337/0x0d/0")
-            .await
-            .is_some_and(|job| job.state == "collecting")
+        let waits = job(&node, "evm:31337/0x0d/0").await;
+        waits.is_some_and(|job| job.error.is_some_and(|error| error.contains("quarantined")))
     })
     .await;
-    assert_eq!(world.engine.aggregator_runs().len(), 5);
+    world
+        .trigger
+        .fire("evm:31337/0x0e/0", &action(added.service_id, "silent", b"x"), None);
+    eventually(async || {
+        job(&node, "evm:31337/0x0e/0")
+            .await
+            .is_some_and(|job| job.state == "executed")
+    })
+    .await;
+    assert_eq!(
+        (world.engine.runs().len(), world.engine.aggregator_runs().len()),
+        (runs + 1, 5)
+    );
     node.stop().await;
 }
 
@@ -245,9 +260,9 @@ async fn the_last_trial_of_a_job_runs_beside_no_suspect_of_another_service() {
         world.engine.began(2 * round).await;
         world.engine.admit(2);
     }
-    // Two loads for the first trials, two for the last ones, and a last look of the one that has its turn.
+    // Two loads for the first trials, and one for the last trial that has its turn.
     world.engine.began(5).await;
-    eventually(async || world.engine.prefetched().len() == prepared + 5).await;
+    eventually(async || world.engine.prefetched().len() == prepared + 3).await;
     world.engine.admit(1);
     world.engine.began(6).await;
     world.engine.admit(1);

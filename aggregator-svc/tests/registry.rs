@@ -63,7 +63,7 @@ async fn who_asks_for_more_than_the_node_gives_is_warned() {
             r#""env_keys":[],"time_limit_seconds":60,"fuel_limit":5000"#,
             1,
         );
-    world.trigger.publish(support::ADDRESS, greedy.into_bytes());
+    world.trigger.publish(support::ADDRESS, greedy.clone().into_bytes());
     let node = world.start().await;
     let summary = node.add(support::ADDRESS).await.unwrap();
     let said: Vec<_> = summary
@@ -79,6 +79,17 @@ async fn who_asks_for_more_than_the_node_gives_is_warned() {
         let (_, text) = found.unwrap_or_else(|| panic!("{place}: {said:?}"));
         assert!(text.contains(asked) && text.contains(given), "{text}");
     }
+    node.stop().await;
+
+    // A grant of more than any run may have is no help.
+    let id = summary.service_id;
+    let mut world = World::new();
+    world.toml = format!("[wavs]\nengine.hard_timeout_secs = 20\n[wavs.grants.\"{id}\"]\nmax_seconds = 9000\n");
+    world.trigger.publish(support::ADDRESS, greedy.into_bytes());
+    let node = world.start().await;
+    let summary = node.add(support::ADDRESS).await.unwrap();
+    let capped = |(_, text): &(String, String)| text.contains("asks for 60") && text.contains("gives its runs 20");
+    assert!(summary.warnings.iter().any(capped), "{:?}", summary.warnings);
     node.stop().await;
 }
 

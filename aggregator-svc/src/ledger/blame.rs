@@ -1,6 +1,7 @@
 //! Components of which engine-svc died: how often, as far as nothing else can be suspected, and when one is quarantined.
 //!
-//! A row stays until its service is removed, a new document does without the component, or the operator resumes the service.
+//! A row stays until its service is removed, a new document does without the component, the operator resumes the service, or the
+//! component has done no harm for long.
 
 use std::collections::BTreeMap;
 
@@ -57,7 +58,8 @@ pub fn add(
         detail: detail.to_owned(),
     };
     tx.prepare_cached(
-        "INSERT INTO blamed (service_id, component, deaths, last_ms, detail) VALUES (?1, ?2, ?3, ?4, ?5)
+        "INSERT INTO blamed (service_id, component, deaths, last_ms, detail)
+         SELECT ?1, ?2, ?3, ?4, ?5 WHERE EXISTS (SELECT 1 FROM services WHERE service_id = ?1)
          ON CONFLICT (service_id, component) DO UPDATE SET deaths = ?3, last_ms = ?4, detail = ?5",
     )?
     .execute(params![
@@ -117,9 +119,12 @@ pub fn keep(tx: &Connection, service_id: &ServiceId, used: &[ComponentDigest]) -
     Ok(())
 }
 
-/// Forgives all components of a service: it is gone, or the operator lets it run again.
-pub fn forgive(tx: &Connection, service_id: &ServiceId) -> Result<()> {
-    tx.prepare_cached("DELETE FROM blamed WHERE service_id = ?1")?
-        .execute([blob(service_id.as_bytes())])?;
+/// Forgives a component of a service; or all of them, because it is gone or the operator lets it run again.
+pub fn forgive(tx: &Connection, service_id: &ServiceId, component: Option<&ComponentDigest>) -> Result<()> {
+    tx.prepare_cached("DELETE FROM blamed WHERE service_id = ?1 AND coalesce(component = ?2, 1)")?
+        .execute(params![
+            blob(service_id.as_bytes()),
+            component.map(|component| blob(component.as_bytes()))
+        ])?;
     Ok(())
 }

@@ -141,7 +141,7 @@ pub fn insert_signature(
 /// Reads a bucket.
 pub fn load(conn: &Connection, event_id: &EventId, digest: &B256) -> Result<Option<BucketRow>> {
     conn.prepare_cached(
-        "SELECT service_id, workflow_id, response, action, kind, attempt, deaths, input = 'due', deadline_ms, rank >= 10
+        "SELECT service_id, workflow_id, response, action, kind, attempt, faults, deaths, input = 'due', deadline_ms, rank >= 10
          FROM buckets JOIN events USING (event_id) WHERE event_id = ?1 AND digest = ?2",
     )?
     .query_row(params![blob(event_id.as_bytes()), digest.as_slice()], |row| {
@@ -153,11 +153,12 @@ pub fn load(conn: &Connection, event_id: &EventId, digest: &B256) -> Result<Opti
             kind: json(row, 4)?,
             tries: Tries {
                 attempt: row.get(5)?,
-                deaths: row.get(6)?,
+                faults: row.get(6)?,
+                deaths: row.get(7)?,
             },
-            due: row.get(7)?,
-            deadline_ms: row.get(8)?,
-            terminal: row.get(9)?,
+            due: row.get(8)?,
+            deadline_ms: row.get(9)?,
+            terminal: row.get(10)?,
         })
     })
     .optional()
@@ -205,17 +206,23 @@ pub fn input_done(tx: &Connection, event_id: &EventId, digest: &B256) -> Result<
 /// `process-input` is to be run again, not before `next_ms`.
 pub fn input_again(tx: &Connection, event_id: &EventId, digest: &B256, vain: Vain, next_ms: u64) -> Result<()> {
     tx.prepare_cached(
-        "UPDATE buckets SET attempt = attempt + ?3, deaths = deaths + ?4, next_ms = ?5
+        "UPDATE buckets SET attempt = attempt + ?3, faults = faults + ?4, deaths = deaths + ?5, next_ms = ?6
          WHERE event_id = ?1 AND digest = ?2 AND input = 'due'",
     )?
     .execute(params![
         blob(event_id.as_bytes()),
         digest.as_slice(),
         vain.attempts(),
+        vain.faults(),
         vain.deaths(),
         next_ms
     ])?;
     Ok(())
+}
+
+/// After a restart no call is under way, and what was under way gets a new attempt number.
+pub fn renumber_interrupted(tx: &Connection) -> Result<usize> {
+    tx.execute("UPDATE buckets SET attempt = attempt + 1 WHERE input = 'due'", [])
 }
 
 /// `process-input` has failed for good, and with it the event if this was the envelope that we signed: what another operator

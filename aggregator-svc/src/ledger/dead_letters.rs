@@ -226,7 +226,8 @@ fn open_event(
     let targets: Vec<i64> = tx
         .prepare_cached(
             "UPDATE targets SET state = ?2, rank = ?3, error = NULL, attempt = max(attempt, 1), reverts = 0, next_ms = 0,
-                                deadline_ms = ?4, callback = 'none', callback_ms = 0, callback_deaths = 0,
+                                deadline_ms = ?4, callback = 'none', callback_ms = 0,
+                                callback_faults = 0, callback_deaths = 0,
                                 callback_attempt = callback_attempt + 1
              WHERE event_id = ?1 AND rank IN (10, 11) RETURNING id",
         )?
@@ -244,7 +245,7 @@ fn open_event(
     if targets.is_empty() {
         envelopes = tx
             .prepare_cached(
-                "UPDATE buckets SET input = 'due', attempt = attempt + 1, deaths = 0, next_ms = 0
+                "UPDATE buckets SET input = 'due', attempt = attempt + 1, faults = 0, deaths = 0, next_ms = 0
                  WHERE event_id = ?1 AND digest = (SELECT own_digest FROM events WHERE event_id = ?1) RETURNING digest",
             )?
             .query_map([event], |row| row.get::<_, [u8; 32]>(0).map(B256::from))?

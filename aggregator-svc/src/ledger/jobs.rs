@@ -167,6 +167,8 @@ pub fn renumber_interrupted(tx: &Connection) -> Result<usize> {
 pub enum Repeat {
     /// engine-svc died or stopped answering.
     Death,
+    /// engine-svc was stopped meanwhile.
+    Interrupted,
     /// The machine or the store of engine-svc failed.
     HostFault,
     /// Nothing was tried: busy, restarting, component under repair.
@@ -177,6 +179,7 @@ pub enum Repeat {
 pub fn repeat(tx: &Connection, job: u128, why: Repeat, error: &str, next_ms: u64, now_us: u64) -> Result<()> {
     let (attempt, deaths, faults) = match why {
         Repeat::Death => (1, 1, 0),
+        Repeat::Interrupted => (1, 0, 0),
         Repeat::HostFault => (1, 0, 1),
         Repeat::NotStarted => (0, 0, 0),
     };

@@ -174,7 +174,8 @@ pub fn choose(tx: &Connection, target: &TargetRow) -> Result<Choice> {
 
 const COLUMNS: &str =
     "id, service_id, event_id, digest, chain, handler, gas_hint, targets.state, targets.error, since_block,
-    targets.deadline_ms, attempt, reverts, tx, callback = 'due', callback_attempt, callback_deaths";
+    targets.deadline_ms, attempt, reverts, tx, callback = 'due', callback_attempt, callback_faults,
+    callback_deaths";
 
 fn row(row: &Row<'_>) -> Result<TargetRow> {
     let hint: Option<String> = row.get(6)?;
@@ -196,7 +197,8 @@ fn row(row: &Row<'_>) -> Result<TargetRow> {
         callback_due: row.get(14)?,
         callback: Tries {
             attempt: row.get(15)?,
-            deaths: row.get(16)?,
+            faults: row.get(16)?,
+            deaths: row.get(17)?,
         },
     })
 }
@@ -348,12 +350,21 @@ pub fn callback_done(tx: &Connection, id: i64, attempt: u32) -> Result<()> {
     Ok(())
 }
 
+/// After a restart no callback is under way, and what was under way gets a new attempt number.
+pub fn renumber_interrupted(tx: &Connection) -> Result<usize> {
+    tx.execute(
+        "UPDATE targets SET callback_attempt = callback_attempt + 1 WHERE callback = 'due'",
+        [],
+    )
+}
+
 /// The callback is to be delivered again, not before `next_ms`.
 pub fn callback_again(tx: &Connection, id: i64, vain: Vain, next_ms: u64) -> Result<()> {
     tx.prepare_cached(
-        "UPDATE targets SET callback_attempt = callback_attempt + ?2, callback_deaths = callback_deaths + ?3, callback_ms = ?4
+        "UPDATE targets SET callback_attempt = callback_attempt + ?2, callback_faults = callback_faults + ?3,
+                            callback_deaths = callback_deaths + ?4, callback_ms = ?5
          WHERE id = ?1",
     )?
-    .execute(params![id, vain.attempts(), vain.deaths(), next_ms])?;
+    .execute(params![id, vain.attempts(), vain.faults(), vain.deaths(), next_ms])?;
     Ok(())
 }

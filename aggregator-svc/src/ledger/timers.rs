@@ -40,13 +40,14 @@ fn row(row: &rusqlite::Row<'_>) -> Result<TimerRow> {
         next_ms: row.get(4)?,
         tries: Tries {
             attempt: row.get(5)?,
-            deaths: row.get(6)?,
+            faults: row.get(6)?,
+            deaths: row.get(7)?,
         },
-        armed: row.get(7)?,
+        armed: row.get(8)?,
     })
 }
 
-const SELECT: &str = "SELECT id, service_id, event_id, digest, next_ms, attempt, deaths, timers.state = 'armed'
+const SELECT: &str = "SELECT id, service_id, event_id, digest, next_ms, attempt, faults, deaths, timers.state = 'armed'
     FROM timers JOIN events USING (event_id)";
 
 /// Arms a timer. Nothing if the event has used up its timers or one is armed for the same moment.
@@ -95,9 +96,16 @@ pub fn close(tx: &Connection, id: i64, state: &'static str) -> Result<()> {
     Ok(())
 }
 
+/// After a restart no callback is under way, and what was under way gets a new attempt number.
+pub fn renumber_interrupted(tx: &Connection) -> Result<usize> {
+    tx.execute("UPDATE timers SET attempt = attempt + 1 WHERE state = 'armed'", [])
+}
+
 /// The callback is to be made again, not before `next_ms`.
 pub fn again(tx: &Connection, id: i64, vain: Vain, next_ms: u64) -> Result<()> {
-    tx.prepare_cached("UPDATE timers SET attempt = attempt + ?2, deaths = deaths + ?3, next_ms = ?4 WHERE id = ?1")?
-        .execute(params![id, vain.attempts(), vain.deaths(), next_ms])?;
+    tx.prepare_cached(
+        "UPDATE timers SET attempt = attempt + ?2, faults = faults + ?3, deaths = deaths + ?4, next_ms = ?5 WHERE id = ?1",
+    )?
+    .execute(params![id, vain.attempts(), vain.faults(), vain.deaths(), next_ms])?;
     Ok(())
 }

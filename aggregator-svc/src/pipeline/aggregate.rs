@@ -117,6 +117,7 @@ async fn process_input(core: &Core, event_id: EventId, digest: B256) -> Result<N
         result,
         execution,
         culprit,
+        alone: _alone,
     } = match call(core, &bucket, run, AggregatorCall::ProcessInput).await {
         Called::Ran(ran) => ran,
         Called::Paused => return Ok(Next::Done),
@@ -180,6 +181,7 @@ async fn fire_timer(core: &Core, id: i64) -> Result<Next, StoreError> {
         result,
         execution,
         culprit,
+        alone: _alone,
     } = match call(core, &bucket, run, AggregatorCall::Timer).await {
         Called::Ran(ran) => ran,
         Called::Paused => return Ok(Next::Done),

@@ -48,6 +48,7 @@ pub(super) async fn deliver(core: &Core, id: i64) -> Result<Next, StoreError> {
         result,
         execution,
         culprit,
+        alone: _alone,
     } = match aggregate::call(core, &bucket, run, call).await {
         Called::Ran(ran) => ran,
         Called::Paused => return Ok(Next::Done),

@@ -110,7 +110,12 @@ async fn execute(core: &Core, job: u128) -> Result<Next, StoreError> {
         return Ok(Next::Done);
     }
     // Held until what the run led to is committed.
-    let _place = if workflow.aggregator().is_some() {
+    let _place = if let Some(submit) = workflow.aggregator() {
+        let aggregator = submit.component.source.digest();
+        if let Some(text) = entry.components.quarantine(&aggregator) {
+            // What would be signed could not go on, and would be open for nothing.
+            return repeat_or_end(core, &row, RunFault::Quarantined(text), None, None).await;
+        }
         match entry.history.get() {
             History::Complete => {}
             History::Unchecked => return wait_for_history(core, &row, &entry).await,
@@ -145,9 +150,10 @@ async fn execute(core: &Core, job: u128) -> Result<Next, StoreError> {
         result,
         execution,
         culprit,
+        alone: _alone,
     } = match trial::begin(core, &run, World::Operator, row.deaths).await {
-        Ok(alone) => run::operator(core, run, alone, Json::from_text(row.action.clone())).await,
-        Err(fault) => Ran::not(fault),
+        Ok(admitted) => run::operator(core, run, admitted, Json::from_text(row.action.clone())).await,
+        Err(not) => Ran::not(not),
     };
     match result {
         Ok(responses) => conclude(core, &row, action, &entry, workflow, responses, execution).await,
@@ -230,6 +236,10 @@ async fn repeat_or_end(
     match fault {
         RunFault::Guest(error) => end(core, row, Ending::failed(error.class.as_str(), error.detail), execution).await,
         RunFault::NotStarted(_) => Ok(Next::After(by_age(age, BUSY_CAP))),
+        RunFault::Interrupted(detail) => {
+            let delay = by_age(age, BUSY_CAP);
+            again(core, row, Repeat::Interrupted, detail, delay, execution).await
+        }
         RunFault::Component(detail) if age > core.settings.collect_ttl(&row.service_id) => {
             end(core, row, Ending::failed("component_fault", detail), execution).await
         }

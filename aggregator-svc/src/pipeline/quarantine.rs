@@ -6,6 +6,7 @@ use wavs_store::{Durability, StoreError};
 use wavs_types::{ComponentDigest, ServiceId};
 
 use super::core::Core;
+use super::run::{self, Run, RunFault};
 use crate::clock;
 use crate::ledger::blame::{self, Blame};
 use crate::ledger::history::{self, Actor, Note};
@@ -25,6 +26,16 @@ pub struct Culprit {
 }
 
 impl Culprit {
+    /// The component of a run beside no other suspect, if engine-svc died.
+    pub(super) fn of(run: &Run<'_>, fault: &RunFault) -> Option<Self> {
+        let RunFault::Death(detail) = fault else { return None };
+        Some(Self {
+            service_id: run.entry.id(),
+            component: run.component.source.digest(),
+            detail: run::cut(detail),
+        })
+    }
+
     fn record(&self, tx: &Connection) -> Result<Blame> {
         let now_ms = clock::now_ms();
         let blame = blame::add(tx, &self.service_id, &self.component, &self.detail, now_ms)?;
@@ -69,6 +80,23 @@ pub(super) async fn commit(
         culprit.blamed(core, blame);
     }
     Ok(())
+}
+
+/// A run beside no other suspect did no harm. After some of them nothing is held against the component any more.
+pub(super) async fn survived(core: &Core, run: &Run<'_>) {
+    let (service, component) = (run.entry.id(), run.component.source.digest());
+    if !run.entry.components.survived(&component) {
+        return;
+    }
+    let forgiven = core
+        .ledger
+        .write(Durability::Process, move |tx| {
+            blame::forgive(tx, &service, Some(&component))
+        })
+        .await;
+    if let Err(cause) = forgiven {
+        tracing::warn!(service_id = %service, %cause, "a component cannot be forgiven in the ledger; that is tried again after the next start");
+    }
 }
 
 /// Keeps the number of quarantined components up to date.

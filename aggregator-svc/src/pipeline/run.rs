@@ -13,9 +13,9 @@ use wavs_service::config::CALL_MARGIN;
 use wavs_types::{Component, EventId, TriggerAction, WorkflowId};
 
 use super::core::Core;
-use super::quarantine::Culprit;
-use super::runs::Kind;
-use super::trial::Alone;
+use super::quarantine::{self, Culprit};
+use super::runs::UnderWay;
+use super::trial::{Admitted, Alone, NotRun};
 use crate::clock;
 use crate::ledger::executions::{Execution, Purpose};
 use crate::registry::directory::Entry;
@@ -38,6 +38,8 @@ pub enum RunFault {
     Host(String),
     /// engine-svc died or stopped answering; whether the guest ran is unknown.
     Death(String),
+    /// engine-svc was stopped during the run.
+    Interrupted(String),
     /// The request will never work.
     Refused(String),
 }
@@ -46,6 +48,9 @@ impl From<WireError> for RunFault {
     fn from(error: WireError) -> Self {
         let WireError { code, retry, detail } = error;
         match (retry, code) {
+            (Retry::Ambiguous, ErrorCode::Draining) => Self::Interrupted(detail),
+            // A panic of the host costs one run, not the process.
+            (Retry::Ambiguous, ErrorCode::Internal) => Self::Host(detail),
             (Retry::Ambiguous, _) => Self::Death(detail),
             (_, ErrorCode::Component | ErrorCode::Fetch) => Self::Component(detail),
             (
@@ -82,30 +87,33 @@ pub struct Ran<T> {
     pub execution: Option<Box<Execution>>,
     /// What engine-svc died of, if it did and that is known; to be committed as well.
     pub culprit: Option<Culprit>,
+    /// To be held until that is done.
+    pub alone: Option<Alone>,
 }
 
 impl<T> Ran<T> {
     /// A call that was not made.
-    pub fn not(fault: RunFault) -> Self {
+    pub fn not(NotRun { fault, culprit }: NotRun) -> Self {
         Self {
             result: Err(fault),
             execution: None,
-            culprit: None,
+            culprit,
+            alone: None,
         }
     }
 }
 
-/// Runs the operator component, as a suspect as long as `alone` is held.
+/// Runs the operator component.
 pub async fn operator(
     core: &Core,
     run: Run<'_>,
-    alone: Option<Alone>,
+    Admitted { slot, alone }: Admitted<'_>,
     action: Json<TriggerAction>,
 ) -> Ran<Vec<Response>> {
     let context = context(core, &run);
     let job = OperatorJob { context, action };
     let started = Instant::now();
-    let outcome = call(core, &run, Kind::Operator, |client, cx| async move {
+    let outcome = call(core, &run, slot, |client, cx| async move {
         client.run_operator(cx, job).await
     })
     .await;
@@ -120,11 +128,12 @@ pub async fn operator(
     let purpose = Purpose::Job(run.id.job);
     let fault = result.as_ref().err();
     let execution = observe(core, &run, purpose, "run", started, fault, usage, sizes);
-    let culprit = culprit(&run, alone.as_ref(), fault);
+    let culprit = learn(core, &run, alone.as_ref(), fault).await;
     Ran {
         result,
         execution,
         culprit,
+        alone,
     }
 }
 
@@ -140,11 +149,11 @@ pub struct AggregatorInput {
     pub call: AggregatorCall,
 }
 
-/// Runs an export of the aggregator component, as a suspect as long as `alone` is held.
+/// Runs an export of the aggregator component.
 pub async fn aggregator(
     core: &Core,
     run: Run<'_>,
-    alone: Option<Alone>,
+    Admitted { slot, alone }: Admitted<'_>,
     input: AggregatorInput,
 ) -> Ran<Vec<wavs_ipc::contract::engine::Action>> {
     let AggregatorInput {
@@ -167,7 +176,7 @@ pub async fn aggregator(
         call: export,
     };
     let started = Instant::now();
-    let outcome = call(core, &run, Kind::Aggregator, |client, cx| async move {
+    let outcome = call(core, &run, slot, |client, cx| async move {
         client.run_aggregator(cx, job).await
     })
     .await;
@@ -179,33 +188,34 @@ pub async fn aggregator(
     let purpose = Purpose::Event(event_id);
     let fault = result.as_ref().err();
     let execution = observe(core, &run, purpose, name, started, fault, usage, sizes);
-    let culprit = culprit(&run, alone.as_ref(), fault);
+    let culprit = learn(core, &run, alone.as_ref(), fault).await;
     Ran {
         result,
         execution,
         culprit,
+        alone,
     }
 }
 
-async fn call<T, F, Fut>(core: &Core, run: &Run<'_>, kind: Kind, call: F) -> Result<T, RunFault>
+/// Makes the call. The component takes part in a death meanwhile.
+async fn call<T, F, Fut>(core: &Core, run: &Run<'_>, slot: UnderWay<'_>, call: F) -> Result<T, RunFault>
 where
     F: FnOnce(wavs_ipc::contract::engine::EngineClient, wavs_ipc::Context) -> Fut,
     Fut: Future<Output = Result<Result<T, WireError>, wavs_ipc::tarpc::client::RpcError>>,
 {
-    let stopping = || RunFault::NotStarted("the process is stopping".to_owned());
-    let _under_way = core
-        .engine_slots
-        .begin(&run.entry.runs, kind)
-        .await
-        .ok_or_else(stopping)?;
     let limit = core
         .settings
         .execution_limit(&run.entry.id(), run.component.time_limit_seconds);
-    let result = core.engine.call(limit + CALL_MARGIN, call).await;
+    let (connection, result) = core.engine.call_on(limit + CALL_MARGIN, call).await;
+    drop(slot);
     if result.as_ref().is_err_and(|error| error.code == ErrorCode::Transport) {
         core.metrics.link_errors.with(&["engine"]).inc();
     }
-    result.map_err(RunFault::from)
+    let result = result.map_err(RunFault::from);
+    if let Err(RunFault::Death(_)) = &result {
+        run.entry.components.died(&run.component.source.digest(), connection);
+    }
+    result
 }
 
 fn context(core: &Core, run: &Run<'_>) -> RunContext {
@@ -228,19 +238,18 @@ fn context(core: &Core, run: &Run<'_>) -> RunContext {
     }
 }
 
-/// What engine-svc died of, if nothing else can be suspected.
-fn culprit(run: &Run<'_>, alone: Option<&Alone>, fault: Option<&RunFault>) -> Option<Culprit> {
-    match fault {
-        Some(RunFault::Death(detail)) if alone.is_some_and(Alone::is_sole) => Some(Culprit {
-            service_id: run.entry.id(),
-            component: run.component.source.digest(),
-            detail: cut(detail),
-        }),
-        _ => None,
+/// What the run of a suspect tells: what engine-svc died of, or that the component is less to be suspected.
+async fn learn(core: &Core, run: &Run<'_>, alone: Option<&Alone>, fault: Option<&RunFault>) -> Option<Culprit> {
+    let harmless = matches!(fault, None | Some(RunFault::Guest(_)));
+    if harmless && alone.is_some_and(Alone::is_proof) {
+        quarantine::survived(core, run).await;
     }
+    fault
+        .filter(|_| alone.is_some_and(Alone::is_sole))
+        .and_then(|fault| Culprit::of(run, fault))
 }
 
-fn cut(text: &str) -> String {
+pub(super) fn cut(text: &str) -> String {
     text.chars().take(MAX_ERROR_CHARS).collect()
 }
 
@@ -264,6 +273,7 @@ fn observe(
         Some(RunFault::Component(detail)) => ("component_fault", Some(detail)),
         Some(RunFault::Host(detail)) => ("host_fault", Some(detail)),
         Some(RunFault::Death(detail)) => ("ambiguous", Some(detail)),
+        Some(RunFault::Interrupted(detail)) => ("interrupted", Some(detail)),
     };
     let waited = started.elapsed();
     if outcome != "refused" {
@@ -309,6 +319,7 @@ mod tests {
             RunFault::Quarantined(_) => "quarantined",
             RunFault::Host(_) => "host",
             RunFault::Death(_) => "death",
+            RunFault::Interrupted(_) => "interrupted",
             RunFault::Refused(_) => "refused",
         };
         for (error, expected) in [
@@ -321,6 +332,8 @@ mod tests {
             (WireError::backoff(E::Internal, ""), "host"),
             (WireError::ambiguous(E::Transport, ""), "death"),
             (WireError::ambiguous(E::Deadline, ""), "death"),
+            (WireError::ambiguous(E::Draining, ""), "interrupted"),
+            (WireError::ambiguous(E::Internal, ""), "host"),
             (WireError::never(E::Invalid, ""), "refused"),
         ] {
             assert_eq!(class(error.clone()), expected, "{error:?}");

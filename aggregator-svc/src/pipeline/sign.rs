@@ -129,6 +129,8 @@ struct Noted {
     equivocations: u64,
     /// Events of which other operators signed another digest before, with those operators.
     divergent: Vec<(EventId, EvmAddress, B256)>,
+    /// Why responses were not signed, beside others that were.
+    unsigned: Vec<Ending>,
 }
 
 /// Commits what was prepared.
@@ -212,6 +214,7 @@ async fn commit(
                 return Ok((Signing::Refused(ending), noted));
             }
             let error = refused.first().map(Ending::text);
+            noted.unsigned = refused;
             jobs::leave_received(tx, job, State::Signed, &digest, error.as_deref(), now_us)?;
             fault::point("sign.moved");
             Ok((Signing::Collecting(collecting), noted))
@@ -235,6 +238,10 @@ fn report(core: &Core, of: Of<'_>, outcome: &Signing, noted: &Noted) {
             .with(&[&of.service.to_string()])
             .add(noted.equivocations);
         tracing::error!(service_id = %of.service, workflow_id = %of.workflow, "a second digest for a signed event was refused; see the job's error");
+    }
+    for ending in noted.unsigned.iter().filter(|ending| ending.state == State::Failed) {
+        core.metrics.count(&core.metrics.sign_errors, of);
+        tracing::error!(service_id = %of.service, workflow_id = %of.workflow, reason = ending.reason, detail = ending.detail, "a response was not signed, beside others of its run that were");
     }
     match outcome {
         Signing::Collecting(events) => {

@@ -1,10 +1,11 @@
-//! A call during whose run engine-svc died is tried by itself before it is blamed again.
+//! Who may run beside whom: a call that engine-svc may die of is tried by itself before it is blamed.
 //!
 //! A death strikes every run that is under way, also those that only waited for a slot or for their component while
 //! engine-svc was starting, and at most one of them caused it. So, of each service, one such suspect runs at a time, and only
 //! when its component is loaded: further deaths of others, and of a process that had not begun with it, do not count against
-//! it. Before the last death that a call may have it runs beside no suspect of any service: whoever causes deaths does so alone
-//! and is found out. All runs of a component that was found out once are suspects of that kind. Others do not wait for any of it.
+//! it. Before the last death that a call may have it runs beside no suspect of any service, and so do all runs of a component that
+//! took part in several deaths ([`components`](crate::registry::components)): where one of them causes deaths, it does so by
+//! itself and is found out. Suspects that wait hold nothing that others need.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,17 +15,28 @@ use wavs_ipc::Json;
 use wavs_ipc::contract::engine::{Prefetch, World};
 
 use super::core::Core;
-use super::quarantine::MAX_DEATHS;
+use super::quarantine::{Culprit, MAX_DEATHS};
 use super::run::{Run, RunFault};
+use super::runs::{Kind, UnderWay};
 
 /// Longest wait until a component is loaded, or fetched and compiled again.
 const LOAD_LIMIT: Duration = Duration::from_secs(120);
-/// Longest look whether it still is.
-const LOOK_LIMIT: Duration = Duration::from_secs(5);
+/// The same while all other suspects wait.
+const SOLE_LOAD_LIMIT: Duration = Duration::from_secs(30);
 
-/// Held by a suspect while it runs.
+/// What a run needs to begin; held while it is under way.
+pub struct Admitted<'a> {
+    /// Its place among the runs.
+    pub(super) slot: UnderWay<'a>,
+    /// Of a suspect.
+    pub(super) alone: Option<Alone>,
+}
+
+/// Held by a suspect until it is known what its run led to.
 pub struct Alone {
     beside: Beside,
+    /// Whether the call saw no death before.
+    is_fresh: bool,
     _turn: OwnedSemaphorePermit,
 }
 
@@ -40,39 +52,94 @@ impl Alone {
     pub(super) fn is_sole(&self) -> bool {
         matches!(self.beside, Beside::None(_))
     }
+
+    /// Whether its run shows that the component does no harm, if it does none. That of a repeat does not: a component may do its
+    /// harm in the first run of each call.
+    pub(super) fn is_proof(&self) -> bool {
+        self.is_sole() && self.is_fresh
+    }
 }
 
-/// Waits until a call with so many deaths may run. Answers nothing for one that is no suspect.
+/// Why a call was not made.
+pub struct NotRun {
+    pub(super) fault: RunFault,
+    /// What engine-svc died of before the run began, if it did and that is known.
+    pub(super) culprit: Option<Culprit>,
+}
+
+impl From<RunFault> for NotRun {
+    fn from(fault: RunFault) -> Self {
+        Self { fault, culprit: None }
+    }
+}
+
+/// Waits until a call with so many deaths may run.
 ///
 /// # Errors
-/// When its component is quarantined or cannot be loaded. A death meanwhile is a fault of the machine: repeated, and not for ever.
-pub(super) async fn begin(core: &Core, run: &Run<'_>, world: World, deaths: u32) -> Result<Option<Alone>, RunFault> {
-    let (component, components) = (run.component.source.digest(), &run.entry.components);
-    let allowed = || match components.quarantine(&component) {
+/// When its component is quarantined or cannot be loaded, or another suspect of its service runs. A death in a load beside others is
+/// nobody's fault.
+pub(super) async fn begin<'a>(
+    core: &'a Core,
+    run: &Run<'a>,
+    world: World,
+    deaths: u32,
+) -> Result<Admitted<'a>, NotRun> {
+    let component = run.component.source.digest();
+    let allowed = || match run.entry.components.quarantine(&component) {
         Some(text) => Err(RunFault::Quarantined(text)),
         None => Ok(()),
     };
     allowed()?;
-    let known = components.is_suspect(&component);
-    if deaths == 0 && !known {
-        return Ok(None);
+    let is_sole = deaths + 1 >= MAX_DEATHS || run.entry.components.is_suspect(&component);
+    if deaths == 0 && !is_sole {
+        let slot = slot(core, run, world).await?;
+        return Ok(Admitted { slot, alone: None });
     }
-    let turn = run.entry.trial.clone().acquire_owned().await;
-    let turn = turn.map_err(|_| RunFault::NotStarted("the process is stopping".to_owned()))?;
-    // What ran meanwhile may have been the last straw.
-    allowed()?;
-    load(core, run, world, LOAD_LIMIT).await?;
+    let turn = Arc::clone(&run.entry.trial).try_acquire_owned().map_err(|_| {
+        RunFault::NotStarted("another run of the service that engine-svc may die of is under way".to_owned())
+    })?;
+    if !is_sole {
+        load(core, run, world, LOAD_LIMIT).await.map_err(|fault| match fault {
+            RunFault::Death(detail) => RunFault::Host(detail),
+            fault => fault,
+        })?;
+    }
+    let slot = slot(core, run, world).await?;
     let trials = Arc::clone(&core.trials);
-    let beside = if deaths + 1 < MAX_DEATHS && !known {
-        Beside::Any(trials.read_owned().await)
-    } else {
+    let beside = if is_sole {
         let beside = Beside::None(trials.write_owned().await);
-        load(core, run, world, LOOK_LIMIT).await?;
+        load(core, run, world, SOLE_LOAD_LIMIT).await.map_err(|fault| NotRun {
+            culprit: Culprit::of(run, &fault),
+            fault,
+        })?;
         beside
+    } else {
+        Beside::Any(trials.read_owned().await)
     };
-    Ok(Some(Alone { beside, _turn: turn }))
+    // What ran meanwhile may have been the last straw, or the service may be another one by now.
+    allowed()?;
+    let in_force = core.directory.get(&run.entry.id());
+    if in_force.is_none_or(|now| now.digest() != run.entry.digest() || !now.is_running()) {
+        return Err(RunFault::NotStarted("the service was changed meanwhile".to_owned()).into());
+    }
+    let alone = Some(Alone {
+        beside,
+        is_fresh: deaths == 0,
+        _turn: turn,
+    });
+    Ok(Admitted { slot, alone })
 }
 
+async fn slot<'a>(core: &'a Core, run: &Run<'a>, world: World) -> Result<UnderWay<'a>, RunFault> {
+    let kind = match world {
+        World::Operator => Kind::Operator,
+        World::Aggregator => Kind::Aggregator,
+    };
+    let slot = core.engine_slots.begin(&run.entry.runs, kind).await;
+    slot.ok_or_else(|| RunFault::NotStarted("the process is stopping".to_owned()))
+}
+
+/// Has the component of a suspect loaded. It takes part in a death meanwhile.
 async fn load(core: &Core, run: &Run<'_>, world: World, limit: Duration) -> Result<(), RunFault> {
     let request = Prefetch {
         source: Json::encode(&run.component.source)?,
@@ -80,12 +147,13 @@ async fn load(core: &Core, run: &Run<'_>, world: World, limit: Duration) -> Resu
         metered: core.settings.metered(&run.entry.id(), run.component),
         deterministic: core.settings.mode(&run.entry.id()).deterministic,
     };
-    let loaded = core
+    let (connection, loaded) = core
         .engine
-        .call(limit, |client, cx| async move { client.prefetch(cx, request).await })
+        .call_on(limit, |client, cx| async move { client.prefetch(cx, request).await })
         .await;
-    loaded.map_err(|error| match RunFault::from(error) {
-        RunFault::Death(detail) => RunFault::Host(detail),
-        fault => fault,
-    })
+    let loaded = loaded.map_err(RunFault::from);
+    if let Err(RunFault::Death(_)) = &loaded {
+        run.entry.components.died(&run.component.source.digest(), connection);
+    }
+    loaded
 }

@@ -38,15 +38,16 @@ pub(super) enum Verdict {
 pub(super) fn of(fault: RunFault, tries: Tries) -> Verdict {
     let again = |vain, delay| Verdict::Again { vain, delay };
     match fault {
-        RunFault::Guest(error) if error.class == GuestErrorClass::Limit || tries.faults() >= MAX_GUEST_FAULTS => {
+        RunFault::Guest(error) if error.class == GuestErrorClass::Limit || tries.faults >= MAX_GUEST_FAULTS => {
             let detail = format!("the aggregator component failed: {}", error.detail);
             Verdict::Final(Ending::failed(error.class.as_str(), detail))
         }
-        RunFault::Guest(_) => again(Vain::Fault, Backoff::GUEST.after(tries.faults() + 1)),
+        RunFault::Guest(_) => again(Vain::Fault, Backoff::GUEST.after(tries.faults + 1)),
         RunFault::Death(detail) if tries.deaths + 1 >= MAX_DEATHS => {
             Verdict::Final(Ending::failed("quarantined", quarantine::text(&detail)))
         }
         RunFault::Death(_) => again(Vain::Death, Backoff::DEATH.after(tries.deaths + 1)),
+        RunFault::Interrupted(_) => again(Vain::Interrupted, ENGINE_REST),
         RunFault::NotStarted(_) => Verdict::Wait(ENGINE_REST),
         RunFault::Quarantined(_) => again(Vain::Uncounted, COMPONENT_CAP),
         RunFault::Component(_) | RunFault::Host(_) | RunFault::Refused(_) => again(Vain::Uncounted, FAULT_REST),
@@ -59,11 +60,20 @@ mod tests {
 
     use super::*;
 
-    fn judge(fault: RunFault, attempt: u32, deaths: u32) -> &'static str {
-        match of(fault, Tries { attempt, deaths }) {
+    fn judge(fault: RunFault, faults: u32, deaths: u32) -> &'static str {
+        let tries = Tries {
+            attempt: 9,
+            faults,
+            deaths,
+        };
+        match of(fault, tries) {
             Verdict::Final(ending) => ending.reason,
             Verdict::Again { vain: Vain::Fault, .. } => "fault",
             Verdict::Again { vain: Vain::Death, .. } => "death",
+            Verdict::Again {
+                vain: Vain::Interrupted,
+                ..
+            } => "interrupted",
             Verdict::Again { .. } => "again",
             Verdict::Wait(_) => "wait",
         }
@@ -79,11 +89,12 @@ mod tests {
         let death = || RunFault::Death(String::new());
         assert_eq!(judge(guest(fault), 2, 0), "fault");
         assert_eq!(judge(guest(fault), 3, 0), "guest_fault");
-        assert_eq!(judge(guest(fault), 4, 2), "fault");
+        assert_eq!(judge(guest(fault), 2, 2), "fault");
         assert_eq!(judge(guest(limit), 0, 0), "limit");
         assert_eq!(judge(death(), 3, 1), "death");
         assert_eq!(judge(death(), 2, 2), "quarantined");
         assert_eq!(judge(RunFault::Quarantined(String::new()), 9, 9), "again");
+        assert_eq!(judge(RunFault::Interrupted(String::new()), 9, 9), "interrupted");
         assert_eq!(judge(RunFault::NotStarted(String::new()), 9, 9), "wait");
     }
 }

@@ -182,7 +182,7 @@ impl Registry {
                 let ending = Ending::skipped("removed", "the service could not be added");
                 jobs::end_of_service(tx, &service_id, &ending, clock::now_us())?;
                 counters::forget(tx, &service_id)?;
-                blame::forgive(tx, &service_id)?;
+                blame::forgive(tx, &service_id, None)?;
                 meta::next_generation(tx)
             })
             .await;

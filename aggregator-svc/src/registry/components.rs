@@ -1,15 +1,19 @@
 //! What keeps components of a service from running: they could not be prepared, or engine-svc dies of them.
 //!
-//! The first is found out at every start and forgotten when a component is ready; the second is in the ledger
-//! ([`blame`](crate::ledger::blame)), and this is its view in memory.
+//! The first is found out at every start and forgotten when a component is ready. Of the second, what is certain is in the ledger
+//! ([`blame`](crate::ledger::blame)), and this is its view in memory; what is not is a [`doubt`](super::doubt).
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use wavs_types::{ComponentDigest, Service};
 
+use super::doubt::Doubt;
 use crate::clock;
-use crate::ledger::blame::Blame;
+use crate::ledger::blame::{Blame, MAX_DEATHS};
+
+/// Harmless runs by itself after which a component is forgiven the deaths that were put down to it.
+const FORGIVEN_AFTER: u32 = 100;
 
 /// The components of one service. Kept over updates of its document.
 #[derive(Default)]
@@ -22,6 +26,9 @@ struct State {
     /// By place in the document.
     unprepared: BTreeMap<String, String>,
     blamed: BTreeMap<ComponentDigest, Blame>,
+    /// Harmless runs of those.
+    harmless: BTreeMap<ComponentDigest, u32>,
+    doubted: BTreeMap<ComponentDigest, Doubt>,
 }
 
 impl Components {
@@ -33,20 +40,52 @@ impl Components {
         Some(text(component, blame))
     }
 
-    /// Whether engine-svc may have died of a component lately.
+    /// Whether engine-svc may have died of a component lately, so that its runs are looked at one by one.
     #[must_use]
     pub fn is_suspect(&self, component: &ComponentDigest) -> bool {
-        let state = self.state();
+        let (state, now_ms) = (self.state(), clock::now_ms());
         let blame = state.blamed.get(component);
-        blame.is_some_and(|blame| blame.is_suspicion(clock::now_ms()))
+        let doubt = state.doubted.get(component);
+        blame.is_some_and(|blame| blame.is_suspicion(now_ms)) || doubt.is_some_and(|doubt| doubt.is_suspicion(now_ms))
+    }
+
+    /// A component was under way when engine-svc died on this connection.
+    pub fn died(&self, component: &ComponentDigest, connection: Option<u64>) {
+        let mut state = self.state();
+        state.harmless.remove(component);
+        state
+            .doubted
+            .entry(*component)
+            .or_default()
+            .died(connection, clock::now_ms());
+    }
+
+    /// A component ran beside no other suspect and did no harm. True: it is forgiven what was held against it.
+    pub fn survived(&self, component: &ComponentDigest) -> bool {
+        let mut state = self.state();
+        if let Some(doubt) = state.doubted.get_mut(component) {
+            doubt.survived();
+        }
+        if !state.blamed.contains_key(component) {
+            return false;
+        }
+        let harmless = state.harmless.entry(*component).or_default();
+        *harmless = harmless.saturating_add(1);
+        let is_forgiven = *harmless >= FORGIVEN_AFTER;
+        if is_forgiven {
+            state.harmless.remove(component);
+            state.blamed.remove(component);
+        }
+        is_forgiven
     }
 
     /// Why the service is degraded, if a component is the reason.
     #[must_use]
     pub fn reason(&self) -> Option<String> {
         let state = self.state();
-        let quarantined = state.blamed.iter().filter(|(_, blame)| blame.is_quarantine());
-        let texts: Vec<_> = quarantined
+        let now_ms = clock::now_ms();
+        let blamed = state.blamed.iter().filter(|(_, blame)| blame.is_suspicion(now_ms));
+        let texts: Vec<_> = blamed
             .map(|(component, blame)| text(component, blame))
             .chain(
                 state
@@ -75,14 +114,18 @@ impl Components {
 
     /// All may run again.
     pub fn forgive(&self) {
-        self.state().blamed.clear();
+        let mut state = self.state();
+        state.blamed.clear();
+        state.harmless.clear();
+        state.doubted.clear();
     }
 
-    /// The component at `place` of the document could not be prepared for this reason, or it is ready.
-    pub fn prepared(&self, place: &str, result: Result<(), String>) {
+    /// The component at `place` of the document could not be prepared for this reason, or it is ready. True: that is news.
+    pub fn prepared(&self, place: &str, result: Result<(), String>) -> bool {
+        let mut state = self.state();
         match result {
-            Ok(()) => drop(self.state().unprepared.remove(place)),
-            Err(cause) => drop(self.state().unprepared.insert(place.to_owned(), cause)),
+            Ok(()) => state.unprepared.remove(place).is_some(),
+            Err(cause) => state.unprepared.insert(place.to_owned(), cause.clone()) != Some(cause),
         }
     }
 
@@ -92,6 +135,8 @@ impl Components {
         let mut state = self.state();
         state.unprepared.clear();
         state.blamed.retain(|component, _| used.contains(component));
+        state.harmless.retain(|component, _| used.contains(component));
+        state.doubted.retain(|component, _| used.contains(component));
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -112,16 +157,28 @@ pub(super) fn used(service: &Service) -> Vec<ComponentDigest> {
 
 fn text(component: &ComponentDigest, blame: &Blame) -> String {
     let Blame { deaths, detail, .. } = blame;
+    let what = if blame.is_quarantine() {
+        "is quarantined"
+    } else {
+        "runs one at a time"
+    };
+    let then = if blame.is_quarantine() {
+        "Its triggers wait, for as long as results may be collected (aggregator.collect_ttl_secs), and fail then: update the service with a \
+         mended component, or let it run again with wavs-cli service resume"
+            .to_owned()
+    } else {
+        format!("{MAX_DEATHS} such deaths put it into quarantine, {FORGIVEN_AFTER} harmless runs in a row clear it")
+    };
     format!(
-        "component {component} is quarantined, because engine-svc died {deaths} times while it ran by itself, the last time: {detail}. \
-         Its triggers wait: update the service with a mended component, or let it run again with wavs-cli service resume"
+        "component {component} {what}, because engine-svc died, or stopped answering, {deaths} times while it ran beside nothing else \
+         that is suspected, the last time: {detail}. {then}"
     )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::blame::{FORGIVEN_AFTER_MS, MAX_DEATHS};
+    use crate::ledger::blame::FORGIVEN_AFTER_MS;
 
     fn blame(deaths: u32, last_ms: u64) -> Blame {
         Blame {
@@ -139,7 +196,11 @@ mod tests {
         components.blame(component, blame(1, clock::now_ms()));
         assert!(components.is_suspect(&component));
         assert_eq!(components.quarantine(&component), None);
-        assert_eq!(components.reason(), None, "nothing waits yet");
+        assert!(components.reason().unwrap().contains("runs one at a time"));
+        for _ in 1..FORGIVEN_AFTER {
+            assert!(!components.survived(&component));
+        }
+        assert!(components.survived(&component) && !components.is_suspect(&component));
         components.blame(component, blame(1, clock::now_ms() - FORGIVEN_AFTER_MS - 1));
         assert!(!components.is_suspect(&component), "it was long ago");
         components.blame(component, blame(MAX_DEATHS, 0));
@@ -158,12 +219,13 @@ mod tests {
     #[test]
     fn a_component_that_is_not_ready_is_named_by_its_place() {
         let components = Components::default();
-        components.prepared("/workflows/a/component", Err("not found".to_owned()));
+        assert!(components.prepared("/workflows/a/component", Err("not found".to_owned())));
+        assert!(!components.prepared("/workflows/a/component", Err("not found".to_owned())));
         let reason = components.reason().unwrap();
         assert!(reason.starts_with("/workflows/a/component: not found"), "{reason}");
-        components.prepared("/workflows/b/component", Ok(()));
+        assert!(!components.prepared("/workflows/b/component", Ok(())));
         assert!(components.reason().is_some());
-        components.prepared("/workflows/a/component", Ok(()));
+        assert!(components.prepared("/workflows/a/component", Ok(())));
         assert_eq!(components.reason(), None);
     }
 }

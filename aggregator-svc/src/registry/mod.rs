@@ -9,6 +9,7 @@ mod chains;
 pub mod components;
 pub mod directory;
 mod documents;
+mod doubt;
 mod load;
 pub mod mirrors;
 mod pause;

@@ -34,7 +34,7 @@ impl Registry {
             .write(Durability::Process, move |tx| {
                 services::put(tx, &stored)?;
                 if mode.is_none() {
-                    blame::forgive(tx, &stored.service_id)?;
+                    blame::forgive(tx, &stored.service_id, None)?;
                 }
                 let what = if mode.is_some() { "paused" } else { "resumed" };
                 let note = Note::new(what, Actor::Api, reason);

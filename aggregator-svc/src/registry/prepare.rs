@@ -88,8 +88,9 @@ impl Registry {
     }
 }
 
-fn is_transient(error: &WireError) -> bool {
+/// Whether engine-svc could not be asked, or was busy.
+pub(super) fn is_transient(error: &WireError) -> bool {
     use wavs_ipc::ErrorCode as E;
-    error.retry == Retry::Ambiguous && error.code == E::Transport
+    error.retry == Retry::Ambiguous && matches!(error.code, E::Transport | E::Draining)
         || error.retry == Retry::Backoff && matches!(error.code, E::Busy | E::Transport | E::Draining | E::Unavailable)
 }

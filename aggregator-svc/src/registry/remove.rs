@@ -34,7 +34,7 @@ impl Registry {
                 events::end_of_service(tx, &service_id, &ending, now_us)?;
                 fault::point("remove.ended");
                 counters::forget(tx, &service_id)?;
-                blame::forgive(tx, &service_id)?;
+                blame::forgive(tx, &service_id, None)?;
                 history::note(tx, &service_id, &Note::new("deleted", Actor::Api, ""), now_us / 1_000)?;
                 meta::next_generation(tx)
             })

@@ -4,6 +4,7 @@
 //! `degraded` under its old version and is tried again with a doubling delay.
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -94,9 +95,12 @@ impl Registry {
             .await
             .map_err(ledger_failed)?;
         tracing::info!(service_id = %entry.id(), old = %old, new = %row.digest, "service updated");
-        entry.components.update(candidate.document.service());
+        let next = self.changed(entry, row, candidate.document)?;
+        let (components, used) = (Arc::clone(&next.components), next.document.clone());
+        self.directory().put(next);
+        // Only now is nothing put down to the former components any more.
+        components.update(used.service());
         quarantine::count(self.core());
-        self.directory().put(self.changed(entry, row, candidate.document)?);
         self.inner.watch.announce(generation);
         self.core().reload();
         Ok(())

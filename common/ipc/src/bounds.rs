@@ -47,6 +47,9 @@ pub const FRAME_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a stopping server waits for the handlers that run; afterwards they are left to the end of the process.
 pub const STOP_GRACE: Duration = Duration::from_secs(10);
 
+/// How long it then takes at most to tell the callers of those.
+pub const LAST_ANSWER: Duration = Duration::from_millis(500);
+
 /// Delay before the second attempt to connect; it doubles with each failure, with jitter.
 pub const RECONNECT_FIRST: Duration = Duration::from_millis(20);
 

@@ -96,16 +96,29 @@ impl<C: Contract> Reconnecting<C> {
         F: FnOnce(C, Context) -> Fut,
         Fut: Future<Output = Result<Result<T, WireError>, RpcError>>,
     {
+        self.call_on(deadline, call).await.1
+    }
+
+    /// The same, and the generation of the connection that it was made on; none if there was no connection.
+    pub async fn call_on<T, F, Fut>(&self, deadline: Duration, call: F) -> (Option<u64>, Result<T, WireError>)
+    where
+        F: FnOnce(C, Context) -> Fut,
+        Fut: Future<Output = Result<Result<T, WireError>, RpcError>>,
+    {
         let until = Instant::now() + deadline::clamp(deadline);
-        let (client, generation) = self.client(until).await?;
+        let (client, generation) = match self.client(until).await {
+            Ok(connected) => connected,
+            Err(error) => return (None, Err(error)),
+        };
         let left = until.saturating_duration_since(Instant::now());
-        match call(client, deadline::context(left)).await {
+        let answer = match call(client, deadline::context(left)).await {
             Ok(answer) => {
                 self.shared.answered.fetch_max(generation, Ordering::Relaxed);
                 answer
             }
             Err(error) => Err(self.failed(error)),
-        }
+        };
+        (Some(generation), answer)
     }
 
     /// Waits until a connection stands, as a call would, and returns its generation.

@@ -25,8 +25,10 @@ pub(crate) struct Running {
     pub(crate) permits: Arc<Semaphore>,
     /// The handlers that run, whether or not somebody waits for them.
     pub(crate) handlers: TaskTracker,
-    /// No more requests are read; what is in flight is answered.
+    /// No more handlers are started; what is in flight is answered.
     pub(crate) stop: CancellationToken,
+    /// Callers of handlers that still run are told that they will not be answered.
+    pub(crate) cut_off: CancellationToken,
     /// The connections end at once.
     pub(crate) abandon: CancellationToken,
     /// Requests in flight on one connection.
@@ -46,8 +48,9 @@ where
     Fut: Future<Output = Result<C::Response, ServerError>> + Send + 'static,
 {
     let frames = Transport::<_, Incoming<C>, Outgoing<C>, _>::new(stream, ServerCodec, running.frame_timeout);
-    // To tarpc a stop looks like a client that has no more requests: it answers what is in flight, then ends.
-    let transport = frames.take_until(running.stop.clone().cancelled_owned());
+    // To tarpc the end looks like a client that has no more requests: it answers what is in flight, then ends.
+    let (end, executing) = (CancellationToken::new(), TaskTracker::new());
+    let transport = frames.take_until(end.clone().cancelled_owned());
     let config = server::Config {
         pending_response_buffer: RESPONSE_BUFFER,
     };
@@ -59,6 +62,10 @@ where
         let next = tokio::select! {
             biased;
             () = running.abandon.cancelled() => return,
+            () = idle_after_stop(&running, &executing), if !end.is_cancelled() => {
+                end.cancel();
+                continue;
+            }
             next = requests.next() => next,
         };
         let request = match next {
@@ -77,8 +84,16 @@ where
         let (handler, running) = (Arc::clone(&handler), Arc::clone(&running));
         let answer = server::serve(move |context, request| guarded(handler, context, request, running));
         // Bounded by `in_flight`: tarpc answers a further request itself and does not yield it.
-        tokio::spawn(request.execute(answer));
+        executing.spawn(request.execute(answer));
     }
+}
+
+/// Completes after a stop, when nothing of the connection is in flight. Until then its further requests are read and refused, so
+/// that their callers need not wonder what became of them.
+async fn idle_after_stop(running: &Running, executing: &TaskTracker) {
+    running.stop.cancelled().await;
+    executing.close();
+    executing.wait().await;
 }
 
 /// Runs one handler in a task of its own, so that it outlives its caller and its panic ends nothing else.
@@ -94,6 +109,10 @@ where
     Req: Send + 'static,
     Resp: Send + 'static,
 {
+    if running.stop.is_cancelled() {
+        let draining = WireError::backoff(ErrorCode::Draining, "the process is shutting down; nothing was started");
+        return Err(into_server_error(draining));
+    }
     let Ok(permit) = Arc::clone(&running.permits).try_acquire_owned() else {
         let busy = WireError::backoff(
             ErrorCode::Busy,
@@ -106,7 +125,15 @@ where
         drop(permit);
         outcome
     });
-    match task.await {
+    let ended = tokio::select! {
+        biased;
+        ended = task => ended,
+        () = running.cut_off.cancelled() => {
+            let cut_off = WireError::ambiguous(ErrorCode::Draining, "the process was stopped before the request was done");
+            return Err(into_server_error(cut_off));
+        }
+    };
+    match ended {
         Ok(outcome) => outcome,
         Err(failure) if failure.is_panic() => Err(into_server_error(WireError::ambiguous(
             ErrorCode::Internal,

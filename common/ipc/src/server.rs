@@ -138,8 +138,8 @@ impl Router {
         self
     }
 
-    /// Serves `listener` until `shutdown` completes, then stops: no new connections or requests, running handlers get
-    /// [`Limits::stop_grace`] to finish and to answer.
+    /// Serves `listener` until `shutdown` completes, then stops: new requests are refused as draining, running handlers get
+    /// [`Limits::stop_grace`] to finish and to answer, and the callers of those that do not are told so.
     pub async fn run(self, listener: Listener, shutdown: impl Future<Output = ()> + Send) -> Stopped {
         let server = Arc::new(Server::new(self));
         let slots = Arc::new(Semaphore::new(server.limits.connections));
@@ -200,6 +200,7 @@ impl Server {
             permits: Arc::new(Semaphore::new(limits.running)),
             handlers: TaskTracker::new(),
             stop: CancellationToken::new(),
+            cut_off: CancellationToken::new(),
             abandon: CancellationToken::new(),
             in_flight: limits.in_flight,
             frame_timeout: limits.frame_timeout,
@@ -301,7 +302,13 @@ impl Server {
         };
         let unfinished = match tokio::time::timeout(self.limits.stop_grace, finished).await {
             Ok(()) => 0,
-            Err(_) => running.handlers.len(),
+            Err(_) => {
+                let unfinished = running.handlers.len();
+                running.cut_off.cancel();
+                // A caller that does not read is not waited for.
+                let _ = tokio::time::timeout(bounds::LAST_ANSWER, connections.wait()).await;
+                unfinished
+            }
         };
         running.abandon.cancel();
         connections.wait().await;

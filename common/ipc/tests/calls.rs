@@ -130,6 +130,19 @@ async fn a_stop_answers_what_runs() {
     let blocked = tokio::spawn(block(client.clone()));
     wait_for(&server.probe.begun, 1).await;
     server.begin_stop();
+    // Whatever comes meanwhile is refused at once, so that its caller knows that nothing was done.
+    within(async {
+        while echo(&client, "hi").await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let error = echo(&client, "hi").await.unwrap_err();
+    assert_eq!(
+        (error.code, error.retry),
+        (ErrorCode::Draining, Retry::Backoff),
+        "{error}"
+    );
     server.probe.gate.add_permits(1);
     within(blocked).await.unwrap().unwrap();
     let (stopped, _directory) = server.stop().await;
@@ -143,7 +156,7 @@ async fn a_stop_answers_what_runs() {
 }
 
 #[tokio::test]
-async fn a_stop_does_not_wait_for_ever() {
+async fn a_stop_does_not_wait_for_ever_and_tells_who_is_cut_off() {
     let server = Harness::start(Limits {
         stop_grace: Duration::from_millis(50),
         ..Limits::default()
@@ -156,7 +169,7 @@ async fn a_stop_does_not_wait_for_ever() {
     let error = within(blocked).await.unwrap().unwrap_err();
     assert_eq!(
         (error.code, error.retry),
-        (ErrorCode::Transport, Retry::Ambiguous),
+        (ErrorCode::Draining, Retry::Ambiguous),
         "{error}"
     );
 }

@@ -48,21 +48,25 @@ async fn a_restarted_server_is_found_again_and_announced() {
 
 #[tokio::test]
 async fn a_death_during_a_call_is_ambiguous() {
-    let server = Harness::start(Limits {
-        stop_grace: Duration::ZERO,
-        ..Limits::default()
-    });
+    // A runtime of its own, so that all of the server can go at once.
+    let process = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let server = process.spawn(async { Harness::start(Limits::default()) });
+    let server = server.await.unwrap();
     let client = server.good_client().await;
     let blocked = tokio::spawn(block(client.clone()));
     wait_for(&server.probe.begun, 1).await;
-    let (_, directory) = server.stop().await;
+    process.shutdown_background();
     let error = within(blocked).await.unwrap().unwrap_err();
     assert_eq!(
         (error.code, error.retry),
         (ErrorCode::Transport, Retry::Ambiguous),
         "{error}"
     );
-    let _server = Harness::start_in(directory, Limits::default());
+    let _server = Harness::start_in(server.remains(), Limits::default());
     within(async { while echo(&client, "hi").await.is_err() {} }).await;
 }
 

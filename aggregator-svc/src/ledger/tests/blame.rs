@@ -9,9 +9,19 @@ const OTHER: ServiceId = ServiceId::new([5; 32]);
 const ONE: ComponentDigest = ComponentDigest::new([1; 32]);
 const TWO: ComponentDigest = ComponentDigest::new([2; 32]);
 
+/// A row of a service that has nothing but its id.
+fn register(tx: &Connection, service_id: ServiceId) -> Result<()> {
+    tx.execute(
+        "INSERT INTO services (service_id, manager, digest, raw, state, updated_ms) VALUES (?1, '', x'', x'', 'active', 0)",
+        [service_id.as_bytes().as_slice()],
+    )?;
+    Ok(())
+}
+
 #[tokio::test]
 async fn deaths_add_up_until_a_day_has_passed_and_a_quarantine_stays() {
     in_ledger(|tx| {
+        register(tx, SERVICE)?;
         let add = |at_ms| blame::add(tx, &SERVICE, &ONE, "it broke", at_ms).map(|blame| blame.deaths);
         assert_eq!((add(1)?, add(2)?), (1, 2));
         assert_eq!(add(2 + FORGIVEN_AFTER_MS)?, 1, "it was long ago");
@@ -26,6 +36,8 @@ async fn deaths_add_up_until_a_day_has_passed_and_a_quarantine_stays() {
 #[tokio::test]
 async fn a_component_is_held_to_account_for_each_service_by_itself() {
     in_ledger(|tx| {
+        register(tx, SERVICE)?;
+        register(tx, OTHER)?;
         for (service, component) in [(SERVICE, ONE), (SERVICE, TWO), (OTHER, ONE)] {
             blame::add(tx, &service, &component, "it broke", 1)?;
         }
@@ -39,8 +51,16 @@ async fn a_component_is_held_to_account_for_each_service_by_itself() {
         };
         blame::keep(tx, &SERVICE, &[TWO])?;
         assert_eq!(found()?, [(SERVICE, TWO), (OTHER, ONE)]);
-        blame::forgive(tx, &SERVICE)?;
+        blame::forgive(tx, &SERVICE, None)?;
         assert_eq!(found()?, [(OTHER, ONE)]);
+        blame::forgive(tx, &OTHER, Some(&TWO))?;
+        assert_eq!(found()?, [(OTHER, ONE)]);
+        blame::forgive(tx, &OTHER, Some(&ONE))?;
+        assert_eq!(found()?, []);
+        // A death that is committed after the service was removed leaves no row behind.
+        tx.execute("DELETE FROM services", [])?;
+        blame::add(tx, &SERVICE, &ONE, "it broke", 1)?;
+        assert_eq!(found()?, []);
         Ok(())
     })
     .await;

@@ -126,6 +126,11 @@ impl Harness {
         }
     }
 
+    /// What is left of a server whose runtime is gone.
+    pub fn remains(self) -> TempDir {
+        self.directory
+    }
+
     pub fn client(&self) -> Reconnecting<ProbeClient> {
         client_of(&self.path)
     }

@@ -47,6 +47,8 @@ pub struct AggregatorConfig {
     pub p2p_enabled: bool,
     /// The node's cap on the run time of components, to warn about a service that asks for more.
     pub max_execution: Duration,
+    /// No run is longer, whatever is granted to a service.
+    pub hard_timeout: Duration,
     /// The node's cap on fuel; `None` is none.
     pub max_fuel: Option<u64>,
     /// Runs that engine-svc has slots for. It may have fewer where it is a unit of its own with a quota of the processor; then it
@@ -193,6 +195,7 @@ impl AggregatorConfig {
             submission_networking_disabled: values.flag("disable_submission_networking")?,
             p2p_enabled: values.p2p_enabled(),
             max_execution: engine.max_execution,
+            hard_timeout: engine.hard_timeout,
             max_fuel: engine.max_fuel,
             engine_slots: engine_slots(engine.workers),
             max_parallel_per_service: engine.max_parallel_per_service,
