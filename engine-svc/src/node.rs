@@ -13,7 +13,7 @@ use crate::components::{ContentStore, Sources};
 use crate::documents::Documents;
 use crate::downloads::Downloads;
 use crate::egress::Resolver;
-use crate::host::{Descriptors, GuestLogs};
+use crate::host::{GuestLogs, Shares, descriptors, memory};
 use crate::kv::Kv;
 use crate::metrics::Metrics;
 use crate::processes::Helpers;
@@ -37,7 +37,8 @@ pub(crate) struct Inner {
     pub(crate) ticker: Arc<Ticker>,
     pub(crate) kv: Kv,
     pub(crate) logs: Arc<GuestLogs>,
-    pub(crate) descriptors: Arc<Descriptors>,
+    pub(crate) descriptors: Arc<Shares>,
+    pub(crate) memory: Arc<Shares>,
     pub(crate) documents: Documents,
     pub(crate) chains: ChainTables,
     pub(crate) metrics: Arc<Metrics>,
@@ -128,7 +129,8 @@ impl Node {
             ticker,
             kv,
             logs: Arc::default(),
-            descriptors: Arc::new(Descriptors::of_process(slots, settings.compiled.get())),
+            descriptors: Arc::new(descriptors::of_process(slots, settings.compiled.get())),
+            memory: Arc::new(memory::shares(settings.memory, slots)),
             documents: Documents::default(),
             chains: ChainTables::default(),
             metrics,

@@ -12,6 +12,7 @@ use wavs_service::ProcessName;
 use wavs_service::config::{EngineConfig, GuestLimits, IpfsVerify, engine_slots};
 use wavs_types::ServiceId;
 
+use crate::host::memory;
 use crate::limits::{CapGrant, Caps, NO_FUEL_CAP, SALT_BYTES};
 
 /// What an answer needs besides results: usage and framing.
@@ -44,6 +45,8 @@ pub struct Settings {
     pub queue_per_service: usize,
     /// Caps of one run.
     pub caps: Caps,
+    /// Bytes that the process may have, guests and all.
+    pub memory: u64,
     /// Compiled components in memory; the one unused for the longest time is dropped and mapped again when needed.
     pub compiled: NonZeroUsize,
     /// Bounds of a component download; `max_bytes` also bounds uploads.
@@ -126,6 +129,7 @@ impl Settings {
                 hard_seconds: config.hard_timeout.as_secs(),
                 guest: answerable(config.guest),
             },
+            memory: memory::of_process(config.memory_max),
             compiled: config.component_cache,
             fetch: Self::fetch_limits(config.fetch.max_component_bytes, config.fetch.timeout),
             fetch_policy: AddressPolicy::new(allow("fetch.allow_hosts", &config.fetch.allow_hosts)?),
@@ -159,6 +163,7 @@ impl Settings {
                 hard_seconds: 3600,
                 guest: answerable(GuestLimits::default()),
             },
+            memory: memory::of_process(None),
             compiled: COMPILED,
             fetch: Self::fetch_limits(64 << 20, Duration::from_secs(30)),
             fetch_policy: AddressPolicy::default(),
@@ -247,7 +252,7 @@ mod tests {
         let seconds = |secs: u64| json!({"secs": secs, "nanos": 0});
         let service = "11".repeat(32);
         serde_json::from_value(json!({
-            "worker_threads": 1, "workers": 3, "max_parallel_per_service": 8, "queue_per_service": 9,
+            "worker_threads": 1, "workers": 3, "max_parallel_per_service": 8, "queue_per_service": 9, "memory_max": 1 << 20,
             "guest": GuestLimits { files: 5, response: usize::MAX, ..GuestLimits::default() }, "hard_timeout": seconds(10), "max_execution": seconds(5),
             "max_fuel": null, "component_cache": 2, "http_allow_private": [allow_private], "own_ports": [8000], "cache_dir": "/x",
             "fetch": {"timeout": seconds(30), "max_component_bytes": 7, "allow_hosts": [], "allow_file": false,
@@ -266,6 +271,7 @@ mod tests {
         assert!(settings.caps.guest.response < MAX_PAYLOAD);
         assert_eq!(settings.caps.max_fuel, NO_FUEL_CAP);
         assert_eq!(settings.caps.guest.files, 5);
+        assert_eq!(settings.memory, 1 << 20);
         let permits = |grant: &Grant, ip: &str| grant.addresses.permits(ip, ip.parse().unwrap(), 80);
         let (granted, other) = (
             settings.grant(&ServiceId::new([0x11; 32])),

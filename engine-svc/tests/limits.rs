@@ -15,6 +15,7 @@ use wavs_engine::{CapGrant, Grant, Settings};
 use wavs_fetch::AddressPolicy;
 use wavs_ipc::contract::engine::AggregatorCall;
 use wavs_ipc::contract::job::GuestErrorClass;
+use wavs_ipc::{ErrorCode, Retry};
 use wavs_types::ComponentDigest;
 
 /// Lower than any of these guests expects, and enough for them to begin.
@@ -288,6 +289,23 @@ async fn http_is_bounded_in_size_time_and_number() {
     );
     let told = fixture.text(&requests(2)).await;
     assert_eq!(told, "2 requests, the last: 404");
+}
+
+/// What others have taken is nobody's fault: the run is repeated, and the process lives on.
+#[tokio::test]
+async fn all_guests_together_leave_the_process_memory() {
+    let fixture = Fixture::with(|settings| settings.memory = 64 << 20);
+    let echo = fixture.guest("echo").await;
+    for _ in 0..3 {
+        let refused = fixture.run(&Job::new(echo, "do:memory")).await.unwrap_err();
+        assert_eq!(
+            (refused.code, refused.retry),
+            (ErrorCode::Internal, Retry::Backoff),
+            "{refused}"
+        );
+        assert!(refused.detail.contains("process.engine.memory_max_mb"), "{refused}");
+        assert_eq!(fixture.payload(&Job::new(echo, "x")).await, b"x");
+    }
 }
 
 #[tokio::test]

@@ -1,8 +1,12 @@
 //! The linear memory and tables of one run.
 
+use std::sync::Arc;
+
 use wasmtime::ResourceLimiter;
 use wavs_service::config::GuestLimits;
 
+use super::HostFault;
+use super::shares::{Holding, Shares};
 use crate::limits::Exceeded;
 
 /// Counts what the guest allocates. A refused growth fails inside the guest, which may cope with it; when it traps instead,
@@ -13,13 +17,16 @@ pub(crate) struct Limiter {
     used: usize,
     peak: usize,
     refused: Option<Exceeded>,
+    /// What the run has of the memory that all share.
+    held: Holding,
 }
 
 impl Limiter {
     /// Counts from nothing.
-    pub(crate) fn new(limits: GuestLimits) -> Self {
+    pub(crate) fn new(limits: GuestLimits, memory: Arc<Shares>) -> Self {
         Self {
             limits,
+            held: Holding::new(memory),
             used: 0,
             peak: 0,
             refused: None,
@@ -49,6 +56,10 @@ impl ResourceLimiter for Limiter {
         }
         // Beyond its own declared maximum the growth fails anyway, and the bytes are not used.
         if maximum.is_none_or(|maximum| desired <= maximum) {
+            if !self.held.allow(used) {
+                // Ends the run, because a guest that copes would answer by what others do.
+                return Err(wasmtime::Error::new(crowded(used)));
+            }
             self.used = used;
             self.peak = self.peak.max(used);
         }
@@ -77,16 +88,24 @@ impl ResourceLimiter for Limiter {
     }
 }
 
+fn crowded(asked: usize) -> HostFault {
+    HostFault(format!(
+        "the guests under way have all the memory that this process may give them, and one of them asked for {asked} bytes in all; it is \
+         repeated. Give engine-svc more memory (process.engine.memory_max_mb, MemoryMax=), or lower engine.guest_memory_mb or engine.workers"
+    ))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn all_memories_share_one_budget() {
-        let mut limiter = Limiter::new(GuestLimits {
+        let limits = GuestLimits {
             memory: 100,
             ..GuestLimits::default()
-        });
+        };
+        let mut limiter = Limiter::new(limits, Arc::new(Shares::new(1_000, 1)));
         assert!(limiter.memory_growing(0, 60, None).unwrap());
         assert!(!limiter.memory_growing(0, 50, None).unwrap());
         assert!(limiter.memory_growing(60, 100, None).unwrap());

@@ -4,7 +4,7 @@
 
 mod clock;
 mod convert;
-mod descriptors;
+pub(crate) mod descriptors;
 mod determinism;
 mod fault;
 mod files;
@@ -13,17 +13,19 @@ pub(crate) mod keyvalue;
 mod limiter;
 mod linker;
 mod log;
+pub(crate) mod memory;
 mod names;
+mod shares;
 mod sockets;
 mod state;
 mod stdio;
 mod wavs;
 
 pub(crate) use convert::{ResultError, actions, aggregator_input, responses, trigger_action, tx_result};
-pub(crate) use descriptors::Descriptors;
 pub(crate) use determinism::{Determinism, trigger_time};
 pub(crate) use fault::HostFault;
 pub(crate) use files::{FileFault, FileQuota};
 pub(crate) use linker::add_to_linker;
 pub(crate) use log::{GuestLogs, RunLog, printable};
+pub(crate) use shares::Shares;
 pub(crate) use state::{EventSource, GuestState, RunSetup};

@@ -13,10 +13,11 @@ use wavs_service::config::GuestLimits;
 use wavs_types::{EventId, Service, ServiceId, TriggerData, Workflow, WorkflowId};
 
 use super::clock::GuestClock;
-use super::descriptors::{Descriptors, OpenDescriptors};
+use super::descriptors::OpenDescriptors;
 use super::determinism::{Determinism, StandingClock};
 use super::limiter::Limiter;
 use super::log::{RunLog, Stream};
+use super::shares::Shares;
 use super::stdio::GuestOutput;
 use crate::chains::ChainTable;
 use crate::egress::{GuestEgress, HttpHooks, ServiceResolver};
@@ -43,7 +44,9 @@ pub(crate) struct RunSetup {
     pub(crate) kv: GuestKv,
     pub(crate) log: Arc<RunLog>,
     /// The descriptors of the process that guests share.
-    pub(crate) descriptors: Arc<Descriptors>,
+    pub(crate) descriptors: Arc<Shares>,
+    /// The memory of the process that guests share, in bytes.
+    pub(crate) memory: Arc<Shares>,
     /// For services whose runs follow from their input alone.
     pub(crate) determinism: Option<Determinism>,
 }
@@ -148,7 +151,7 @@ impl GuestState {
             descriptors: OpenDescriptors::new(setup.descriptors),
             clock: setup.determinism.map(|_| GuestClock::default()),
             kv: setup.kv,
-            limiter: Limiter::new(limits.guest),
+            limiter: Limiter::new(limits.guest, setup.memory),
             names: setup.dns.then(|| egress.names.clone()),
             wasi: wasi.build(),
             http,

@@ -131,6 +131,7 @@ impl Job {
             kv,
             log: Arc::new(log),
             descriptors: inner.descriptors.clone(),
+            memory: inner.memory.clone(),
             determinism,
         };
         Ok(Self {

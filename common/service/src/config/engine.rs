@@ -38,6 +38,9 @@ pub struct EngineConfig {
     pub queue_per_service: usize,
     /// What guests may use.
     pub guest: GuestLimits,
+    /// Bytes that the process may have, guests and all; what its control group or the machine has, where that is less or nothing is
+    /// configured.
+    pub memory_max: Option<u64>,
     /// No run is longer, whatever a component or a grant says.
     pub hard_timeout: Duration,
     /// Longest run, and the value for components without a limit of their own.
@@ -75,6 +78,7 @@ impl EngineConfig {
             max_parallel_per_service: values.size("engine.max_parallel_per_service")?,
             queue_per_service: values.size("engine.queue_per_service")?,
             guest: GuestLimits::read(values, engine_slots(workers))?,
+            memory_max: memory_max(values)?,
             hard_timeout,
             max_execution: values.seconds("max_execution_seconds")?.min(hard_timeout),
             max_fuel: Some(values.number("max_wasm_fuel")?).filter(|fuel| *fuel != NO_FUEL_CAP),
@@ -98,6 +102,11 @@ fn own_ports(values: &Values<'_>) -> Result<Vec<u16>, ConfigError> {
     ];
     let ports = api.into_iter().flatten().filter_map(|port| u16::try_from(port).ok());
     Ok(ports.chain(metrics).filter(|port| *port > 0).collect())
+}
+
+fn memory_max(values: &Values<'_>) -> Result<Option<u64>, ConfigError> {
+    let mebibytes = values.optional_number("process.engine.memory_max_mb")?;
+    Ok(mebibytes.map(|count| count.saturating_mul(1 << 20)))
 }
 
 fn cores() -> usize {
