@@ -71,6 +71,22 @@ async fn code_that_this_node_did_not_write_is_never_run() {
     assert_eq!((fixture.sample(DAMAGED), fixture.sample(DISK)), (0.0, 1.0));
 }
 
+/// A key may be cut off by a loss of power; the node starts anyhow and trusts nothing that was sealed before.
+#[tokio::test]
+async fn without_a_whole_key_everything_is_compiled_again() {
+    let mut fixture = Fixture::new();
+    let echo = fixture.guest("echo").await;
+    for key in [vec![], vec![7; 31], vec![7; 33]] {
+        fs::write(fixture.directory.path().join("engine/aot/key"), key).unwrap();
+        fixture = fixture.restart();
+        assert_eq!(fixture.text(&Job::new(echo, "anew")).await, "anew");
+        assert_eq!((fixture.sample(COMPILER), fixture.sample(DISK)), (1.0, 0.0));
+    }
+    let fixture = fixture.restart();
+    assert_eq!(fixture.text(&Job::new(echo, "kept")).await, "kept");
+    assert_eq!((fixture.sample(COMPILER), fixture.sample(DISK)), (0.0, 1.0));
+}
+
 #[tokio::test]
 async fn a_compilation_goes_on_without_its_caller_and_is_done_once() {
     let fixture = Fixture::new();
