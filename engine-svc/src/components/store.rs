@@ -115,7 +115,9 @@ impl ContentStore {
         fs::rename(path, &target)?;
         // Without this the name may be lost with the power although the bytes are not, and so may a directory above it
         // that was made for it.
-        let holders = directory.ancestors().take_while(|holder| holder.starts_with(&self.root));
+        let holders = directory
+            .ancestors()
+            .take_while(|holder| holder.starts_with(&self.root));
         for holder in holders {
             File::open(holder)?.sync_all()?;
         }
