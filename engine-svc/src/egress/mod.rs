@@ -5,12 +5,14 @@
 //! Refusals surface through the response future, never as an immediate error: guests trap on the latter.
 
 mod connect;
+mod denials;
 mod hooks;
 mod pattern;
 mod permit;
 mod resolver;
 mod response;
 
+pub(crate) use denials::{Denial, Denials};
 pub(crate) use hooks::HttpHooks;
 pub(crate) use pattern::Destination;
 #[cfg(any(test, fuzzing))]
