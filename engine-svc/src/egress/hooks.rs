@@ -17,7 +17,7 @@ use wavs_service::config::GuestLimits;
 
 use super::connect::connect;
 use super::denials::{Denial, Denials};
-use super::pattern::Destination;
+use super::destination::Destination;
 use super::permit::GuestEgress;
 use super::response::GuestBody;
 use crate::limits::BODY_CHUNK;

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use url::{Host, Url};
 use wasmtime_wasi::sockets::SocketAddrUse;
 use wavs_fetch::AddressPolicy;
-use wavs_types::AllowedHosts;
+use wavs_types::{AllowedHosts, HostPattern};
 
 use super::denials::Denial;
-use super::pattern::{Destination, HostPattern};
+use super::destination::Destination;
 use super::resolver::ServiceResolver;
 
 /// What a component may reach.
@@ -41,9 +41,7 @@ impl From<&AllowedHosts> for HttpPermission {
         match allowed {
             AllowedHosts::None => Self::None,
             AllowedHosts::All => Self::All,
-            AllowedHosts::Only(patterns) => {
-                Self::Only(patterns.iter().filter_map(|text| HostPattern::parse(text)).collect())
-            }
+            AllowedHosts::Only(patterns) => Self::Only(patterns.iter().filter_map(|text| text.parse().ok()).collect()),
         }
     }
 }
@@ -55,7 +53,9 @@ impl GuestEgress {
             HttpPermission::None => false,
             HttpPermission::All => true,
             HttpPermission::Only(patterns) => {
-                patterns.iter().any(|pattern| pattern.matches(destination)) || self.is_chain(destination)
+                let Destination { scheme, host, port } = destination;
+                let covers = |pattern: &HostPattern| pattern.matches(scheme, host, *port);
+                patterns.iter().any(covers) || self.is_chain(destination)
             }
         }
     }
