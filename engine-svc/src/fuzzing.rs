@@ -3,11 +3,12 @@
 
 use url::Url;
 use wavs_service::config::GuestLimits;
+use wavs_types::HostPattern;
 
 use crate::bindings::aggregator::wavs::aggregator::output as aggregator;
 use crate::bindings::operator::wavs::operator::output::WasmResponse;
 use crate::bindings::operator::wavs::types::{chain, core};
-use crate::egress::{Destination, HostPattern};
+use crate::egress::Destination;
 use crate::host;
 
 /// Largest result in these runs, and the most responses or actions.
@@ -94,14 +95,14 @@ pub fn results(bytes: &[u8]) {
 pub fn patterns(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let (pattern, url) = text.split_once('\n').unwrap_or((&text, &text));
-    let Some(parsed) = HostPattern::parse(pattern) else {
+    let Ok(parsed) = pattern.parse::<HostPattern>() else {
         return;
     };
     let destination = Url::parse(url)
         .ok()
         .and_then(|url| Destination::of(url.scheme(), url.host_str()?, url.port()));
     let Some(destination) = destination else { return };
-    if !parsed.matches(&destination) {
+    if !parsed.matches(&destination.scheme, &destination.host, destination.port) {
         return;
     }
     // Nothing but the pattern for everything opens a host whose name it does not hold.

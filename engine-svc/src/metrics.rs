@@ -5,6 +5,7 @@ use std::time::Duration;
 use wavs_service::metrics::{Counter, Family, Histogram};
 use wavs_types::{ServiceId, WorkflowId};
 
+use crate::egress::Denials;
 use crate::runtime::{Failure, Finished};
 
 const SECONDS: &[f64] = &[0.001, 0.01, 0.1, 0.5, 1.0, 5.0, 10.0];
@@ -28,6 +29,7 @@ pub(crate) struct Metrics {
     code: Family<Counter>,
     quarantined: Family<Counter>,
     full: Family<Counter>,
+    denied: Family<Counter>,
 }
 
 /// Which kind of component ran.
@@ -89,6 +91,11 @@ impl Metrics {
                 &[],
             ),
             full: registry.counter("wavs.queue.full", "Runs refused because a queue was full.", &["queue"]),
+            denied: registry.counter(
+                "wavs.guest.denied",
+                "What guests asked for without a permission: requests to a host, connections to an address, sockets, binding them, and names.",
+                &["what"],
+            ),
         }
     }
 
@@ -126,6 +133,13 @@ impl Metrics {
     /// Counts a run that was refused because too many wait.
     pub(crate) fn queue_full(&self) {
         self.full.with(&["runs"]).inc();
+    }
+
+    /// Counts what the guest of a run was refused for want of a permission.
+    pub(crate) fn denied(&self, denials: &Denials) {
+        for (what, count) in denials.counted() {
+            self.denied.with(&[what]).add(count);
+        }
     }
 
     pub(crate) fn component_cache(&self, hit: bool) {

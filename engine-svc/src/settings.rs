@@ -96,10 +96,7 @@ impl Settings {
     /// # Errors
     /// [`SettingsError`] for the first value that cannot be used.
     pub fn from_config(config: &EngineConfig, data_dir: &Path) -> Result<Self, SettingsError> {
-        let guest_policy = |hosts| {
-            let policy = AddressPolicy::new(hosts).without_own_ports(config.own_ports.clone());
-            Arc::new(policy)
-        };
+        let policy = |hosts| AddressPolicy::new(hosts).without_own_ports(config.own_ports.clone());
         let guests = allow("engine.http_allow_private", &config.http_allow_private)?;
         let mut grants = BTreeMap::new();
         for (service, grant) in &config.grants.services {
@@ -110,7 +107,7 @@ impl Settings {
                     max_fuel: grant.max_fuel,
                     max_seconds: grant.max_seconds,
                 },
-                addresses: guest_policy(hosts),
+                addresses: Arc::new(policy(hosts)),
                 listen: grant.raw_sockets,
             };
             grants.insert(*service, grant);
@@ -132,14 +129,14 @@ impl Settings {
             memory: memory::of_process(config.memory_max),
             compiled: config.component_cache,
             fetch: Self::fetch_limits(config.fetch.max_component_bytes, config.fetch.timeout),
-            fetch_policy: AddressPolicy::new(allow("fetch.allow_hosts", &config.fetch.allow_hosts)?),
+            fetch_policy: policy(allow("fetch.allow_hosts", &config.fetch.allow_hosts)?),
             gateways: Gateways::parse(config.fetch.ipfs_gateways.iter().map(String::as_str))?,
             ipfs_verify: match config.fetch.ipfs_verify {
                 IpfsVerify::Require => Verify::Require,
                 IpfsVerify::Prefer => Verify::Prefer,
                 IpfsVerify::Off => Verify::Off,
             },
-            guest_policy: guest_policy(guests),
+            guest_policy: Arc::new(policy(guests)),
             grants,
         })
     }
@@ -286,6 +283,20 @@ mod tests {
         );
         assert!(granted.listen && permits(&granted, "10.0.0.1") && permits(&granted, "127.0.0.1"));
         assert!(!other.listen && !permits(&other, "10.0.0.1") && permits(&other, "127.0.0.1"));
+    }
+
+    /// Of this machine an entry of an address opens everything but the ports of the node, which only an entry with the port opens.
+    #[test]
+    fn neither_guests_nor_downloads_reach_the_node_by_a_broad_entry() {
+        for (entry, own) in [("127.0.0.0/8", false), ("127.0.0.1", false), ("127.0.0.1:8000", true)] {
+            let mut config = config(entry);
+            config.fetch.allow_hosts = vec![entry.to_owned()];
+            let settings = Settings::from_config(&config, Path::new("/data")).unwrap();
+            for policy in [&settings.fetch_policy, &settings.guest_policy] {
+                let permits = |port| policy.permits("127.0.0.1", [127, 0, 0, 1].into(), port);
+                assert_eq!((permits(8000), permits(8001)), (own, !own), "{entry}");
+            }
+        }
     }
 
     #[test]

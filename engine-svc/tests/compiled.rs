@@ -52,8 +52,12 @@ async fn code_that_this_node_did_not_write_is_never_run() {
     let fixture = Fixture::new();
     let (echo, square) = (fixture.guest("echo").await, fixture.guest("square").await);
     let file = code_file(&fixture, &echo);
-    // The code of another component, whole and with a MAC of its own.
-    fs::copy(code_file(&fixture, &square), &file).unwrap();
+    // The code of another component, whole and with a MAC of its own. A file of its own too: the node has mapped the one before.
+    let put = |bytes: &[u8]| {
+        fs::remove_file(&file).unwrap();
+        fs::write(&file, bytes).unwrap();
+    };
+    put(&fs::read(code_file(&fixture, &square)).unwrap());
     let fixture = fixture.restart();
     assert_eq!(fixture.text(&Job::new(echo, "echo still")).await, "echo still");
     assert_eq!((fixture.sample(DAMAGED), fixture.sample(COMPILER)), (1.0, 1.0));
@@ -61,7 +65,7 @@ async fn code_that_this_node_did_not_write_is_never_run() {
     let mut bytes = fs::read(&file).unwrap();
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
-    fs::write(&file, &bytes).unwrap();
+    put(&bytes);
     let fixture = fixture.restart();
     assert_eq!(fixture.text(&Job::new(echo, "repaired")).await, "repaired");
     assert_eq!((fixture.sample(DAMAGED), fixture.sample(COMPILER)), (1.0, 1.0));
@@ -69,6 +73,22 @@ async fn code_that_this_node_did_not_write_is_never_run() {
     let fixture = fixture.restart();
     assert_eq!(fixture.text(&Job::new(echo, "kept")).await, "kept");
     assert_eq!((fixture.sample(DAMAGED), fixture.sample(DISK)), (0.0, 1.0));
+}
+
+/// A key may be cut off by a loss of power; the node starts anyhow and trusts nothing that was sealed before.
+#[tokio::test]
+async fn without_a_whole_key_everything_is_compiled_again() {
+    let mut fixture = Fixture::new();
+    let echo = fixture.guest("echo").await;
+    for key in [vec![], vec![7; 31], vec![7; 33]] {
+        fs::write(fixture.directory.path().join("engine/aot/key"), key).unwrap();
+        fixture = fixture.restart();
+        assert_eq!(fixture.text(&Job::new(echo, "anew")).await, "anew");
+        assert_eq!((fixture.sample(COMPILER), fixture.sample(DISK)), (1.0, 0.0));
+    }
+    let fixture = fixture.restart();
+    assert_eq!(fixture.text(&Job::new(echo, "kept")).await, "kept");
+    assert_eq!((fixture.sample(COMPILER), fixture.sample(DISK)), (0.0, 1.0));
 }
 
 #[tokio::test]

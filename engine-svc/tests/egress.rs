@@ -116,3 +116,34 @@ async fn the_endpoint_of_a_chain_is_open_by_itself() {
             .contains("DestinationIpProhibited")
     );
 }
+
+/// Each way to be refused is counted once, under a name of its own.
+#[tokio::test]
+async fn what_is_refused_for_want_of_a_permission_is_counted() {
+    let fixture = Fixture::new();
+    let getter = fixture.guest("http-get").await;
+    let hostile = fixture.guest("hostile").await;
+    let with = |input: &str, permissions: Value| Job::new(hostile, input).permissions(permissions);
+    for (what, job) in [
+        (
+            "host",
+            job(getter, "http://example.org/", json!({"only": ["example.com"]})),
+        ),
+        ("address", job(getter, "http://10.0.0.1/", json!("all"))),
+        ("name", with("resolve:localhost", json!({}))),
+        ("socket", with("connect:127.0.0.1 1", json!({"dns_resolution": true}))),
+        ("bind", with("accept:1", json!({"raw_sockets": true}))),
+    ] {
+        let sample = format!("wavs_guest_denied_total{{what=\"{what}\"}}");
+        assert_eq!(fixture.sample(&sample), 0.0);
+        let _ = fixture.run(&job).await.unwrap();
+        assert_eq!(fixture.sample(&sample), 1.0, "{what}");
+    }
+    let connect = with(
+        "connect:127.0.0.1 1",
+        json!({"dns_resolution": true, "raw_sockets": true}),
+    );
+    let _ = fixture.run(&connect).await.unwrap();
+    assert_eq!(fixture.sample("wavs_guest_denied_total{what=\"address\"}"), 2.0);
+    assert_eq!(fixture.sample("wavs_guest_denied_total{what=\"host\"}"), 1.0);
+}

@@ -9,10 +9,11 @@ use wavs_ipc::tarpc::context;
 use wavs_types::ComponentDigest;
 
 async fn ask(fixture: &Fixture, kv: ComponentDigest, service: u8, request: Value) -> Result<Value, String> {
-    let outcome = fixture
-        .run(&Job::new(kv, &request.to_string()).service(service))
-        .await
-        .unwrap();
+    reply(fixture, &Job::new(kv, &request.to_string()).service(service)).await
+}
+
+async fn reply(fixture: &Fixture, job: &Job) -> Result<Value, String> {
+    let outcome = fixture.run(job).await.unwrap();
     let responses = outcome.result.map_err(|error| error.detail)?;
     // abi.encode(struct {uint64 triggerId; bytes data}): offset, id, offset, length, data.
     let payload = &responses[0].payload;
@@ -102,6 +103,37 @@ async fn every_operation_of_the_store_works_and_survives_a_restart() {
         .await
         .unwrap_err();
     assert!(other.contains("Missing key: k for bucket b"), "{other}");
+}
+
+/// A handle to compare and swap with knows the version that it was made or refreshed at, and one that failed leaves a fresh one.
+#[tokio::test]
+async fn a_swap_fails_after_another_writer_unless_its_handle_was_refreshed() {
+    let fixture = Fixture::new();
+    let kv = fixture.guest("kv").await;
+    let mut number = 100;
+    for transactional in [false, true] {
+        // The key is new to the store at first, and there from then on.
+        for (refresh, failed) in [(false, true), (false, true), (true, false)] {
+            let race = json!({"bucket": "b", "key": format!("{transactional}"), "other": [1], "value": [2], "refresh": refresh});
+            number += 1;
+            let mut job = Job::new(kv, &json!({"atomic_race": race}).to_string())
+                .service(1)
+                .run(number, 1);
+            if transactional {
+                job = job.transactional();
+            }
+            assert_eq!(
+                reply(&fixture, &job).await.unwrap(),
+                json!({"atomic_race": {"failed": failed, "seen": [1]}}),
+                "{race} {transactional}"
+            );
+            let read = json!({"read": {"bucket": "b", "key": format!("{transactional}")}});
+            assert_eq!(
+                ask(&fixture, kv, 1, read).await.unwrap(),
+                json!({"read": {"value": [2]}})
+            );
+        }
+    }
 }
 
 #[tokio::test]

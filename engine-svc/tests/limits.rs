@@ -109,6 +109,47 @@ async fn what_ends_a_run_is_named_with_its_key_and_value() {
     assert_eq!(three.result.unwrap().len(), 3);
 }
 
+/// A guest that copes with a refusal is to blame for what it does afterwards.
+#[tokio::test]
+async fn a_refusal_is_the_reason_only_of_ends_that_it_can_have() {
+    let fixture = Fixture::with(|settings| settings.caps.guest.memory = 4 << 20);
+    let echo = guest_bytes("echo");
+    let refused_then = |end: &str| {
+        format!(
+            "(module (memory 1) (func $begin (if (i32.ne (memory.grow (i32.const 60)) (i32.const -1)) (then (loop (br 0)))) {end})
+                (start $begin))"
+        )
+    };
+    for (module, times, class, says) in [
+        (
+            refused_then("unreachable"),
+            1,
+            GuestErrorClass::Limit,
+            "Memory limit exceeded",
+        ),
+        (
+            refused_then("(drop (i32.div_u (i32.const 1) (i32.const 0)))"),
+            1,
+            GuestErrorClass::Fault,
+            "divide by zero",
+        ),
+        (
+            "(module (memory 40))".to_owned(),
+            2,
+            GuestErrorClass::Limit,
+            "Memory limit exceeded",
+        ),
+    ] {
+        let digest = fixture.upload(&with_module(&echo, &module, times)).await.unwrap();
+        let failure = fixture.failure(&Job::new(digest, "x")).await;
+        assert_eq!(failure.class, class, "{module}: {failure:?}");
+        assert!(failure.detail.contains(says), "{module}: {failure:?}");
+    }
+    let coped = with_module(&echo, &refused_then(""), 1);
+    let coped = fixture.upload(&coped).await.unwrap();
+    assert_eq!(fixture.text(&Job::new(coped, "fine")).await, "fine");
+}
+
 /// The host has room on the stack of a run beyond what the guest may use, however much that is.
 #[tokio::test]
 async fn the_largest_stack_ends_as_the_smallest() {

@@ -48,6 +48,66 @@ async fn the_event_id_is_that_of_the_domain() {
 }
 
 #[tokio::test]
+async fn a_salt_takes_the_place_of_the_trigger_in_the_event_id() {
+    let fixture = Fixture::new();
+    let echo = fixture.guest("echo").await;
+    let mut ids = Vec::new();
+    for salt in ["", "one", "two"] {
+        let input = format!("do:salted-event-id:{salt}");
+        let job = Job::new(echo, &input);
+        let data = TriggerData::Raw(input.clone().into_bytes());
+        let expected = EventId::for_response(&job.service_id(), &job.workflow_id(), &data, Some(salt.as_bytes()));
+        assert_eq!(fixture.payload(&job).await, expected.as_bytes(), "{salt:?}");
+        let unsalted = EventId::for_response(&job.service_id(), &job.workflow_id(), &data, None);
+        assert_ne!(expected, unsalted, "an empty salt is one too");
+        ids.push(expected);
+    }
+    ids.dedup();
+    assert_eq!(ids.len(), 3);
+}
+
+#[tokio::test]
+async fn the_guest_is_told_of_a_chain_by_the_key_of_its_own_family() {
+    let fixture = Fixture::new();
+    let echo = fixture.guest("echo").await;
+    let evm = json!({"type": "evm", "chain_id": "31337", "http_endpoint": "http://127.0.0.1:8545",
+        "ws_endpoints": ["ws://127.0.0.1:1", "ws://127.0.0.1:2"]});
+    let bare = json!({"type": "evm", "chain_id": "5", "ws_endpoints": ["ws://127.0.0.1:3"]});
+    let cosmos = json!({"type": "cosmos", "chain_id": "slay3r-local", "bech32_prefix": "layer", "rpc_endpoint": "http://127.0.0.1:26657",
+        "grpc_endpoint": "http://127.0.0.1:9090", "gas_price": 0.025, "gas_denom": "uslay"});
+    let told = async |wish: &str| {
+        let job = Job::new(echo, &format!("do:{wish}"))
+            .chain("evm:31337", evm.clone())
+            .chain("evm:5", bare.clone())
+            .chain("cosmos:slay3r-local", cosmos.clone());
+        fixture.text(&job).await
+    };
+    for (wish, says) in [
+        (
+            "evm-chain:evm:31337",
+            "Some(EvmChainConfig { chain-id: \"31337\", ws-endpoints: [\"ws://127.0.0.1:1\", \"ws://127.0.0.1:2\"], http-endpoint: Some(\"http://127.0.0.1:8545\") })",
+        ),
+        (
+            "evm-chain:evm:5",
+            "Some(EvmChainConfig { chain-id: \"5\", ws-endpoints: [\"ws://127.0.0.1:3\"], http-endpoint: None })",
+        ),
+        (
+            "cosmos-chain:cosmos:slay3r-local",
+            "Some(CosmosChainConfig { chain-id: \"slay3r-local\", rpc-endpoint: Some(\"http://127.0.0.1:26657\"), grpc-endpoint: Some(\"http://127.0.0.1:9090\"), grpc-web-endpoint: None, gas-price: 0.025, gas-denom: \"uslay\", bech32-prefix: \"layer\" })",
+        ),
+        ("evm-chain:cosmos:slay3r-local", "None"),
+        ("cosmos-chain:evm:31337", "None"),
+        ("evm-chain:evm:1", "None"),
+        ("evm-chain:31337", "None"),
+        ("evm-chain:", "None"),
+        ("evm-chain:evm:31337:", "None"),
+        ("cosmos-chain:not a key", "None"),
+    ] {
+        assert_eq!(told(wish).await, says, "{wish}");
+    }
+}
+
+#[tokio::test]
 async fn the_guest_sees_its_service_and_every_kind_of_trigger() {
     let fixture = Fixture::new();
     let echo = fixture.guest("echo").await;

@@ -7,7 +7,12 @@ use cargo_metadata::{CargoOpt, DependencyKind, MetadataCommand, PackageId};
 /// The processes by package name.
 const PROCESSES: [&str; 4] = ["wavs-trigger", "wavs-engine", "wavs-aggregator", "wavs-p2p"];
 
+/// The first version of the runtime without the holes that were known when it was chosen, among them two ways out of the directory
+/// that a component is given. It belongs to the line that gets fixes for two years.
+const LEAST_WASMTIME: (u64, u64, u64) = (48, 0, 7);
+
 struct Graph {
+    versions: BTreeMap<String, BTreeSet<(u64, u64, u64)>>,
     names: BTreeMap<PackageId, String>,
     normal: BTreeMap<String, BTreeSet<String>>,
     direct: BTreeMap<String, BTreeSet<String>>,
@@ -49,7 +54,18 @@ impl Graph {
                 dependencies.map(|dependency| dependency.name.clone()).collect(),
             );
         }
-        Self { names, normal, direct }
+        let mut versions: BTreeMap<String, BTreeSet<_>> = BTreeMap::new();
+        for package in &metadata.packages {
+            let version = &package.version;
+            let found = versions.entry(package.name.to_string()).or_default();
+            found.insert((version.major, version.minor, version.patch));
+        }
+        Self {
+            versions,
+            names,
+            normal,
+            direct,
+        }
     }
 
     /// Everything that `package` is built from.
@@ -120,6 +136,23 @@ fn the_wasm_runtime_is_in_the_engine_alone() {
         assert!(
             !graph.closure(package).contains("wasmtime"),
             "{package} is built from wasmtime"
+        );
+    }
+}
+
+#[test]
+fn the_wasm_runtime_is_past_its_known_holes() {
+    let graph = Graph::resolve();
+    for package in ["wasmtime", "wasmtime-wasi", "wasmtime-wasi-http"] {
+        let found = &graph.versions[package];
+        let (major, ..) = LEAST_WASMTIME;
+        assert!(
+            found
+                .iter()
+                .all(|version| *version >= LEAST_WASMTIME && version.0 == major),
+            "Cargo.lock has {package} {found:?}, but before {LEAST_WASMTIME:?} its advisories tell of guests that get out of their \
+             directory or use up the memory of the host, and other lines than {major} do not get their fixes as long; \
+             `cargo update` gets a newer one, and a change of the line belongs here too"
         );
     }
 }

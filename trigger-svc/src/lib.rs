@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use tokio::sync::Mutex;
-use wavs_fetch::{AddressPolicy, Fetcher, Gateways, Verify};
+use wavs_fetch::{AddressPolicy, AllowEntry, Fetcher, Gateways, Verify};
 use wavs_ipc::contract::lifecycle::{Lifecycle, LifecycleClient};
 use wavs_ipc::contract::trigger_admin::{TriggerAdmin, TriggerAdminClient};
 use wavs_ipc::contract::trigger_feed::{TriggerFeed, TriggerFeedClient};
@@ -111,6 +111,16 @@ fn verify(configured: IpfsVerify) -> Verify {
     }
 }
 
+/// Where documents may come from. With development endpoints it is the node itself that serves them.
+fn document_policy(allowed: Vec<AllowEntry>, dev_endpoints: bool, own_ports: Vec<u16>) -> AddressPolicy {
+    let policy = AddressPolicy::new(allowed);
+    if dev_endpoints {
+        policy.with_loopback(true)
+    } else {
+        policy.without_own_ports(own_ports)
+    }
+}
+
 fn resolver(config: &TriggerConfig) -> anyhow::Result<Resolver> {
     let fetch = &config.fetch;
     let allowed = fetch
@@ -121,10 +131,35 @@ fn resolver(config: &TriggerConfig) -> anyhow::Result<Resolver> {
     let allowed = allowed.map_err(|error| Fatal::config(format!("fetch.allow_hosts: {error}")))?;
     let gateways = Gateways::parse(fetch.ipfs_gateways.iter().map(String::as_str));
     let gateways = gateways.map_err(|error| Fatal::config(format!("ipfs_gateway: {error}")))?;
-    let policy = AddressPolicy::new(allowed).with_loopback(config.dev_endpoints);
+    let policy = document_policy(allowed, config.dev_endpoints, config.own_ports.clone());
     Ok(Resolver::new(
         Fetcher::new(policy, gateways).verifying(verify(fetch.ipfs_verify)),
         fetch.timeout,
         fetch.allow_file,
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn documents_come_from_the_node_itself_only_when_it_serves_them_or_an_entry_says_so() {
+        for (entry, dev_endpoints, own, other) in [
+            (None, false, false, false),
+            (None, true, true, true),
+            (Some("127.0.0.0/8"), false, false, true),
+            (Some("127.0.0.1"), true, true, true),
+            (Some("127.0.0.1:8000"), false, true, false),
+        ] {
+            let allowed = entry.into_iter().map(|line| line.parse().unwrap()).collect();
+            let policy = document_policy(allowed, dev_endpoints, vec![8000]);
+            let permits = |port| policy.permits("127.0.0.1", [127, 0, 0, 1].into(), port);
+            assert_eq!(
+                (permits(8000), permits(8001)),
+                (own, other),
+                "{entry:?} {dev_endpoints}"
+            );
+        }
+    }
 }

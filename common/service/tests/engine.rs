@@ -150,7 +150,11 @@ fn memories_of_all_guests_must_find_addresses() {
 
 #[test]
 fn the_own_ports_are_those_of_the_api_of_the_old_api_and_of_the_metrics() {
-    let ports = |text: &str| Scratch::new().file("wavs.toml", text).loaded().node.engine.own_ports;
+    let ports = |text: &str| {
+        let node = Scratch::new().file("wavs.toml", text).loaded().node;
+        assert_eq!(node.trigger.own_ports, node.engine.own_ports);
+        node.engine.own_ports
+    };
     assert_eq!(ports("[wavs]"), [8000]);
     assert_eq!(
         ports(

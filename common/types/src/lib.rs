@@ -41,7 +41,7 @@ pub use digest::{ComponentDigest, ServiceDigest, ServiceId};
 pub use document::{DocumentError, MAX_DOCUMENT_BYTES, ServiceDocument};
 pub use envelope::{Envelope, EnvelopeOrdering};
 pub use event_id::EventId;
-pub use host_pattern::{HostMatch, HostPattern, ParseHostPatternError};
+pub use host_pattern::{HostPattern, ParseHostPatternError, normal_host};
 pub use json_tree::Node as JsonTree;
 pub use record::{
     Attestation, BodyError, Hello, Landed, MAX_RECORD_BYTES, RECORD_VERSION, Record, RecordBody, RecordError,

@@ -25,14 +25,20 @@ const CHUNK: usize = 128 << 10;
 pub(crate) struct MacKey([u8; KEY_BYTES]);
 
 impl MacKey {
-    /// Reads the key at `path`, or makes one when there is none. Blocks.
+    /// Reads the key at `path`, or makes one when there is none or what is there is no key. Blocks.
     ///
     /// # Errors
-    /// When the file cannot be read or written, or is no key.
+    /// When the file cannot be read or written.
     pub(super) fn load_or_create(path: &Path) -> io::Result<Self> {
         match Self::load(path) {
+            Ok(Some(key)) => return Ok(key),
+            // All that it could vouch for is made again from the components.
+            Ok(None) => tracing::warn!(
+                file = %path.display(),
+                "the key of compiled code is damaged and is replaced; the components are compiled again"
+            ),
             Err(cause) if cause.kind() == io::ErrorKind::NotFound => {}
-            found => return found,
+            Err(cause) => return Err(cause),
         }
         let key = Self(rand::random());
         let half = path.with_extension("new");
@@ -43,21 +49,20 @@ impl MacKey {
             .mode(0o600)
             .open(&half)?;
         file.write_all(&key.0)?;
+        file.sync_all()?;
         fs::rename(&half, path)?;
+        // Else a loss of power may leave the name without the bytes, or neither, beside code that was sealed with them.
+        if let Some(directory) = path.parent() {
+            File::open(directory)?.sync_all()?;
+        }
         Ok(key)
     }
 
-    /// Reads the key at `path`. Blocks.
-    ///
-    /// # Errors
-    /// When the file cannot be read, or is no key.
-    pub(super) fn load(path: &Path) -> io::Result<Self> {
+    /// Reads the key at `path`; absent when the file is no key. Blocks.
+    fn load(path: &Path) -> io::Result<Option<Self>> {
         let mut key = Vec::new();
         File::open(path)?.take(KEY_BYTES as u64 + 1).read_to_end(&mut key)?;
-        let key = key.try_into().map_err(|_| {
-            io::Error::other("the file is no key; delete the directory, and the components will be compiled again")
-        })?;
-        Ok(Self(key))
+        Ok(key.try_into().ok().map(Self))
     }
 
     /// The MAC of `code` as the content of the file `name`.
@@ -121,7 +126,17 @@ mod tests {
             assert!(!verify("a.cwasm", &changed), "{at}");
         }
         assert!(!verify("a.cwasm", &content[1..]));
-        fs::write(&path, "short").unwrap();
-        assert!(MacKey::load_or_create(&path).is_err());
+    }
+
+    #[test]
+    fn what_is_no_key_is_replaced_by_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("key");
+        for damaged in [vec![], vec![1; KEY_BYTES - 1], vec![1; KEY_BYTES + 1]] {
+            fs::write(&path, &damaged).unwrap();
+            let key = MacKey::load_or_create(&path).unwrap();
+            assert_eq!(fs::read(&path).unwrap(), key.0);
+            assert_eq!(MacKey::load_or_create(&path).unwrap().0, key.0);
+        }
     }
 }

@@ -113,8 +113,15 @@ impl ContentStore {
         let directory = target.parent().unwrap_or(&self.root);
         fs::create_dir_all(directory)?;
         fs::rename(path, &target)?;
-        // Without this the name may be lost with the power although the bytes are not.
-        File::open(directory)?.sync_all()
+        // Without this the name may be lost with the power although the bytes are not, and so may a directory above it
+        // that was made for it.
+        let holders = directory
+            .ancestors()
+            .take_while(|holder| holder.starts_with(&self.root));
+        for holder in holders {
+            File::open(holder)?.sync_all()?;
+        }
+        Ok(())
     }
 
     /// All components, ascending by digest.

@@ -14,7 +14,7 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto};
 use url::Host;
 use wasmtime_wasi_http::Error;
 
-use super::pattern::Destination;
+use super::destination::Destination;
 use super::permit::GuestEgress;
 
 /// A connection that carries HTTP.

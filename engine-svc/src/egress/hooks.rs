@@ -16,7 +16,8 @@ use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 use wavs_service::config::GuestLimits;
 
 use super::connect::connect;
-use super::pattern::Destination;
+use super::denials::{Denial, Denials};
+use super::destination::Destination;
 use super::permit::GuestEgress;
 use super::response::GuestBody;
 use crate::limits::BODY_CHUNK;
@@ -27,6 +28,7 @@ const LEAST_BUFFER: usize = 8 << 10;
 /// The request hook of one run.
 pub(crate) struct HttpHooks {
     egress: Arc<GuestEgress>,
+    denials: Arc<Denials>,
     limits: GuestLimits,
     /// As many as requests may be under way; the next one fails with `connection-limit-reached`.
     in_flight: Arc<Semaphore>,
@@ -38,10 +40,11 @@ pub(crate) struct HttpHooks {
 type Transfer = Box<dyn Future<Output = Result<(), Error>> + Send>;
 
 impl HttpHooks {
-    /// Requests within `egress`, none of which outlives `deadline`.
-    pub(crate) fn new(egress: Arc<GuestEgress>, limits: GuestLimits, deadline: Instant) -> Self {
+    /// Requests within `egress`, none of which outlives `deadline`. Others are refused and counted.
+    pub(crate) fn new(egress: Arc<GuestEgress>, denials: Arc<Denials>, limits: GuestLimits, deadline: Instant) -> Self {
         Self {
             egress,
+            denials,
             limits,
             in_flight: Arc::new(Semaphore::new(limits.http_requests.min(Semaphore::MAX_PERMITS))),
             crowded: false,
@@ -74,7 +77,7 @@ impl WasiHttpHooks for HttpHooks {
         options: Option<RequestOptions>,
         _result: Transfer,
     ) -> Box<dyn Future<Output = Result<(Response<WasiBody>, Transfer), Error>> + Send> {
-        let (egress, limits) = (self.egress.clone(), self.limits);
+        let (egress, denials, limits) = (self.egress.clone(), self.denials.clone(), self.limits);
         let slot = self
             .in_flight
             .clone()
@@ -87,6 +90,11 @@ impl WasiHttpHooks for HttpHooks {
             send(&egress, &limits, request, options.unwrap_or_default(), remaining, slot)
                 .await
                 .inspect_err(|cause| {
+                    match cause {
+                        Error::HttpRequestDenied => denials.count(Denial::Host),
+                        Error::DestinationIpProhibited => denials.count(Denial::Address),
+                        _ => {}
+                    }
                     tracing::debug!(target: "wavs_engine::egress", %cause, "a guest's request failed");
                 })
         })

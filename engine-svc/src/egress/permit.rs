@@ -6,9 +6,10 @@ use std::sync::Arc;
 use url::{Host, Url};
 use wasmtime_wasi::sockets::SocketAddrUse;
 use wavs_fetch::AddressPolicy;
-use wavs_types::AllowedHosts;
+use wavs_types::{AllowedHosts, HostPattern};
 
-use super::pattern::{Destination, HostPattern};
+use super::denials::Denial;
+use super::destination::Destination;
 use super::resolver::ServiceResolver;
 
 /// What a component may reach.
@@ -40,9 +41,7 @@ impl From<&AllowedHosts> for HttpPermission {
         match allowed {
             AllowedHosts::None => Self::None,
             AllowedHosts::All => Self::All,
-            AllowedHosts::Only(patterns) => {
-                Self::Only(patterns.iter().filter_map(|text| HostPattern::parse(text)).collect())
-            }
+            AllowedHosts::Only(patterns) => Self::Only(patterns.iter().filter_map(|text| text.parse().ok()).collect()),
         }
     }
 }
@@ -54,7 +53,9 @@ impl GuestEgress {
             HttpPermission::None => false,
             HttpPermission::All => true,
             HttpPermission::Only(patterns) => {
-                patterns.iter().any(|pattern| pattern.matches(destination)) || self.is_chain(destination)
+                let Destination { scheme, host, port } = destination;
+                let covers = |pattern: &HostPattern| pattern.matches(scheme, host, *port);
+                patterns.iter().any(covers) || self.is_chain(destination)
             }
         }
     }
@@ -69,20 +70,26 @@ impl GuestEgress {
         self.is_chain(destination) || self.addresses.permits(&name, address.ip(), address.port())
     }
 
-    /// Whether a raw socket may be used with `address` in the way of `usage`.
-    pub(crate) fn permits_socket(&self, address: SocketAddr, usage: SocketAddrUse) -> bool {
+    /// What a raw socket is refused with `address` in the way of `usage`; nothing when it may be used.
+    pub(crate) fn denies_socket(&self, address: SocketAddr, usage: SocketAddrUse) -> Option<Denial> {
         use SocketAddrUse::{TcpAccept, TcpBind, TcpConnect, TcpListen, UdpBind, UdpReceive, UdpSend};
         let reachable = || {
             self.addresses
                 .permits(&address.ip().to_string(), address.ip(), address.port())
         };
-        self.raw_sockets
-            && match usage {
-                TcpConnect | UdpSend | UdpReceive => reachable(),
-                // The host announces its own implicit binds as the wildcard address with port 0.
-                TcpBind | UdpBind => self.listen || (address.ip().is_unspecified() && address.port() == 0),
-                TcpListen | TcpAccept => self.listen,
-            }
+        if !self.raw_sockets {
+            return Some(Denial::Socket);
+        }
+        let (permitted, denial) = match usage {
+            TcpConnect | UdpSend | UdpReceive => (reachable(), Denial::Address),
+            // The host announces its own implicit binds as the wildcard address with port 0.
+            TcpBind | UdpBind => (
+                self.listen || (address.ip().is_unspecified() && address.port() == 0),
+                Denial::Bind,
+            ),
+            TcpListen | TcpAccept => (self.listen, Denial::Bind),
+        };
+        (!permitted).then_some(denial)
     }
 
     fn is_chain(&self, destination: &Destination) -> bool {
@@ -133,12 +140,14 @@ mod tests {
         let private = SocketAddr::from(([10, 0, 0, 1], 53));
         let implicit = SocketAddr::from(([0, 0, 0, 0], 0));
         let mut egress = egress(HttpPermission::All);
-        assert!(!egress.permits_socket(public, SocketAddrUse::TcpConnect));
+        let denied = |egress: &GuestEgress, address, usage| egress.denies_socket(address, usage);
+        assert_eq!(denied(&egress, public, SocketAddrUse::TcpConnect), Some(Denial::Socket));
         egress.raw_sockets = true;
-        assert!(egress.permits_socket(public, SocketAddrUse::TcpConnect));
-        assert!(!egress.permits_socket(private, SocketAddrUse::UdpSend));
-        assert!(egress.permits_socket(implicit, SocketAddrUse::TcpBind));
-        assert!(!egress.permits_socket(SocketAddr::from(([0, 0, 0, 0], 80)), SocketAddrUse::TcpBind));
-        assert!(!egress.permits_socket(implicit, SocketAddrUse::TcpListen));
+        assert_eq!(denied(&egress, public, SocketAddrUse::TcpConnect), None);
+        assert_eq!(denied(&egress, private, SocketAddrUse::UdpSend), Some(Denial::Address));
+        assert_eq!(denied(&egress, implicit, SocketAddrUse::TcpBind), None);
+        let port = SocketAddr::from(([0, 0, 0, 0], 80));
+        assert_eq!(denied(&egress, port, SocketAddrUse::TcpBind), Some(Denial::Bind));
+        assert_eq!(denied(&egress, implicit, SocketAddrUse::TcpListen), Some(Denial::Bind));
     }
 }

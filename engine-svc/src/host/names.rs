@@ -14,7 +14,7 @@ use wasmtime_wasi::p2::{DynPollable, Pollable, subscribe};
 use wasmtime_wasi::runtime::{AbortOnDropJoinHandle, spawn};
 
 use super::state::GuestState;
-use crate::egress::ServiceResolver;
+use crate::egress::{Denial, ServiceResolver};
 
 /// The name under which the library links its own.
 const NAMES: &str = "wasi:sockets/ip-name-lookup@0.2.12";
@@ -69,6 +69,7 @@ pub(crate) fn add_to_linker(linker: &mut Linker<GuestState>) -> wasmtime::Result
             let state = store.data_mut();
             state.table.get(&network)?;
             let Some(resolver) = state.names.clone() else {
+                state.denials.count(Denial::Name);
                 return Ok((Err(ErrorCode::PermanentResolverFailure),));
             };
             let Ok(host) = parse(&name) else {

@@ -20,7 +20,7 @@ use super::log::{RunLog, Stream};
 use super::shares::Shares;
 use super::stdio::GuestOutput;
 use crate::chains::ChainTable;
-use crate::egress::{GuestEgress, HttpHooks, ServiceResolver};
+use crate::egress::{Denials, GuestEgress, HttpHooks, ServiceResolver};
 use crate::kv::GuestKv;
 use crate::limits::{RANDOM_BYTES, RunLimits};
 
@@ -100,6 +100,8 @@ pub(crate) struct GuestState {
     pub(crate) limiter: Limiter,
     /// Looks up names for the guest, if it may do so.
     pub(super) names: Option<ServiceResolver>,
+    /// What the guest was refused for want of a permission.
+    pub(crate) denials: Arc<Denials>,
     wasi: WasiCtx,
     http: WasiHttpCtx,
     hooks: HttpHooks,
@@ -114,7 +116,8 @@ impl GuestState {
     pub(crate) fn new(setup: RunSetup, limits: &RunLimits, deadline: Instant) -> Result<Self, StateError> {
         let egress = Arc::new(setup.egress);
         let mut wasi = WasiCtx::builder();
-        let sockets = egress.clone();
+        let denials = Arc::new(Denials::default());
+        let (sockets, refused) = (egress.clone(), denials.clone());
         wasi.envs(&setup.env)
             .stdout(GuestOutput::new(setup.log.clone(), Stream::Stdout))
             .stderr(GuestOutput::new(setup.log.clone(), Stream::Stderr))
@@ -123,8 +126,11 @@ impl GuestState {
             .allow_tcp(true)
             .allow_udp(true)
             .socket_addr_check(move |address, usage| {
-                let permitted = sockets.permits_socket(address, usage);
-                Box::pin(async move { permitted })
+                let denied = sockets.denies_socket(address, usage);
+                if let Some(denial) = denied {
+                    refused.count(denial);
+                }
+                Box::pin(async move { denied.is_none() })
             });
         if let Some(determinism) = &setup.determinism {
             wasi.secure_random(determinism.random())
@@ -155,7 +161,8 @@ impl GuestState {
             names: setup.dns.then(|| egress.names.clone()),
             wasi: wasi.build(),
             http,
-            hooks: HttpHooks::new(egress, limits.guest, deadline),
+            hooks: HttpHooks::new(egress, denials.clone(), limits.guest, deadline),
+            denials,
             tls: WasiTlsCtxBuilder::new().build(),
             run: RunInfo {
                 service_id: setup.service_id,

@@ -10,7 +10,7 @@ use wavs_ipc::contract::engine::{Action, AggregatorCall};
 use wavs_ipc::contract::job::{Response, Usage};
 
 use super::failure::{Failure, TimeUp};
-use super::linkers::Prepared;
+use super::linkers::{Exports, Prepared};
 use super::turns::Turns;
 use crate::bindings::aggregator::wavs::aggregator::input::AggregatorInput;
 use crate::bindings::operator::wavs::operator::input::TriggerAction;
@@ -123,6 +123,7 @@ pub(crate) async fn run(prepared: &Prepared, call: Call, state: GuestState, term
         outcome = Err(cause);
     }
     store.data().log().finish();
+    prepared.metrics.denied(&store.data().denials);
     let fuel = limits
         .fuel
         .map(|limit| limit.value.saturating_sub(store.get_fuel().unwrap_or(0)));
@@ -155,9 +156,9 @@ fn store(
     started: Instant,
     siblings: Arc<AtomicUsize>,
 ) -> wasmtime::Result<Store<GuestState>> {
-    let engine = match prepared {
-        Prepared::Operator(pre) => pre.engine(),
-        Prepared::Aggregator(pre) => pre.engine(),
+    let engine = match &prepared.exports {
+        Exports::Operator(pre) => pre.engine(),
+        Exports::Aggregator(pre) => pre.engine(),
     };
     let mut store = Store::new(engine, state);
     store.limiter(|state| &mut state.limiter);
@@ -184,15 +185,15 @@ async fn invoke(
     call: Call,
     limits: &RunLimits,
 ) -> Result<Returned, Failure> {
-    let returned = match (prepared, call) {
-        (Prepared::Operator(pre), Call::Operator(action)) => {
+    let returned = match (&prepared.exports, call) {
+        (Exports::Operator(pre), Call::Operator(action)) => {
             let result = match pre.instantiate_async(&mut *store).await {
                 Ok(world) => world.call_run(&mut *store, &action).await,
                 Err(cause) => Err(cause),
             };
             result.map(|result| result.map(|found| host::responses(found, &limits.guest).map(Returned::Responses)))
         }
-        (Prepared::Aggregator(pre), Call::Aggregator(input, call)) => {
+        (Exports::Aggregator(pre), Call::Aggregator(input, call)) => {
             let result = match pre.instantiate_async(&mut *store).await {
                 Ok(world) => match call {
                     AggregatorCall::ProcessInput => world.call_process_input(&mut *store, &input).await,
@@ -210,7 +211,7 @@ async fn invoke(
             };
             result.map(|result| result.map(|found| host::actions(found, &limits.guest).map(Returned::Actions)))
         }
-        (Prepared::Operator(_), Call::Aggregator(..)) | (Prepared::Aggregator(_), Call::Operator(_)) => {
+        (Exports::Operator(_), Call::Aggregator(..)) | (Exports::Aggregator(_), Call::Operator(_)) => {
             return Err(Failure::Host(
                 "the component was prepared for the other world; this is a bug".into(),
             ));

@@ -75,15 +75,15 @@ impl Failure {
                 }
                 .into();
             }
-            // A guest that was refused memory usually ends in an `unreachable`: the refusal is what people need to know.
-            _ => {
-                if let Some(refused) = state.limiter.refused() {
-                    return refused.clone().into();
-                }
-            }
+            _ => {}
         }
         // The root says what happened; the contexts around it are the backtrace.
         let root = cause.root_cause().to_string();
+        if let Some(refused) = state.limiter.refused()
+            && ends_for_want_of_memory(cause, &root)
+        {
+            return refused.clone().into();
+        }
         if root.contains("fuel allocated for hostcalls has been exhausted") {
             return Exceeded::HostCall {
                 limit: limits.guest.hostcall,
@@ -162,6 +162,21 @@ impl From<ResultError> for Failure {
         match cause {
             ResultError::Malformed(text) => Self::fault(text),
             ResultError::Exceeded(exceeded) => exceeded.into(),
+        }
+    }
+}
+
+/// Whether a guest that was refused memory or a table may have ended because of that: the refusal is then what people need to know.
+/// One that coped and does something else wrong later is told that.
+fn ends_for_want_of_memory(cause: &wasmtime::Error, root: &str) -> bool {
+    match cause.downcast_ref::<Trap>() {
+        // The way out of allocators.
+        Some(trap) => matches!(trap, Trap::UnreachableCodeReached | Trap::AllocationTooLarge),
+        // What a module begins with is refused by an error, and an allocator that does not notice returns what is not there.
+        None => {
+            root.contains("exceeds memory limits")
+                || root.contains("exceeds table limits")
+                || root.starts_with("realloc return")
         }
     }
 }

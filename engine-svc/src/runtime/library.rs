@@ -131,7 +131,9 @@ impl Library {
             let compiled = entry.get_or_try_init(|| self.compiled_from(source, variant));
             let component = compiled.await?.clone()?;
             let set = self.engines.get(variant).await?;
-            blocking(move || set.linkers.prepare(&component, world).map(Arc::new)).await
+            let exports = blocking(move || set.linkers.prepare(&component, world)).await?;
+            let metrics = self.metrics.clone();
+            Ok(Arc::new(Prepared { exports, metrics }))
         })
     }
 

@@ -3,6 +3,8 @@
 //! The worlds share all but `host`, whose `get-event-id` differs, so each world has a linker of its own. A linker is built
 //! once per engine and used for every component.
 
+use std::sync::Arc;
+
 use wasmtime::Engine;
 use wasmtime::component::{Component, HasSelf, Linker};
 use wavs_ipc::contract::engine::World;
@@ -10,6 +12,7 @@ use wavs_ipc::contract::engine::World;
 use crate::bindings::{aggregator, operator};
 use crate::components::ComponentError;
 use crate::host::{self, GuestState};
+use crate::metrics::Metrics;
 
 /// The linkers of one engine.
 pub(crate) struct Linkers {
@@ -18,7 +21,14 @@ pub(crate) struct Linkers {
 }
 
 /// A component that is linked, with its exports found: all that does not depend on a run.
-pub(crate) enum Prepared {
+pub(crate) struct Prepared {
+    pub(super) exports: Exports,
+    /// Where its runs are counted.
+    pub(super) metrics: Arc<Metrics>,
+}
+
+/// What a world calls.
+pub(super) enum Exports {
     Operator(operator::WavsWorldPre<GuestState>),
     Aggregator(aggregator::AggregatorWorldPre<GuestState>),
 }
@@ -40,7 +50,7 @@ impl Linkers {
     ///
     /// # Errors
     /// [`ComponentError::WrongWorld`] naming what is missing or of the wrong type.
-    pub(crate) fn prepare(&self, component: &Component, world: World) -> Result<Prepared, ComponentError> {
+    pub(super) fn prepare(&self, component: &Component, world: World) -> Result<Exports, ComponentError> {
         let wrong = |cause: wasmtime::Error| ComponentError::WrongWorld {
             world: world_name(world),
             cause: format!("{cause:#}"),
@@ -48,12 +58,12 @@ impl Linkers {
         match world {
             World::Operator => {
                 let pre = self.operator.instantiate_pre(component).map_err(wrong)?;
-                operator::WavsWorldPre::new(pre).map(Prepared::Operator).map_err(wrong)
+                operator::WavsWorldPre::new(pre).map(Exports::Operator).map_err(wrong)
             }
             World::Aggregator => {
                 let pre = self.aggregator.instantiate_pre(component).map_err(wrong)?;
                 aggregator::AggregatorWorldPre::new(pre)
-                    .map(Prepared::Aggregator)
+                    .map(Exports::Aggregator)
                     .map_err(wrong)
             }
         }

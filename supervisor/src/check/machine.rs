@@ -6,9 +6,10 @@ use std::path::Path;
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::statvfs::statvfs;
 use nix::unistd::{Uid, geteuid};
+use wavs_service::ProcessName;
 use wavs_service::check::Finding;
-use wavs_service::config::NodeConfig;
-use wavs_service::sandbox::landlock_abi;
+use wavs_service::config::{NodeConfig, ProcessLimits};
+use wavs_service::sandbox::{LEAST_LANDLOCK, Strictness, landlock_abi};
 
 use crate::supervise::cgroup;
 
@@ -32,7 +33,7 @@ pub fn all(node: &NodeConfig) -> Vec<Finding> {
     findings.extend(disk(&node.data_dir));
     findings.push(files());
     findings.push(tasks());
-    findings.push(landlock());
+    findings.push(landlock(landlock_abi(), &strict(node)));
     findings.push(seccomp());
     findings.push(namespaces());
     findings.push(control_groups(Path::new(cgroup::MOUNT)));
@@ -168,14 +169,55 @@ fn tasks() -> Finding {
     }
 }
 
-fn landlock() -> Finding {
-    match landlock_abi() {
-        Some(version) => Finding::good("landlock", format!("interface version {version}")),
-        None => Finding::warning(
-            "landlock",
-            "the kernel has none, or it is switched off: processes are not confined to their directories by themselves",
-        ),
+/// Judges the version of the interface, for a node of which these processes do not start with less than all protections.
+fn landlock(version: Option<u32>, strict: &[&str]) -> Finding {
+    const SUBJECT: &str = "landlock";
+    let found = match version {
+        Some(version) if version >= LEAST_LANDLOCK => {
+            let open = match version {
+                2 => {
+                    "files that a process may only read can be emptied by it, and its connections are not bound to ports; Linux 6.7 has both"
+                }
+                3 => "connections of a process are not bound to ports; Linux 6.7 has that",
+                _ => return Finding::good(SUBJECT, format!("interface version {version}")),
+            };
+            return Finding::warning(SUBJECT, format!("interface version {version}: {open}"));
+        }
+        Some(version) => {
+            format!(
+                "interface version {version} of the kernel keeps a process from moving its own files and is not used"
+            )
+        }
+        None => "the kernel has none, or it is switched off".to_owned(),
+    };
+    if strict.is_empty() {
+        return Finding::warning(
+            SUBJECT,
+            format!("{found}: processes are not confined to their directories by themselves"),
+        );
     }
+    let keys: Vec<_> = strict
+        .iter()
+        .map(|process| format!("process.{process}.sandbox"))
+        .collect();
+    Finding::failed(
+        SUBJECT,
+        format!(
+            "{found}: {} do not start; use Linux 5.19 or newer with Landlock (inside a container, let its profile allow it), or set {} = \"available\" to accept less",
+            strict.join(", "),
+            keys.join(", ")
+        ),
+    )
+}
+
+/// The processes that run, and start with all protections only.
+fn strict(node: &NodeConfig) -> Vec<&'static str> {
+    let strict = |(_, limits): &(&ProcessName, &ProcessLimits)| limits.enabled && limits.sandbox == Strictness::Strict;
+    node.processes
+        .iter()
+        .filter(strict)
+        .map(|(name, _)| name.short())
+        .collect()
 }
 
 fn seccomp() -> Finding {
@@ -278,6 +320,24 @@ mod tests {
         let file = dir.path().join("file");
         std::fs::write(&file, "").unwrap();
         assert_eq!(data_dir(&file).verdict, Verdict::Failed);
+    }
+
+    #[test]
+    fn landlock_must_be_there_where_a_process_insists_on_it() {
+        for (version, strict, verdict, says) in [
+            (None, ["engine"].as_slice(), Verdict::Failed, "process.engine.sandbox"),
+            (Some(1), &["trigger", "engine"], Verdict::Failed, "Linux 5.19"),
+            (None, &[], Verdict::Warning, "has none"),
+            (Some(1), &[], Verdict::Warning, "version 1"),
+            (Some(2), &["engine"], Verdict::Warning, "emptied"),
+            (Some(3), &["engine"], Verdict::Warning, "ports"),
+            (Some(4), &["engine"], Verdict::Good, "version 4"),
+            (Some(7), &[], Verdict::Good, "version 7"),
+        ] {
+            let finding = landlock(version, strict);
+            assert_eq!(finding.verdict, verdict, "{finding:?}");
+            assert!(finding.detail.contains(says), "{finding:?}");
+        }
     }
 
     #[test]

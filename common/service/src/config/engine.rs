@@ -93,7 +93,7 @@ impl EngineConfig {
 }
 
 /// Where the API, the old API for aggregators and the metrics are served.
-fn own_ports(values: &Values<'_>) -> Result<Vec<u16>, ConfigError> {
+pub(super) fn own_ports(values: &Values<'_>) -> Result<Vec<u16>, ConfigError> {
     let metrics = values.optional_text("telemetry.metrics_listen")?;
     let metrics = metrics.and_then(|listen| listen.rsplit_once(':')?.1.parse().ok());
     let api = [

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use wavs_types::{ChainConfig, ChainKey};
 
+use super::engine::own_ports;
 use super::error::ConfigError;
 use super::fetch::FetchConfig;
 use super::values::Values;
@@ -19,6 +20,9 @@ pub struct TriggerConfig {
     pub chains: BTreeMap<ChainKey, ChainConfig>,
     /// How service documents are downloaded.
     pub fetch: FetchConfig,
+    /// Ports at which the node itself can be reached. Documents do not come from there, unless an entry of the allow list names
+    /// address and port, or the development endpoints are on.
+    pub own_ports: Vec<u16>,
     /// Development endpoints are on: documents may come from loopback.
     pub dev_endpoints: bool,
     /// No source connects to anything; only manual triggers work.
@@ -91,6 +95,7 @@ impl TriggerConfig {
             worker_threads: values.size("process.trigger.worker_threads")?,
             chains: chains.clone(),
             fetch: FetchConfig::read(values)?,
+            own_ports: own_ports(values)?,
             dev_endpoints: values.flag("dev_endpoints_enabled")?,
             networking_disabled: values.flag("disable_trigger_networking")?,
             spool_max_entries: values.number("trigger.spool_max_entries")?,

@@ -2,6 +2,9 @@
 
 use nix::libc;
 
+/// The oldest version of the Landlock interface under which a process can move files between its own directories: Linux 5.19.
+pub const LEAST_LANDLOCK: u32 = 2;
+
 /// Asks for the version instead of a rule set (landlock_create_ruleset(2)).
 const VERSION: libc::c_ulong = 1;
 

@@ -7,6 +7,7 @@ use seccompiler::BackendError;
 use serde::{Deserialize, Serialize};
 
 use super::files::FilesError;
+use super::kernel::{LEAST_LANDLOCK, landlock_abi};
 use super::profile::Profile;
 use super::{calls, files};
 
@@ -44,7 +45,7 @@ pub enum LockDownError {
     Filter(#[from] BackendError),
     /// A protection is missing and the process must not start without.
     #[error(
-        "this kernel has no {missing}, and guests must not run without; use Linux 5.13 or newer with Landlock and seccomp (inside a container, let its profile allow them), or set process.{process}.sandbox = \"available\" to accept less"
+        "this kernel has no {missing}, and guests must not run without; use Linux 5.19 or newer with Landlock and seccomp (inside a container, let its profile allow them), or set process.{process}.sandbox = \"available\" to accept less"
     )]
     Missing {
         /// What is missing.
@@ -67,9 +68,15 @@ pub fn lock_down(
     prctl::set_no_new_privs().map_err(|errno| LockDownError::Privileges(errno.into()))?;
     protections.held.push("no_new_privs".to_owned());
     let filters = calls::filters(profile)?;
-    match files::restrict(profile)? {
-        Some(held) => protections.held.push(held.to_owned()),
-        None => protections.missing.push("landlock".to_owned()),
+    if cannot_work(profile, landlock_abi()) {
+        protections
+            .missing
+            .push(format!("landlock of version {LEAST_LANDLOCK}"));
+    } else {
+        match files::restrict(profile)? {
+            Some(held) => protections.held.push(held.to_owned()),
+            None => protections.missing.push("landlock".to_owned()),
+        }
     }
     match calls::apply(&filters) {
         Ok(()) => protections.held.push("seccomp".to_owned()),
@@ -82,4 +89,42 @@ pub fn lock_down(
         });
     }
     Ok(protections)
+}
+
+/// Whether Landlock of this version would keep a process from moving files between its own directories, which the first one does
+/// whatever its rules are. Less is better then than a process that fails later.
+fn cannot_work(profile: &Profile, version: Option<u32>) -> bool {
+    !profile.writes.is_empty() && version.is_some_and(|version| version < LEAST_LANDLOCK)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn who_moves_files_needs_the_version_that_lets_it() {
+        let writes = Profile::nothing().writes(Path::new("/x"));
+        for (version, works) in [(None, true), (Some(1), false), (Some(2), true), (Some(6), true)] {
+            assert_eq!(!cannot_work(&writes, version), works, "{version:?}");
+            assert!(!cannot_work(&Profile::internet(), version), "{version:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_missing_is_named_with_the_kernel_and_the_key() {
+        let error = LockDownError::Missing {
+            missing: format!("landlock of version {LEAST_LANDLOCK}"),
+            process: "engine",
+        }
+        .to_string();
+        for part in [
+            "no landlock of version 2",
+            "Linux 5.19",
+            "process.engine.sandbox = \"available\"",
+        ] {
+            assert!(error.contains(part), "{error}");
+        }
+    }
 }

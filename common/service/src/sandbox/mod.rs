@@ -21,7 +21,7 @@ mod slice;
 pub use files::FilesError;
 pub use inherited::Inherited;
 pub use jail::{Jail, JailError, Limits};
-pub use kernel::landlock_abi;
+pub use kernel::{LEAST_LANDLOCK, landlock_abi};
 pub use lockdown::{LockDownError, Protections, Strictness, lock_down};
 pub use probe::forbidden_calls;
 pub use profile::Profile;

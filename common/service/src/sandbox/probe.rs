@@ -20,6 +20,7 @@ pub fn forbidden_calls() -> Vec<(&'static str, io::Result<()>)> {
         ("make an io_uring", call(libc::SYS_io_uring_setup, [1, 0, 0])),
         ("load a program into the kernel", call(libc::SYS_bpf, [0; 3])),
         ("handle page faults", open(libc::SYS_userfaultfd)),
+        ("shorten a file by its path", call(libc::SYS_truncate, [0; 3])),
         ("watch performance counters", call(libc::SYS_perf_event_open, [0; 3])),
         (
             "map memory to write and execute",

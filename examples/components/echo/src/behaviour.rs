@@ -1,5 +1,6 @@
 //! What a badly written or hostile component would do.
 
+use std::fmt::Debug;
 use std::hint::black_box;
 
 use operator_kit::wavs_types::core::LogLevel;
@@ -23,6 +24,8 @@ const BITE: usize = 1024 * 1024;
 /// | `responses:N` | returns N responses with different salts |
 /// | `none` | returns an empty list |
 /// | `event-id` | returns the event id that the host computes |
+/// | `salted-event-id:TEXT` | the same with that salt, which may be empty |
+/// | `evm-chain:KEY`, `cosmos-chain:KEY` | returns what the host tells of that chain as text |
 /// | `describe` | returns the input, the service and the workflow as text |
 pub fn perform(wish: &str, action: &TriggerAction) -> Result<Vec<WasmResponse>, String> {
     let (verb, argument) = wish.split_once(':').unwrap_or((wish, ""));
@@ -62,12 +65,19 @@ pub fn perform(wish: &str, action: &TriggerAction) -> Result<Vec<WasmResponse>, 
             .collect()),
         "none" => Ok(Vec::new()),
         "event-id" => Ok(vec![output::response(host::get_event_id(None))]),
+        "salted-event-id" => Ok(vec![output::response(host::get_event_id(Some(argument.as_bytes())))]),
+        "evm-chain" => Ok(vec![text(&host::get_evm_chain_config(argument))]),
+        "cosmos-chain" => Ok(vec![text(&host::get_cosmos_chain_config(argument))]),
         "describe" => {
             let text = format!("{action:?}\n{:?}\n{:?}", host::get_service(), host::get_workflow());
             Ok(vec![output::response(text.into_bytes())])
         }
         _ => Err(format!("cannot do {wish:?}")),
     }
+}
+
+fn text(value: &impl Debug) -> WasmResponse {
+    output::response(format!("{value:?}").into_bytes())
 }
 
 #[cfg(target_arch = "wasm32")]

@@ -30,6 +30,14 @@ pub enum Request {
         bucket: String,
         key: String,
     },
+    /// Another writer comes between the handle and its swap; with `refresh` the handle sees that first.
+    AtomicRace {
+        bucket: String,
+        key: String,
+        other: Vec<u8>,
+        value: Vec<u8>,
+        refresh: bool,
+    },
     BatchRead {
         bucket: String,
         keys: Vec<String>,
@@ -61,6 +69,11 @@ pub enum Reply {
     AtomicSwap,
     AtomicRead {
         value: Vec<u8>,
+    },
+    /// Whether the first swap failed, and what was there before the one that did not.
+    AtomicRace {
+        failed: bool,
+        seen: Option<Vec<u8>>,
     },
     /// Keys without a value are left out.
     BatchRead {

@@ -45,6 +45,30 @@ pub fn serve(request: Request) -> Result<Reply, String> {
                 value: value.ok_or_else(|| missing(&key, &bucket))?,
             })
         }
+        Request::AtomicRace {
+            bucket,
+            key,
+            other,
+            value,
+            refresh,
+        } => {
+            let handle = open(&bucket).map_err(refused)?;
+            let cas = Cas::new(&handle, &key).map_err(refused)?;
+            handle.set(&key, &other).map_err(refused)?;
+            let refreshed = refresh.then(|| cas.current()).transpose().map_err(refused)?;
+            match swap(cas, &value) {
+                Ok(()) => Ok(Reply::AtomicRace {
+                    failed: false,
+                    seen: refreshed.flatten(),
+                }),
+                Err(CasError::StoreError(error)) => Err(refused(error)),
+                Err(CasError::CasFailed(fresh)) => {
+                    let seen = fresh.current().map_err(refused)?;
+                    swap(fresh, &value).map_err(|error| format!("the fresh handle failed as well: {error:?}"))?;
+                    Ok(Reply::AtomicRace { failed: true, seen })
+                }
+            }
+        }
         Request::BatchRead { bucket, keys } => {
             let values = open(&bucket)
                 .and_then(|handle| get_many(&handle, &keys))
