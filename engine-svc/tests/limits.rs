@@ -332,6 +332,29 @@ async fn http_is_bounded_in_size_time_and_number() {
     assert_eq!(told, "2 requests, the last: 404");
 }
 
+/// A bound of 0 is taken literally.
+#[tokio::test]
+async fn none_is_none() {
+    let fixture = Fixture::with(|settings| {
+        let guest = &mut settings.caps.guest;
+        (guest.sockets, guest.open_files, guest.kv, guest.log_lines_per_second) = (0, 0, 0, 0);
+    });
+    let hostile = fixture.guest("hostile").await;
+    for (input, says) in [("sockets:1", "0 sockets"), ("open:1", "0 files"), ("kv:1", "0 ")] {
+        let job = Job::new(hostile, input).permissions(json!({"file_system": true, "raw_sockets": true}));
+        let told = fixture.text(&job).await;
+        assert!(told.starts_with(says), "{input}: {told}");
+    }
+    let silent = Job::new(fixture.guest("echo").await, "do:logs:3");
+    fixture.payload(&silent).await;
+    let lines = fixture.log_lines(&silent).await;
+    assert!(lines.iter().all(|(stream, _)| stream == "warn"), "{lines:?}");
+
+    let fixture = Fixture::with(|settings| settings.caps.guest.results = 0);
+    let none = fixture.failure(&Job::new(fixture.guest("echo").await, "x")).await;
+    assert!(none.detail.contains("engine.results"), "{none:?}");
+}
+
 /// What others have taken is nobody's fault: the run is repeated, and the process lives on.
 #[tokio::test]
 async fn all_guests_together_leave_the_process_memory() {
