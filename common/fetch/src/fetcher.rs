@@ -36,7 +36,7 @@ pub struct FetchLimits {
     pub max_bytes: u64,
     /// Longest time without a byte.
     pub stall: Duration,
-    /// Longest time in all, redirects and the retry included.
+    /// Longest time in all at one place, redirects and the second try included.
     pub total: Duration,
 }
 
@@ -78,21 +78,11 @@ impl Fetcher {
     /// # Errors
     /// Any [`FetchError`].
     pub async fn fetch(&self, uri: &str, limits: FetchLimits) -> Result<Vec<u8>, FetchError> {
-        let mut last = None;
-        for attempt in self.attempts(uri)? {
-            let mut bytes = Vec::new();
-            match self.attempt(uri, &attempt, limits, &mut bytes).await {
-                Ok(()) => return Ok(bytes),
-                Err(error) => last = Some(error),
-            }
-        }
-        Err(last.unwrap_or_else(|| FetchError::Transfer {
-            uri: shown(uri),
-            cause: "no IPFS gateway is configured".into(),
-        }))
+        self.fetch_into(uri, limits, async || Ok(Vec::new())).await
     }
 
-    /// Downloads into the sink that `open` makes; a failed attempt is followed by another into a fresh sink.
+    /// Downloads into the sink that `open` makes, with one more try after a transient failure, at each place that the URI stands
+    /// for. A failed try is followed by another into a fresh sink.
     ///
     /// # Errors
     /// Any [`FetchError`]; what the last sink holds is then incomplete.
@@ -103,12 +93,20 @@ impl Fetcher {
     {
         let mut last = None;
         for attempt in self.attempts(uri)? {
-            let mut sink = open()
-                .await
-                .map_err(|cause| FetchError::Sink { uri: shown(uri), cause })?;
-            match self.attempt(uri, &attempt, limits, &mut sink).await {
-                Ok(()) => return Ok(sink),
-                Err(error) => last = Some(error),
+            let deadline = Instant::now() + limits.total;
+            for is_last in [false, true] {
+                let sink = open().await;
+                let mut sink = sink.map_err(|cause| FetchError::Sink { uri: shown(uri), cause })?;
+                let error = match self.attempt(uri, &attempt, limits, deadline, &mut sink).await {
+                    Ok(()) => return Ok(sink),
+                    Err(error) => error,
+                };
+                let again = !is_last && error.is_transient() && Instant::now() + RETRY_PAUSE < deadline;
+                last = Some(error);
+                if !again {
+                    break;
+                }
+                tokio::time::sleep(RETRY_PAUSE).await;
             }
         }
         Err(last.unwrap_or_else(|| FetchError::Transfer {
@@ -156,12 +154,12 @@ impl Fetcher {
         uri: &str,
         attempt: &Attempt,
         limits: FetchLimits,
+        deadline: Instant,
         sink: &mut S,
     ) -> Result<(), FetchError>
     where
         S: AsyncWrite + Unpin + Send,
     {
-        let deadline = Instant::now() + limits.total;
         let run = async {
             let verified = match &attempt.content {
                 Some(content) => self.verified(uri, attempt, content, limits).await?,
@@ -243,7 +241,7 @@ impl Fetcher {
         Ok(content.assemble(&bytes, limits.max_bytes))
     }
 
-    /// The successful answer to a request, with one more try after a transient failure.
+    /// The successful answer to a request.
     async fn open(
         &self,
         uri: &str,
@@ -251,14 +249,7 @@ impl Fetcher {
         accept: Option<&str>,
         limits: FetchLimits,
     ) -> Result<reqwest::Response, FetchError> {
-        let first = self.follow(uri, attempt, accept, limits).await;
-        match first.and_then(|response| success(uri, response)) {
-            Err(error) if error.is_transient() => {
-                tokio::time::sleep(RETRY_PAUSE).await;
-                success(uri, self.follow(uri, attempt, accept, limits).await?)
-            }
-            result => result,
-        }
+        success(uri, self.follow(uri, attempt, accept, limits).await?)
     }
 
     /// Follows redirects by hand, since each hop is a new address to check.

@@ -9,6 +9,7 @@ use axum::Router;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use wavs_fetch::{AddressPolicy, FetchError, FetchLimits, Fetcher, Gateways};
 
 const LIMITS: FetchLimits = FetchLimits {
@@ -158,6 +159,38 @@ async fn a_silent_server_is_given_up_and_a_busy_one_is_asked_twice() {
             .unwrap(),
         b"ready"
     );
+}
+
+#[tokio::test]
+async fn a_body_that_breaks_off_is_asked_for_once_more_and_arrives_whole() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let at = listener.local_addr().unwrap();
+    let served = Arc::new(AtomicUsize::new(0));
+    let counter = served.clone();
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = [0; 4_096];
+            assert!(stream.read(&mut request).await.unwrap() > 0);
+            // The first answer ends in the middle, and so does every one to the other path.
+            let breaks = counter.fetch_add(1, Ordering::SeqCst) == 0 || request.starts_with(b"GET /never");
+            let body: &[u8] = if breaks { b"half" } else { b"half a body" };
+            stream
+                .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 11\r\nconnection: close\r\n\r\n")
+                .await
+                .unwrap();
+            stream.write_all(body).await.unwrap();
+        }
+    });
+    let fetcher = fetcher(&["127.0.0.1"]);
+    let body = fetcher.fetch(&format!("http://{at}/x"), LIMITS).await.unwrap();
+    assert_eq!(
+        (body.as_slice(), served.load(Ordering::SeqCst)),
+        (b"half a body".as_slice(), 2)
+    );
+    let error = fetcher.fetch(&format!("http://{at}/never"), LIMITS).await.unwrap_err();
+    assert!(error.is_transient(), "{error}");
+    assert_eq!(served.load(Ordering::SeqCst), 4, "once more, and not for ever");
 }
 
 #[tokio::test]
