@@ -24,6 +24,9 @@ const LOAD_LIMIT: Duration = Duration::from_secs(120);
 /// The same while all other suspects wait.
 const SOLE_LOAD_LIMIT: Duration = Duration::from_secs(30);
 
+/// Longest wait of a suspect for a slot.
+const SLOT_LIMIT: Duration = Duration::from_secs(5);
+
 /// What a run needs to begin; held while it is under way.
 pub struct Admitted<'a> {
     /// Its place among the runs.
@@ -104,7 +107,6 @@ pub(super) async fn begin<'a>(
             fault => fault,
         })?;
     }
-    let slot = slot(core, run, world).await?;
     let trials = Arc::clone(&core.trials);
     let beside = if is_sole {
         let beside = Beside::None(trials.write_owned().await);
@@ -116,6 +118,9 @@ pub(super) async fn begin<'a>(
     } else {
         Beside::Any(trials.read_owned().await)
     };
+    // Its service may have filled its slots with long runs, and others wait for this one.
+    let slot = tokio::time::timeout(SLOT_LIMIT, slot(core, run, world)).await;
+    let slot = slot.unwrap_or_else(|_| Err(RunFault::NotStarted("no slot became free".to_owned())))?;
     // What ran meanwhile may have been the last straw, or the service may be another one by now.
     allowed()?;
     let in_force = core.directory.get(&run.entry.id());
