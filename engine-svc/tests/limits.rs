@@ -364,7 +364,7 @@ async fn all_guests_together_leave_the_process_memory() {
         let refused = fixture.run(&Job::new(echo, "do:memory")).await.unwrap_err();
         assert_eq!(
             (refused.code, refused.retry),
-            (ErrorCode::Internal, Retry::Backoff),
+            (ErrorCode::Busy, Retry::Backoff),
             "{refused}"
         );
         assert!(refused.detail.contains("process.engine.memory_max_mb"), "{refused}");

@@ -311,10 +311,13 @@ pub fn mined(tx: &Connection, target: &TargetRow, hash: &str, state: State, now_
     Ok(())
 }
 
-/// A reorganisation took the transaction back: it has to land anew, and the new hash is told again.
+/// A reorganisation took the transaction back: it has to land anew, and the new hash is told again, in an attempt that a callback
+/// under way does not end.
 pub fn unmined(tx: &Connection, target: &TargetRow, error: &str, now_us: u64) -> Result<()> {
     tx.execute(
-        "UPDATE targets SET tx = NULL, callback = 'none' WHERE id = ?1",
+        "UPDATE targets SET tx = NULL, callback = 'none', callback_attempt = callback_attempt + 1, callback_faults = 0,
+                            callback_deaths = 0, callback_ms = 0
+         WHERE id = ?1",
         [target.id],
     )?;
     fault::point("target.unmined");

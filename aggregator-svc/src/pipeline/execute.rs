@@ -235,7 +235,7 @@ async fn repeat_or_end(
     let age = Duration::from_micros(clock::now_us().saturating_sub(row.created_us));
     match fault {
         RunFault::Guest(error) => end(core, row, Ending::failed(error.class.as_str(), error.detail), execution).await,
-        RunFault::NotStarted(_) => Ok(Next::After(by_age(age, BUSY_CAP))),
+        RunFault::NotStarted(_) | RunFault::Later(_) => Ok(Next::After(by_age(age, BUSY_CAP))),
         RunFault::Interrupted(detail) => {
             let delay = by_age(age, BUSY_CAP);
             again(core, row, Repeat::Interrupted, detail, delay, execution).await

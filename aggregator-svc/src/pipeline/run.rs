@@ -30,6 +30,8 @@ pub enum RunFault {
     Guest(GuestError),
     /// Nothing was started: engine-svc is busy, restarting or not there.
     NotStarted(String),
+    /// Nothing was started, because the call has to wait for others that may be what engine-svc dies of.
+    Later(String),
     /// The component cannot be used now.
     Component(String),
     /// The component is not run because engine-svc dies of it.
@@ -268,7 +270,7 @@ fn observe(
     let (outcome, error) = match fault {
         None => ("ok", None),
         Some(RunFault::Guest(error)) => (error.class.as_str(), Some(&error.detail)),
-        Some(RunFault::NotStarted(_) | RunFault::Quarantined(_)) => return None,
+        Some(RunFault::NotStarted(_) | RunFault::Later(_) | RunFault::Quarantined(_)) => return None,
         Some(RunFault::Refused(detail)) => ("refused", Some(detail)),
         Some(RunFault::Component(detail)) => ("component_fault", Some(detail)),
         Some(RunFault::Host(detail)) => ("host_fault", Some(detail)),
@@ -315,6 +317,7 @@ mod tests {
         let class = |error: WireError| match RunFault::from(error) {
             RunFault::Guest(_) => "guest",
             RunFault::NotStarted(_) => "not_started",
+            RunFault::Later(_) => "later",
             RunFault::Component(_) => "component",
             RunFault::Quarantined(_) => "quarantined",
             RunFault::Host(_) => "host",

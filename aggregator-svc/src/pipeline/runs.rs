@@ -42,7 +42,8 @@ pub struct Runs {
 /// Held by a run while it is under way.
 pub struct UnderWay<'a> {
     count: &'a AtomicU64,
-    _permits: [SemaphorePermit<'a>; 3],
+    _own: Option<SemaphorePermit<'a>>,
+    _permits: [SemaphorePermit<'a>; 2],
 }
 
 impl Drop for UnderWay<'_> {
@@ -65,16 +66,26 @@ impl Slots {
     pub async fn begin<'a>(&'a self, runs: &'a Runs, kind: Kind) -> Option<UnderWay<'a>> {
         // What waits for others of its service takes no room meanwhile.
         let own = runs.permits.acquire().await.ok()?;
+        self.take(runs, kind, Some(own)).await
+    }
+
+    /// The same for a run that its service may have beside all others, because it is one at a time.
+    pub async fn begin_suspect<'a>(&'a self, runs: &'a Runs, kind: Kind) -> Option<UnderWay<'a>> {
+        self.take(runs, kind, None).await
+    }
+
+    async fn take<'a>(&'a self, runs: &'a Runs, kind: Kind, own: Option<SemaphorePermit<'a>>) -> Option<UnderWay<'a>> {
         let slot = tokio::select! {
             biased;
             first = runs.first.acquire() => first,
             shared = self.shared.acquire() => shared,
         };
-        let permits = [own, slot.ok()?, self.all.acquire().await.ok()?];
+        let permits = [slot.ok()?, self.all.acquire().await.ok()?];
         let count = runs.of(kind);
         count.fetch_add(1, Ordering::Relaxed);
         Some(UnderWay {
             count,
+            _own: own,
             _permits: permits,
         })
     }

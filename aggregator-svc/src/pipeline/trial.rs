@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, OwnedSemaphorePermit};
-use wavs_ipc::Json;
 use wavs_ipc::contract::engine::{Prefetch, World};
+use wavs_ipc::{ErrorCode, Json};
 
 use super::core::Core;
 use super::quarantine::{Culprit, MAX_DEATHS};
@@ -80,7 +80,7 @@ impl From<RunFault> for NotRun {
 ///
 /// # Errors
 /// When its component is quarantined or cannot be loaded, or another suspect of its service runs. A death in a load beside others is
-/// nobody's fault.
+/// nobody's fault, but the component took part in it.
 pub(super) async fn begin<'a>(
     core: &'a Core,
     run: &Run<'a>,
@@ -94,16 +94,22 @@ pub(super) async fn begin<'a>(
     };
     allowed()?;
     let is_sole = deaths + 1 >= MAX_DEATHS || run.entry.components.is_suspect(&component);
+    let others = || RunFault::Later("another run of the service that engine-svc may die of is under way".to_owned());
+    // What ran meanwhile may have been the last straw, or have made a suspect of the component.
+    let still = || match run.entry.components.is_suspect(&component) {
+        true if !is_sole => Err(others()),
+        _ => allowed(),
+    };
     if deaths == 0 && !is_sole {
-        let slot = slot(core, run, world).await?;
+        let begun = core.engine_slots.begin(&run.entry.runs, kind(world)).await;
+        let slot = begun.ok_or_else(stopping)?;
+        still()?;
         return Ok(Admitted { slot, alone: None });
     }
-    let turn = Arc::clone(&run.entry.trial).try_acquire_owned().map_err(|_| {
-        RunFault::NotStarted("another run of the service that engine-svc may die of is under way".to_owned())
-    })?;
+    let turn = Arc::clone(&run.entry.trial).try_acquire_owned().map_err(|_| others())?;
     if !is_sole {
         load(core, run, world, LOAD_LIMIT).await.map_err(|fault| match fault {
-            RunFault::Death(detail) => RunFault::Host(detail),
+            RunFault::Death(detail) => RunFault::Later(detail),
             fault => fault,
         })?;
     }
@@ -118,14 +124,14 @@ pub(super) async fn begin<'a>(
     } else {
         Beside::Any(trials.read_owned().await)
     };
-    // Its service may have filled its slots with long runs, and others wait for this one.
-    let slot = tokio::time::timeout(SLOT_LIMIT, slot(core, run, world)).await;
-    let slot = slot.unwrap_or_else(|_| Err(RunFault::NotStarted("no slot became free".to_owned())))?;
-    // What ran meanwhile may have been the last straw, or the service may be another one by now.
-    allowed()?;
+    let slot = core.engine_slots.begin_suspect(&run.entry.runs, kind(world));
+    let slot = tokio::time::timeout(SLOT_LIMIT, slot).await;
+    let slot = slot.map_err(|_| RunFault::Later("no slot became free".to_owned()))?;
+    let slot = slot.ok_or_else(stopping)?;
+    still()?;
     let in_force = core.directory.get(&run.entry.id());
     if in_force.is_none_or(|now| now.digest() != run.entry.digest() || !now.is_running()) {
-        return Err(RunFault::NotStarted("the service was changed meanwhile".to_owned()).into());
+        return Err(RunFault::Later("the service was changed meanwhile".to_owned()).into());
     }
     let alone = Some(Alone {
         beside,
@@ -135,13 +141,15 @@ pub(super) async fn begin<'a>(
     Ok(Admitted { slot, alone })
 }
 
-async fn slot<'a>(core: &'a Core, run: &Run<'a>, world: World) -> Result<UnderWay<'a>, RunFault> {
-    let kind = match world {
+fn kind(world: World) -> Kind {
+    match world {
         World::Operator => Kind::Operator,
         World::Aggregator => Kind::Aggregator,
-    };
-    let slot = core.engine_slots.begin(&run.entry.runs, kind).await;
-    slot.ok_or_else(|| RunFault::NotStarted("the process is stopping".to_owned()))
+    }
+}
+
+fn stopping() -> RunFault {
+    RunFault::NotStarted("the process is stopping".to_owned())
 }
 
 /// Has the component of a suspect loaded. It takes part in a death meanwhile.
@@ -156,7 +164,11 @@ async fn load(core: &Core, run: &Run<'_>, world: World, limit: Duration) -> Resu
         .engine
         .call_on(limit, |client, cx| async move { client.prefetch(cx, request).await })
         .await;
-    let loaded = loaded.map_err(RunFault::from);
+    let loaded = loaded.map_err(|error| match error.code {
+        // It goes on, and the next one finds it ready.
+        ErrorCode::Deadline => RunFault::Later(error.detail),
+        _ => RunFault::from(error),
+    });
     if let Err(RunFault::Death(_)) = &loaded {
         run.entry.components.died(&run.component.source.digest(), connection);
     }

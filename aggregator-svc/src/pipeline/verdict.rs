@@ -15,6 +15,8 @@ use crate::ledger::tries::{Tries, Vain};
 const MAX_GUEST_FAULTS: u32 = 3;
 /// Wait for engine-svc to have room, or to be there.
 const ENGINE_REST: Duration = Duration::from_millis(50);
+/// Wait for a turn among the calls that engine-svc may die of.
+const TURN_REST: Duration = Duration::from_secs(1);
 /// Wait after a failure of engine-svc, or of a component, that is not over in a moment.
 const FAULT_REST: Duration = Duration::from_secs(5);
 
@@ -49,6 +51,7 @@ pub(super) fn of(fault: RunFault, tries: Tries) -> Verdict {
         RunFault::Death(_) => again(Vain::Death, Backoff::DEATH.after(tries.deaths + 1)),
         RunFault::Interrupted(_) => again(Vain::Interrupted, ENGINE_REST),
         RunFault::NotStarted(_) => Verdict::Wait(ENGINE_REST),
+        RunFault::Later(_) => Verdict::Wait(TURN_REST.mul_f64(rand::random_range(0.8..1.2))),
         RunFault::Quarantined(_) => again(Vain::Uncounted, COMPONENT_CAP),
         RunFault::Component(_) | RunFault::Host(_) | RunFault::Refused(_) => again(Vain::Uncounted, FAULT_REST),
     }

@@ -67,8 +67,8 @@ impl Registry {
             };
             let is_death = error.retry == Retry::Ambiguous && error.code == ErrorCode::Transport;
             warmed = warmed.max(if is_death { Warmed::Deadly } else { Warmed::Failed });
-            // That engine-svc is busy or not there says nothing about the component.
-            if is_death || !prepare::is_transient(error) {
+            // That engine-svc is busy, or dies while it prepares several, says nothing about the component.
+            if !prepare::is_transient(error) {
                 let is_news = entry.components.prepared(&place, Err(error.detail.clone()));
                 if is_news {
                     tracing::warn!(%service_id, place, %error, "a component is not ready");

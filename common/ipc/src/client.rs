@@ -21,7 +21,7 @@ use crate::codec::from_server_error;
 use crate::connect::{self, ConnectError};
 use crate::contract_table::Contract;
 use crate::deadline;
-use crate::error::{ErrorCode, WireError};
+use crate::error::{ErrorCode, Retry, WireError};
 use crate::identity::Identity;
 use crate::preamble::Refused;
 use crate::transport::TransportError;
@@ -38,6 +38,8 @@ struct Shared<C> {
     generation: watch::Sender<u64>,
     /// The last connection on which a call was answered.
     answered: AtomicU64,
+    /// The last connection on which the server said that it stops.
+    draining: AtomicU64,
     refused: watch::Sender<Option<Refused>>,
 }
 
@@ -79,6 +81,7 @@ impl<C: Contract> Reconnecting<C> {
                 slot: Mutex::new(slot),
                 generation: watch::Sender::new(0),
                 answered: AtomicU64::new(0),
+                draining: AtomicU64::new(0),
                 refused: watch::Sender::new(None),
             }),
         }
@@ -114,9 +117,12 @@ impl<C: Contract> Reconnecting<C> {
         let answer = match call(client, deadline::context(left)).await {
             Ok(answer) => {
                 self.shared.answered.fetch_max(generation, Ordering::Relaxed);
+                if answer.as_ref().is_err_and(|error| error.code == ErrorCode::Draining) {
+                    self.shared.draining.fetch_max(generation, Ordering::Relaxed);
+                }
                 answer
             }
-            Err(error) => Err(self.failed(error)),
+            Err(error) => Err(self.failed(error, generation)),
         };
         (Some(generation), answer)
     }
@@ -189,7 +195,19 @@ impl<C: Contract> Reconnecting<C> {
         }
     }
 
-    fn failed(&self, error: RpcError) -> WireError {
+    /// The error of a call that was made on a connection. One that breaks while its server stops, breaks for that.
+    fn failed(&self, error: RpcError, generation: u64) -> WireError {
+        let error = self.described(error);
+        let stops = self.shared.draining.load(Ordering::Relaxed) == generation;
+        match (error.retry, error.code) {
+            (Retry::Ambiguous, ErrorCode::Transport) if stops => {
+                WireError::ambiguous(ErrorCode::Draining, format!("{}; it was about to stop", error.detail))
+            }
+            _ => error,
+        }
+    }
+
+    fn described(&self, error: RpcError) -> WireError {
         let server = format!("{} at {}", C::NAME, self.shared.path.display());
         match error {
             RpcError::Server(error) => from_server_error(&error),

@@ -62,11 +62,12 @@ where
         let next = tokio::select! {
             biased;
             () = running.abandon.cancelled() => return,
+            // What has arrived is answered first.
+            next = requests.next() => next,
             () = idle_after_stop(&running, &executing), if !end.is_cancelled() => {
                 end.cancel();
                 continue;
             }
-            next = requests.next() => next,
         };
         let request = match next {
             None => return,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use wasmtime::ResourceLimiter;
 use wavs_service::config::GuestLimits;
 
-use super::HostFault;
+use super::Crowded;
 use super::shares::{Holding, Shares};
 use crate::limits::Exceeded;
 
@@ -88,8 +88,8 @@ impl ResourceLimiter for Limiter {
     }
 }
 
-fn crowded(asked: usize) -> HostFault {
-    HostFault(format!(
+fn crowded(asked: usize) -> Crowded {
+    Crowded(format!(
         "the guests under way have all the memory that this process may give them, and one of them asked for {asked} bytes in all; it is \
          repeated. Give engine-svc more memory (process.engine.memory_max_mb, MemoryMax=), or lower engine.guest_memory_mb or engine.workers"
     ))

@@ -23,7 +23,7 @@ mod wavs;
 
 pub(crate) use convert::{ResultError, actions, aggregator_input, responses, trigger_action, tx_result};
 pub(crate) use determinism::{Determinism, trigger_time};
-pub(crate) use fault::HostFault;
+pub(crate) use fault::{Crowded, HostFault};
 pub(crate) use files::{FileFault, FileQuota};
 pub(crate) use linker::add_to_linker;
 pub(crate) use log::{GuestLogs, RunLog, printable};

@@ -5,7 +5,7 @@ use wasmtime_wasi::{I32Exit, ResourceTableError};
 use wasmtime_wasi_http::FieldMapError;
 use wavs_ipc::contract::job::{GuestError, GuestErrorClass};
 
-use crate::host::{FileFault, GuestState, HostFault, ResultError, printable};
+use crate::host::{Crowded, FileFault, GuestState, HostFault, ResultError, printable};
 use crate::kv::KvError;
 use crate::limits::{ERROR_TEXT_BYTES, Exceeded, RunLimits};
 
@@ -24,7 +24,7 @@ pub(crate) enum Failure {
     Guest(GuestError),
     /// What this machine did wrong; the run may be repeated.
     Host(String),
-    /// Another run of the service was faster; this one left nothing behind and is to be repeated.
+    /// Another run was faster, or has what this one wants; it is to be repeated, as often as it takes.
     Conflict(String),
 }
 
@@ -33,6 +33,9 @@ impl Failure {
     pub(crate) fn of(cause: &wasmtime::Error, state: &GuestState, limits: &RunLimits) -> Self {
         if let Some(fault) = cause.downcast_ref::<HostFault>() {
             return Self::Host(fault.to_string());
+        }
+        if let Some(crowded) = cause.downcast_ref::<Crowded>() {
+            return Self::Conflict(crowded.to_string());
         }
         if cause.is::<PoolConcurrencyLimitError>() {
             return Self::Host(format!("the instance pool is exhausted: {cause:#}"));
