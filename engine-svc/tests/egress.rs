@@ -9,6 +9,8 @@ use axum::http::HeaderMap;
 use axum::routing::get;
 use serde_json::{Value, json};
 use support::{Fixture, Job};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use wavs_fetch::AddressPolicy;
 use wavs_types::ComponentDigest;
 
 async fn server() -> (String, u16) {
@@ -72,7 +74,7 @@ async fn permission_and_address_policy_must_both_agree() {
     );
 
     let open = Fixture::with(|settings| {
-        settings.guest_policy = Arc::new(wavs_fetch::AddressPolicy::new(vec!["127.0.0.1".parse().unwrap()]));
+        settings.guest_policy = Arc::new(AddressPolicy::new(vec!["127.0.0.1".parse().unwrap()]));
     });
     let guest = open.guest("http-get").await;
     denied(fetch(&open, job(guest, &url, json!("none"))).await, "HttpRequestDenied");
@@ -146,4 +148,39 @@ async fn what_is_refused_for_want_of_a_permission_is_counted() {
     let _ = fixture.run(&connect).await.unwrap();
     assert_eq!(fixture.sample("wavs_guest_denied_total{what=\"address\"}"), 2.0);
     assert_eq!(fixture.sample("wavs_guest_denied_total{what=\"host\"}"), 1.0);
+}
+
+/// `wasi:tls` over a socket of the guest: the server sees the greeting of a client that names it, and the guest hears why there is no
+/// session.
+#[tokio::test]
+async fn a_guest_begins_a_tls_session_over_its_own_socket() {
+    let fixture = Fixture::with(|settings| {
+        settings.guest_policy = Arc::new(AddressPolicy::new(vec!["127.0.0.1".parse().unwrap()]));
+    });
+    let hostile = fixture.guest("hostile").await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let server = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut greeting = vec![0; 4_096];
+        let length = stream.read(&mut greeting).await.unwrap();
+        greeting.truncate(length);
+        // A fatal alert, `handshake_failure` (RFC 8446, section 6).
+        stream.write_all(&[21, 3, 3, 0, 2, 2, 40]).await.unwrap();
+        greeting
+    });
+    let job = Job::new(hostile, &format!("tls:localhost {port}"))
+        .permissions(json!({"dns_resolution": true, "raw_sockets": true}));
+    let told = fixture.text(&job).await;
+    assert!(
+        told.contains("refused: ") && told.contains("HandshakeFailure"),
+        "{told}"
+    );
+    let greeting = server.await.unwrap();
+    // A record of the handshake (RFC 8446, section 5.1), with a client hello.
+    assert_eq!((greeting[0], greeting[5]), (22, 1), "{greeting:?}");
+    assert!(
+        greeting.windows(9).any(|part| part == b"localhost"),
+        "the server is named: {greeting:?}"
+    );
 }

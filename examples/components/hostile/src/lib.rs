@@ -26,9 +26,12 @@
 //! | `kv-and-panic:N` | the same, and then panics |
 //! | `dice` | tells what it gets of chance and time; an argument only makes it another event |
 //! | `connect:NAME PORT` | looks a name up by itself and connects a socket to each address; tells what came of it |
+//! | `tls:NAME PORT` | connects a socket to each address of a name and begins a TLS session; tells what came of it |
 //! | `destructor` | panics while it drops a value at the end |
 //! | `resolve:NAME` | looks up a name and tells the addresses |
 //! | `random:N` | asks for N random bytes at once |
+
+mod tls;
 
 use std::num::ParseIntError;
 
@@ -40,6 +43,7 @@ use wasip2::filesystem::types::{Descriptor, DescriptorFlags, OpenFlags, PathFlag
 use wasip2::http::outgoing_handler;
 use wasip2::http::types::{Fields, Method, OutgoingRequest, Scheme};
 use wasip2::io::poll;
+use wasip2::io::streams::{InputStream, OutputStream};
 use wasip2::random::{insecure, insecure_seed, random};
 use wasip2::sockets::network::{ErrorCode, IpAddress, IpAddressFamily, IpSocketAddress, Ipv4SocketAddress};
 use wasip2::sockets::tcp::TcpSocket;
@@ -114,7 +118,8 @@ impl Guest for Hostile {
                 panic!("stored {stored}")
             }
             "dice" => dice(),
-            "connect" => connect(argument)?,
+            "connect" => connect(argument, |_, _, _| "connected".to_owned())?,
+            "tls" => connect(argument, tls::shake_hands)?,
             "destructor" => {
                 let _trap = Trap;
                 "about to be dropped".to_owned()
@@ -380,7 +385,7 @@ fn addresses(name: &str) -> Result<Vec<IpAddress>, String> {
     Ok(found)
 }
 
-fn connect(argument: &str) -> Result<String, String> {
+fn connect(argument: &str, connected: impl Fn(&str, InputStream, OutputStream) -> String) -> Result<String, String> {
     let (name, port) = argument.split_once(' ').ok_or("connect needs a name and a port")?;
     let port = port
         .parse()
@@ -389,7 +394,7 @@ fn connect(argument: &str) -> Result<String, String> {
     for address in addresses(name)? {
         let IpAddress::Ipv4(address) = address else { continue };
         let end = match dial(Ipv4SocketAddress { port, address }) {
-            Ok(_) => "connected".to_owned(),
+            Ok((input, output, _socket)) => connected(name, input, output),
             Err(code) => format!("{code:?}"),
         };
         ends.push(format!("{address:?} {end}"));
@@ -397,12 +402,13 @@ fn connect(argument: &str) -> Result<String, String> {
     Ok(ends.join(", "))
 }
 
-fn dial(address: Ipv4SocketAddress) -> Result<TcpSocket, ErrorCode> {
+/// The streams of a connection, which have to go before the socket that they belong to.
+fn dial(address: Ipv4SocketAddress) -> Result<(InputStream, OutputStream, TcpSocket), ErrorCode> {
     let socket = tcp_create_socket::create_tcp_socket(IpAddressFamily::Ipv4)?;
     socket.start_connect(&instance_network::instance_network(), IpSocketAddress::Ipv4(address))?;
     socket.subscribe().block();
-    socket.finish_connect()?;
-    Ok(socket)
+    let (input, output) = socket.finish_connect()?;
+    Ok((input, output, socket))
 }
 
 operator_kit::export!(Hostile);
