@@ -161,7 +161,7 @@ pub(crate) enum Exceeded {
     #[error("Time limit exceeded: the run took longer than {} s, the limit set by {}; raise it there, or do less per run", .0.value.as_secs_f64(), .0.set_by)]
     Time(Bound<Duration>),
     #[error(
-        "Memory limit exceeded: the run asked for {asked} bytes of linear memory, and engine.guest_memory_mb of this node allows {limit}; use less memory"
+        "Memory limit exceeded: the run asked for {asked} bytes of linear memory, and this node allows {limit} (engine.guest_memory_mb, or what one run can have of process.engine.memory_max_mb); use less memory"
     )]
     Memory { asked: usize, limit: usize },
     #[error(

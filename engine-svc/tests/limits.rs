@@ -15,7 +15,6 @@ use wavs_engine::{CapGrant, Grant, Settings};
 use wavs_fetch::AddressPolicy;
 use wavs_ipc::contract::engine::AggregatorCall;
 use wavs_ipc::contract::job::GuestErrorClass;
-use wavs_ipc::{ErrorCode, Retry};
 use wavs_types::ComponentDigest;
 
 /// Lower than any of these guests expects, and enough for them to begin.
@@ -355,19 +354,15 @@ async fn none_is_none() {
     assert!(none.detail.contains("engine.results"), "{none:?}");
 }
 
-/// What others have taken is nobody's fault: the run is repeated, and the process lives on.
+/// What no run could have is a limit, however much of it is allowed, and the process lives on.
 #[tokio::test]
 async fn all_guests_together_leave_the_process_memory() {
     let fixture = Fixture::with(|settings| settings.memory = 64 << 20);
     let echo = fixture.guest("echo").await;
     for _ in 0..3 {
-        let refused = fixture.run(&Job::new(echo, "do:memory")).await.unwrap_err();
-        assert_eq!(
-            (refused.code, refused.retry),
-            (ErrorCode::Busy, Retry::Backoff),
-            "{refused}"
-        );
-        assert!(refused.detail.contains("process.engine.memory_max_mb"), "{refused}");
+        let failure = fixture.failure(&Job::new(echo, "do:memory")).await;
+        assert_eq!(failure.class, GuestErrorClass::Limit, "{failure:?}");
+        assert!(failure.detail.contains("process.engine.memory_max_mb"), "{failure:?}");
         assert_eq!(fixture.payload(&Job::new(echo, "x")).await, b"x");
     }
 }

@@ -128,15 +128,8 @@ pub async fn operator(
         (responses.len(), bytes)
     });
     let purpose = Purpose::Job(run.id.job);
-    let fault = result.as_ref().err();
-    let execution = observe(core, &run, purpose, "run", started, fault, usage, sizes);
-    let culprit = learn(core, &run, alone.as_ref(), fault).await;
-    Ran {
-        result,
-        execution,
-        culprit,
-        alone,
-    }
+    let execution = observe(core, &run, purpose, "run", started, result.as_ref().err(), usage, sizes);
+    ended(core, &run, alone, result, execution).await
 }
 
 /// The input of an aggregator component.
@@ -188,15 +181,8 @@ pub async fn aggregator(
     };
     let sizes = (result.as_ref().map_or(0, Vec::len), 0);
     let purpose = Purpose::Event(event_id);
-    let fault = result.as_ref().err();
-    let execution = observe(core, &run, purpose, name, started, fault, usage, sizes);
-    let culprit = learn(core, &run, alone.as_ref(), fault).await;
-    Ran {
-        result,
-        execution,
-        culprit,
-        alone,
-    }
+    let execution = observe(core, &run, purpose, name, started, result.as_ref().err(), usage, sizes);
+    ended(core, &run, alone, result, execution).await
 }
 
 /// Makes the call. The component takes part in a death meanwhile.
@@ -240,15 +226,29 @@ fn context(core: &Core, run: &Run<'_>) -> RunContext {
     }
 }
 
-/// What the run of a suspect tells: what engine-svc died of, or that the component is less to be suspected.
-async fn learn(core: &Core, run: &Run<'_>, alone: Option<&Alone>, fault: Option<&RunFault>) -> Option<Culprit> {
-    let harmless = matches!(fault, None | Some(RunFault::Guest(_)));
-    if harmless && alone.is_some_and(Alone::is_proof) {
+/// A run with what is learnt from it, if it was that of a suspect: what engine-svc died of, or that the component is less to be
+/// suspected.
+async fn ended<T>(
+    core: &Core,
+    run: &Run<'_>,
+    alone: Option<Alone>,
+    result: Result<T, RunFault>,
+    execution: Option<Box<Execution>>,
+) -> Ran<T> {
+    let fault = result.as_ref().err();
+    let is_harmless = matches!(fault, None | Some(RunFault::Guest(_)));
+    if is_harmless && alone.as_ref().is_some_and(Alone::is_proof) {
         quarantine::survived(core, run).await;
     }
-    fault
-        .filter(|_| alone.is_some_and(Alone::is_sole))
-        .and_then(|fault| Culprit::of(run, fault))
+    let culprit = fault
+        .filter(|_| alone.as_ref().is_some_and(Alone::is_sole))
+        .and_then(|fault| Culprit::of(run, fault));
+    Ran {
+        result,
+        execution,
+        culprit,
+        alone,
+    }
 }
 
 pub(super) fn cut(text: &str) -> String {

@@ -25,10 +25,15 @@ pub struct Components {
 struct State {
     /// By place in the document.
     unprepared: BTreeMap<String, String>,
-    blamed: BTreeMap<ComponentDigest, Blame>,
-    /// Harmless runs of those.
-    harmless: BTreeMap<ComponentDigest, u32>,
+    blamed: BTreeMap<ComponentDigest, Blamed>,
     doubted: BTreeMap<ComponentDigest, Doubt>,
+}
+
+/// A component that deaths are put down to.
+struct Blamed {
+    blame: Blame,
+    /// Its harmless runs since the last of them.
+    harmless: u32,
 }
 
 impl Components {
@@ -36,23 +41,26 @@ impl Components {
     #[must_use]
     pub fn quarantine(&self, component: &ComponentDigest) -> Option<String> {
         let state = self.state();
-        let blame = state.blamed.get(component).filter(|blame| blame.is_quarantine())?;
-        Some(text(component, blame))
+        let Blamed { blame, .. } = state.blamed.get(component)?;
+        blame.is_quarantine().then(|| text(component, blame))
     }
 
     /// Whether engine-svc may have died of a component lately, so that its runs are looked at one by one.
     #[must_use]
     pub fn is_suspect(&self, component: &ComponentDigest) -> bool {
         let (state, now_ms) = (self.state(), clock::now_ms());
-        let blame = state.blamed.get(component);
+        let blamed = state.blamed.get(component);
         let doubt = state.doubted.get(component);
-        blame.is_some_and(|blame| blame.is_suspicion(now_ms)) || doubt.is_some_and(|doubt| doubt.is_suspicion(now_ms))
+        blamed.is_some_and(|blamed| blamed.blame.is_suspicion(now_ms))
+            || doubt.is_some_and(|doubt| doubt.is_suspicion(now_ms))
     }
 
     /// A component was under way when engine-svc died on this connection.
     pub fn died(&self, component: &ComponentDigest, connection: Option<u64>) {
         let mut state = self.state();
-        state.harmless.remove(component);
+        if let Some(blamed) = state.blamed.get_mut(component) {
+            blamed.harmless = 0;
+        }
         state
             .doubted
             .entry(*component)
@@ -66,14 +74,12 @@ impl Components {
         if let Some(doubt) = state.doubted.get_mut(component) {
             doubt.survived();
         }
-        if !state.blamed.contains_key(component) {
+        let Some(blamed) = state.blamed.get_mut(component) else {
             return false;
-        }
-        let harmless = state.harmless.entry(*component).or_default();
-        *harmless = harmless.saturating_add(1);
-        let is_forgiven = *harmless >= FORGIVEN_AFTER;
+        };
+        blamed.harmless = blamed.harmless.saturating_add(1);
+        let is_forgiven = blamed.harmless >= FORGIVEN_AFTER;
         if is_forgiven {
-            state.harmless.remove(component);
             state.blamed.remove(component);
         }
         is_forgiven
@@ -84,8 +90,12 @@ impl Components {
     pub fn reason(&self) -> Option<String> {
         let state = self.state();
         let now_ms = clock::now_ms();
-        let blamed = state.blamed.iter().filter(|(_, blame)| blame.is_suspicion(now_ms));
+        let blamed = state
+            .blamed
+            .iter()
+            .map(|(component, blamed)| (component, &blamed.blame));
         let texts: Vec<_> = blamed
+            .filter(|(_, blame)| blame.is_suspicion(now_ms))
             .map(|(component, blame)| text(component, blame))
             .chain(
                 state
@@ -103,20 +113,19 @@ impl Components {
         self.state()
             .blamed
             .values()
-            .filter(|blame| blame.is_quarantine())
+            .filter(|blamed| blamed.blame.is_quarantine())
             .count()
     }
 
     /// Takes over what the ledger holds against a component.
     pub fn blame(&self, component: ComponentDigest, blame: Blame) {
-        self.state().blamed.insert(component, blame);
+        self.state().blamed.insert(component, Blamed { blame, harmless: 0 });
     }
 
     /// All may run again.
     pub fn forgive(&self) {
         let mut state = self.state();
         state.blamed.clear();
-        state.harmless.clear();
         state.doubted.clear();
     }
 
@@ -135,7 +144,6 @@ impl Components {
         let mut state = self.state();
         state.unprepared.clear();
         state.blamed.retain(|component, _| used.contains(component));
-        state.harmless.retain(|component, _| used.contains(component));
         state.doubted.retain(|component, _| used.contains(component));
     }
 

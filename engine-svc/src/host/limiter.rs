@@ -23,7 +23,9 @@ pub(crate) struct Limiter {
 
 impl Limiter {
     /// Counts from nothing.
-    pub(crate) fn new(limits: GuestLimits, memory: Arc<Shares>) -> Self {
+    pub(crate) fn new(mut limits: GuestLimits, memory: Arc<Shares>) -> Self {
+        // What the run could never have is a limit like any other: waiting for others would not help.
+        limits.memory = limits.memory.min(memory.most());
         Self {
             limits,
             held: Holding::new(memory),
@@ -111,5 +113,21 @@ mod tests {
         assert!(limiter.memory_growing(60, 100, None).unwrap());
         assert_eq!((limiter.peak(), limiter.used), (100, 100));
         assert_eq!(limiter.refused(), Some(&Exceeded::Memory { asked: 110, limit: 100 }));
+    }
+
+    #[test]
+    fn more_than_there_is_for_one_run_is_a_limit_and_what_others_have_is_not() {
+        let memory = Arc::new(Shares::new(100, 2));
+        let limits = GuestLimits {
+            memory: 1_000,
+            ..GuestLimits::default()
+        };
+        let mut first = Limiter::new(limits, memory.clone());
+        assert!(!first.memory_growing(0, 76, None).unwrap());
+        assert_eq!(first.refused(), Some(&Exceeded::Memory { asked: 76, limit: 75 }));
+        assert!(first.memory_growing(0, 75, None).unwrap());
+        let mut second = Limiter::new(limits, memory);
+        assert!(second.memory_growing(0, 26, None).unwrap_err().is::<Crowded>());
+        assert!(second.memory_growing(0, 25, None).unwrap());
     }
 }

@@ -13,6 +13,7 @@ pub(crate) struct Shares {
     share: usize,
     /// What is beyond the shares and nobody has.
     left: AtomicUsize,
+    most: usize,
 }
 
 /// What one run has.
@@ -28,10 +29,17 @@ impl Shares {
     pub(super) fn new(guests: usize, slots: usize) -> Self {
         let slots = slots.max(1);
         let share = guests / 2 / slots;
+        let left = guests - share * slots;
         Self {
             share,
-            left: AtomicUsize::new(guests - share * slots),
+            left: AtomicUsize::new(left),
+            most: share + left,
         }
+    }
+
+    /// What a run has at most, when no other one has anything beyond its share.
+    pub(super) fn most(&self) -> usize {
+        self.most
     }
 
     fn take(&self, wanted: usize) -> bool {
@@ -79,6 +87,7 @@ mod tests {
     fn every_run_has_its_share_whatever_others_hold_and_gives_back_the_rest() {
         // 10 for each of four runs, and 40 for whoever comes first.
         let all = Arc::new(Shares::new(80, 4));
+        assert_eq!(all.most(), 50);
         let mut greedy = Holding::new(all.clone());
         for open in 1..=50 {
             assert!(greedy.allow(open), "{open}");
